@@ -1,0 +1,149 @@
+//! The closed WASI 0.2 set: what ordinary toolchains import whether they need it or not. Coarse clocks, randomness, output
+//! to the log; no environment, no arguments, no input, no file, no socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView, async_trait};
+
+use crate::isolate::FacetState;
+use crate::sys::clock;
+
+/// A line of output longer than this is logged in pieces.
+const LINE_BYTES_MAX: usize = 4096;
+
+pub(super) fn add_to_linker(linker: &mut Linker<FacetState>) -> wasmtime::Result<()> {
+    type S = FacetState;
+    // io, clocks, random/random, and the three streams of cli.
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<S, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<S, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
+    cli::environment::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::exit::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::terminal_input::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::terminal_output::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::terminal_stdin::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::terminal_stdout::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::terminal_stderr::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    filesystem::types::add_to_linker::<S, WasiFilesystem>(linker, S::filesystem)?;
+    filesystem::preopens::add_to_linker::<S, WasiFilesystem>(linker, S::filesystem)
+}
+
+impl WasiView for FacetState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (ctx, table) = self.wasi_parts(new_ctx);
+        WasiCtxView { ctx, table }
+    }
+}
+
+fn new_ctx(facet: Arc<str>) -> WasiCtx {
+    WasiCtx::builder()
+        .wall_clock(CoarseClock)
+        .monotonic_clock(CoarseClock)
+        .stdout(LogLines::new(facet.clone(), tracing::Level::INFO))
+        .stderr(LogLines::new(facet, tracing::Level::WARN))
+        .build()
+}
+
+struct CoarseClock;
+
+impl HostWallClock for CoarseClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(clock::unix_ms())
+    }
+}
+
+impl HostMonotonicClock for CoarseClock {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        clock::monotonic_ms().saturating_mul(1_000_000)
+    }
+}
+
+/// Standard output or standard error of a facet: lines of the operator's log.
+#[derive(Clone)]
+struct LogLines {
+    facet: Arc<str>,
+    level: tracing::Level,
+    line: Vec<u8>,
+}
+
+impl LogLines {
+    fn new(facet: Arc<str>, level: tracing::Level) -> Self {
+        Self { facet, level, line: Vec::new() }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+            if *byte == b'\n' || self.line.len() >= LINE_BYTES_MAX {
+                self.log();
+            }
+        }
+    }
+
+    fn log(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let (facet, message) = (&self.facet, String::from_utf8_lossy(&line));
+        if self.level == tracing::Level::INFO {
+            tracing::info!(target: "facet", %facet, "{message}");
+        } else {
+            tracing::warn!(target: "facet", %facet, "{message}");
+        }
+    }
+}
+
+impl IsTerminal for LogLines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogLines {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // WASI 0.2 asks for `p2_stream`; nothing else is linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Pollable for LogLines {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for LogLines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(LINE_BYTES_MAX)
+    }
+}

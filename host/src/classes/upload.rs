@@ -1,0 +1,29 @@
+//! A component on its way in, piece by piece, never more than the limit of it in memory.
+
+use crate::error::CallError;
+use crate::limits::{COMPONENT_BYTES_MAX, PIECE_BYTES_MAX};
+
+/// `classes.upload`.
+#[derive(Debug, Default)]
+#[allow(unreachable_pub, reason = "generated code names it; its module is private")]
+pub struct Upload {
+    bytes: Vec<u8>,
+}
+
+impl Upload {
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), CallError> {
+        if piece.len() > PIECE_BYTES_MAX {
+            return Err(CallError::limit("piece", format!("a piece has at most {PIECE_BYTES_MAX} bytes")));
+        }
+        if self.bytes.len() + piece.len() > COMPONENT_BYTES_MAX {
+            self.bytes = Vec::new();
+            return Err(CallError::limit("component", format!("a component has at most {COMPONENT_BYTES_MAX} bytes")));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}

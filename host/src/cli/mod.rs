@@ -1,0 +1,119 @@
+//! The command line. Errors are sentences with a hint; results go to standard output, everything else to standard error.
+
+mod build;
+mod client;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A host for facets: small stateful WebAssembly components, each with its own SQLite database
+#[derive(Parser)]
+#[command(name = "facetd", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the classes and namespaces of a facetd.toml; components must have been built
+    Serve(Serve),
+    /// Build the components of a project from source, then serve it
+    Dev(Dev),
+    /// Build the components of a project from source, setting up the wasm toolchain if it is missing
+    Build(Build),
+    /// Call a method of an object's root facet on a running host and print its JSON result
+    Call(Call),
+    /// Print the facets of an object on a running host: class, state, bytes
+    Tree(Tree),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// The configuration, or a folder with a facetd.toml
+    #[arg(long, default_value = "facetd.toml", value_name = "PATH")]
+    config: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+struct Dev {
+    /// A folder with a facetd.toml, or the file itself
+    #[arg(default_value = ".", value_name = "PATH")]
+    project: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+struct Place {
+    /// Data directory; the configuration's, or .facetd/data beside it
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes any that is free [default: the configuration's, or 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+}
+
+#[derive(Args)]
+struct Build {
+    /// A folder with a facetd.toml, or the file itself
+    #[arg(default_value = ".", value_name = "PATH")]
+    project: PathBuf,
+    /// Print the result as one JSON object, class names to paths
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Remote {
+    /// Address of the running host
+    #[arg(long, env = "FACETD_URL", default_value = "http://127.0.0.1:8787", value_name = "URL")]
+    url: String,
+}
+
+#[derive(Args)]
+struct Call {
+    /// NAMESPACE/OBJECT; an object by its id is written id:<64 hex digits>
+    object: String,
+    /// The method
+    method: String,
+    /// The arguments, a JSON array
+    #[arg(default_value = "[]")]
+    args: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+struct Tree {
+    /// NAMESPACE/OBJECT; an object by its id is written id:<64 hex digits>
+    object: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::serve(&args.config, &args.place),
+        Command::Dev(args) => serve::dev(&args.project, &args.place),
+        Command::Build(args) => build::build(&args),
+        Command::Call(args) => client::call(&args),
+        Command::Tree(args) => client::tree(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("facetd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `facetd serve` and `facetd dev`: one line on standard output when requests are answered, then until SIGTERM or SIGINT.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+use super::Place;
+use crate::Host;
+use crate::config::Config;
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
+/// Requests under way when the host is told to stop have this long.
+const DRAIN: Duration = Duration::from_secs(3);
+
+pub(super) fn dev(project: &Path, place: &Place) -> anyhow::Result<()> {
+    let config = Config::read(project)?;
+    crate::build::build(&config)?;
+    run(&config, place)
+}
+
+pub(super) fn serve(path: &Path, place: &Place) -> anyhow::Result<()> {
+    run(&Config::read(path)?, place)
+}
+
+fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("FACETD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run_here(config, place))
+}
+
+async fn run_here(config: &Config, place: &Place) -> anyhow::Result<()> {
+    let data = place.data.clone().unwrap_or_else(|| config.data_dir());
+    let listen = place.listen.as_deref().or(config.host.listen.as_deref()).unwrap_or(LISTEN_DEFAULT);
+    let host = Host::open(config, &data)?;
+    let listener = match TcpListener::bind(listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            host.stop().await?;
+            bail!("cannot listen on {listen}: {error}; --listen chooses another address, e.g. 127.0.0.1:0");
+        }
+    };
+    let address = listener.local_addr()?;
+    println!("facetd listening on http://{address}");
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (drain, drained) = oneshot::channel::<()>();
+    let served = tokio::spawn(crate::serve(host.clone(), listener, config.host.open.clone(), async move {
+        let _ = drained.await;
+    }));
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        why = host.failed() => Some(why),
+    };
+    let _ = drain.send(());
+    if tokio::time::timeout(DRAIN, served).await.is_err() {
+        tracing::info!("some requests were still under way and are ended");
+    }
+    match failure {
+        // Not stopped cleanly on purpose: what is on disk is for the next start to find out.
+        Some(why) => bail!("the host stops because it could not write to disk: {why}; make room, then start it again"),
+        None => host.stop().await.context("the host did not stop cleanly"),
+    }
+}

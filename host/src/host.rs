@@ -1,0 +1,330 @@
+//! A host: one data directory, one engine, any number of objects. Nothing leaves it before it is durable.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use wasmtime::Engine;
+
+use crate::classes::{ClassError, Registry};
+use crate::config::Config;
+use crate::error::{CallError, Kind, Outcome};
+use crate::ids::{FacetName, ObjectId};
+use crate::isolate::{Watchdog, new_engine};
+use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
+use crate::namespace::Namespace;
+use crate::object::{Cause, Epoch};
+use crate::startup::Payload;
+use crate::storage::{Durability, Journal, LocalJournal, Lsn, TableDump, wait_durable};
+use crate::sys::data_dir::{DataDir, DataDirError};
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A component that is not there.
+    #[error("class {name:?}: cannot read {path}: {source}; if it is to be built, run `facetd build` first")]
+    Component {
+        /// Of the class.
+        name: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A component that cannot be a class.
+    #[error("class {name:?} ({path}): {source}")]
+    Class {
+        /// Of the class.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: ClassError,
+    },
+    /// What an unclean stop left.
+    #[error("cannot recover from an unclean stop: {0}")]
+    Recover(String),
+    /// Anything of the operating system or of wasmtime.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// Which object of a namespace.
+#[derive(Clone, Debug)]
+pub enum ObjectRef {
+    /// By name.
+    Name(String),
+    /// By id: 64 hexadecimal digits.
+    Id(String),
+}
+
+impl ObjectRef {
+    /// As in paths and on the command line: `id:<64 hex>`, or a name.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_prefix("id:") {
+            Some(id) => Self::Id(id.into()),
+            None => Self::Name(text.into()),
+        }
+    }
+}
+
+/// A running host. Dropping it does not stop it: call [`Host::stop`].
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<HostInner>,
+}
+
+pub(crate) struct HostInner {
+    pub(crate) engine: Engine,
+    pub(crate) classes: Registry,
+    pub(crate) journal: Arc<dyn Journal>,
+    durability: watch::Receiver<Durability>,
+    pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) runtime: Handle,
+    namespaces: HashMap<String, Arc<Namespace>>,
+    objects: Mutex<Objects>,
+    data: DataDir,
+}
+
+#[derive(Default)]
+struct Objects {
+    loaded: HashMap<(String, ObjectId), Weak<Object>>,
+    /// How many were loaded when the dead ones were last swept out.
+    swept: usize,
+    stopping: bool,
+}
+
+/// Loaded objects below which sweeping is not worth it.
+const SWEEP_MIN: usize = 1024;
+
+impl Host {
+    /// Opens a data directory and readies the classes and namespaces of a configuration. Must be called on a
+    /// multi-threaded tokio runtime, on which the host then runs.
+    pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
+        let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+        let data = DataDir::open(data)?;
+        let engine = new_engine().map_err(|e| start(&e))?;
+        let mut classes =
+            Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
+        for (name, class) in &config.classes {
+            let path = config.component(name, class);
+            let bytes = std::fs::read(&path)
+                .map_err(|source| HostError::Component { name: name.clone(), path: path.clone(), source })?;
+            let digest =
+                classes.store(&bytes).map_err(|source| HostError::Class { name: name.clone(), path, source })?;
+            classes.name(name.clone(), digest);
+        }
+        let mut namespaces = HashMap::new();
+        for (name, namespace) in &config.namespaces {
+            let dir = data.namespace(name).map_err(|e| start(&e))?;
+            let class = classes.named(&namespace.class).expect("the configuration has been checked");
+            let key = namespace.unique_key.as_deref().unwrap_or(name);
+            let limits = namespace.limits.limits();
+            let objects = namespace.objects.clone();
+            let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir);
+            if data.was_dirty {
+                crate::recover::remove_orphans(&made.dir).map_err(|e| HostError::Recover(e.to_string()))?;
+            }
+            namespaces.insert(name.clone(), Arc::new(made));
+        }
+        let journal: Arc<dyn Journal> = Arc::new(LocalJournal::start().map_err(|e| start(&e))?);
+        let inner = HostInner {
+            watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
+            engine,
+            classes,
+            durability: journal.durability(),
+            journal,
+            runtime: Handle::current(),
+            namespaces,
+            objects: Mutex::default(),
+            data,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Calls a method of an object's root facet.
+    pub async fn call(
+        &self,
+        namespace: &str,
+        object: &ObjectRef,
+        method: &str,
+        args: Payload,
+    ) -> Result<Payload, CallError> {
+        crate::isolate::check_payload(&args)?;
+        let (reply, answered) = ReplyTo::new();
+        let work = Work::Call { method: method.into(), args, stubs: Vec::new(), badge: "".into(), reply };
+        let epoch = self.deliver(namespace, object, work)?;
+        self.inner.outside(answered, &epoch).await.map(|answer| answer.value)
+    }
+
+    /// Delivers a request to the `http` export of an object's root facet.
+    pub(crate) async fn request(
+        &self,
+        namespace: &str,
+        object: &ObjectRef,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, CallError> {
+        let (reply, answered) = ReplyTo::new();
+        let epoch = self.deliver(namespace, object, Work::Http { request, reply })?;
+        self.inner.reply(answered, &epoch).await
+    }
+
+    fn deliver(&self, namespace: &str, object: &ObjectRef, work: Work) -> Result<Arc<Epoch>, CallError> {
+        let object = self.object(namespace, object)?;
+        let mail = Mail::Event { work, chain: Chain::default(), deadline: None, dep: Lsn::ZERO };
+        object.deliver(object.root(), None, mail).map_err(|(error, _)| error)
+    }
+
+    fn object(&self, namespace: &str, object: &ObjectRef) -> Result<Arc<Object>, CallError> {
+        let namespace = self.inner.namespace(namespace)?;
+        let id = match object {
+            ObjectRef::Name(name) => namespace.id_of_object(name)?,
+            ObjectRef::Id(hex) => namespace.id_of_hex(hex)?,
+        };
+        self.inner.object(&namespace, id)
+    }
+
+    /// The facets of an object that exist, the root first.
+    pub fn tree(&self, namespace: &str, object: &ObjectRef) -> Result<Vec<Report>, CallError> {
+        let object = self.object(namespace, object)?;
+        Ok(object.report(object.root()))
+    }
+
+    /// The tables of one facet, for operators.
+    pub(crate) async fn rows(
+        &self,
+        namespace: &str,
+        object: &ObjectRef,
+        path: &str,
+        rows_max: u32,
+    ) -> Result<Vec<TableDump>, CallError> {
+        let path: Vec<_> =
+            path.split('/').filter(|name| !name.is_empty()).map(FacetName::new).collect::<Result<_, _>>()?;
+        self.object(namespace, object)?.inspect(&path, rows_max).await
+    }
+
+    /// Names and digests of the classes of the configuration.
+    pub fn classes(&self) -> Vec<(String, String)> {
+        let mut names: Vec<_> =
+            self.inner.classes.names().map(|(name, digest)| (name.to_owned(), digest.to_string())).collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until the journal fails: the host must stop, for nothing can be acknowledged any more.
+    pub async fn failed(&self) -> String {
+        let mut durability = self.inner.durability.clone();
+        let state = durability.wait_for(|state| matches!(state, Durability::Failed(_))).await;
+        match state.as_deref() {
+            Ok(Durability::Failed(why)) => why.to_string(),
+            Ok(Durability::UpTo(_)) | Err(_) => "the journal was closed".into(),
+        }
+    }
+
+    /// Stops all facets, closes all databases, and leaves ordinary SQLite files behind.
+    pub async fn stop(&self) -> Result<(), HostError> {
+        let objects: Vec<_> = {
+            let mut objects = self.inner.objects();
+            objects.stopping = true;
+            objects.loaded.values().filter_map(Weak::upgrade).collect()
+        };
+        for object in objects {
+            object.stop().await;
+        }
+        let inner = self.inner.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            inner.journal.close();
+            inner.watchdog.stop();
+            inner.data.clean_stop()
+        });
+        closed.await.map_err(|e| HostError::Start(e.to_string()))?.map_err(|e| HostError::Start(e.to_string()))
+    }
+}
+
+impl HostInner {
+    fn objects(&self) -> std::sync::MutexGuard<'_, Objects> {
+        self.objects.lock().expect("a panic under this lock is a bug that must not be built upon")
+    }
+
+    pub(crate) fn namespace(&self, name: &str) -> Result<Arc<Namespace>, CallError> {
+        self.namespaces.get(name).cloned().ok_or_else(|| {
+            let mut known: Vec<_> = self.namespaces.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            CallError::not_found(format!("there is no namespace {name:?} here; there are: {}", known.join(", ")))
+        })
+    }
+
+    /// The object, loaded if it is not.
+    pub(crate) fn object(self: &Arc<Self>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Object>, CallError> {
+        let mut objects = self.objects();
+        if objects.stopping {
+            return Err(Cause::Unavailable.error(Outcome::NotApplied));
+        }
+        let key = (namespace.name.clone(), id);
+        if let Some(object) = objects.loaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(object);
+        }
+        if objects.loaded.len() > SWEEP_MIN.max(2 * objects.swept) {
+            objects.loaded.retain(|_, object| object.strong_count() > 0);
+            objects.swept = objects.loaded.len();
+        }
+        let object = Object::load(self, namespace, id).map_err(|error| {
+            tracing::error!(object = %id, %error, "an object cannot be loaded");
+            CallError::new(Kind::Storage, "index", error.to_string())
+        })?;
+        objects.loaded.insert(key, Arc::downgrade(&object));
+        Ok(object)
+    }
+
+    /// Waits until the journal is durable up to a commit.
+    pub(crate) async fn durable(&self, lsn: Lsn) -> Result<(), CallError> {
+        if let Durability::UpTo(durable) = &*self.durability.borrow()
+            && *durable >= lsn
+        {
+            return Ok(());
+        }
+        let mut durability = self.durability.clone();
+        wait_durable(&mut durability, lsn).await.map_err(|failed| CallError::journal_failed(&failed.to_string()))
+    }
+
+    /// An answer on its way out of its object: nothing leaves before it is durable (S20).
+    pub(crate) async fn reply<T>(&self, answered: Delivered<T>, epoch: &Epoch) -> Result<T, CallError> {
+        match answered.await {
+            Ok(reply) => {
+                self.durable(reply.dep).await?;
+                reply.result
+            }
+            Err(_dropped) => {
+                let cause = epoch.cause().cloned();
+                Err(cause.as_deref().unwrap_or(&Cause::Unavailable).error(Outcome::Unknown))
+            }
+        }
+    }
+
+    /// The same for a call: stubs of facets stay inside (S15).
+    pub(crate) async fn outside(&self, answered: Delivered<Answer>, epoch: &Epoch) -> Result<Answer, CallError> {
+        let answer = self.reply(answered, epoch).await?;
+        if answer.stubs.iter().any(|stub| matches!(stub, Stub::Facet(_))) {
+            let message = "the answer holds a stub of a facet, which cannot leave its tree";
+            return Err(CallError::new(Kind::NotTransferable, "", message).outcome(Outcome::Applied));
+        }
+        Ok(answer)
+    }
+}
+
+impl Host {
+    /// The runtime on which the host's tasks run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.inner.runtime
+    }
+
+    /// Waits until the journal is durable up to a commit.
+    pub(crate) async fn durable(&self, lsn: Lsn) -> Result<(), CallError> {
+        self.inner.durable(lsn).await
+    }
+}

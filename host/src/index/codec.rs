@@ -1,0 +1,161 @@
+//! Changes to Cap'n Proto and back. Decoding accepts only what encoding can make: anything else is damage.
+
+use capnp::message::{Builder, ReaderOptions};
+use capnp::serialize;
+
+use super::TreeChange;
+use super::facets_capnp as wire;
+use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
+use crate::startup::{FacetId, FailurePolicy, Format, Payload, Startup, StartupLimits};
+
+pub(super) fn encode(changes: &[TreeChange]) -> Vec<u8> {
+    let mut message = Builder::new_default();
+    let count = u32::try_from(changes.len()).expect("a tree has at most 65,536 facets");
+    let mut list = message.init_root::<wire::record::Builder<'_>>().init_changes(count);
+    for (index, change) in (0..count).zip(changes) {
+        let target = list.reborrow().get(index);
+        match change {
+            TreeChange::Create {
+                file,
+                parent,
+                name,
+                startup,
+            } => {
+                let mut create = target.init_create();
+                create.set_file(file.0);
+                create.set_parent(parent.0);
+                create.set_name(name.as_str());
+                write_startup(create.init_startup(), startup);
+            }
+            TreeChange::Restart { file, startup } => {
+                let mut restart = target.init_restart();
+                restart.set_file(file.0);
+                write_startup(restart.init_startup(), startup);
+            }
+            TreeChange::Delete { file } => {
+                let mut target = target;
+                target.set_delete(file.0);
+            }
+        }
+    }
+    serialize::write_message_to_words(&message)
+}
+
+fn write_startup(mut target: wire::startup::Builder<'_>, startup: &Startup) {
+    let Startup {
+        class,
+        props,
+        id,
+        limits,
+        on_failure,
+    } = startup;
+    target.set_class(&class.0);
+    target.set_props_format(match props.format {
+        Format::Bytes => wire::Format::Bytes,
+        Format::Json => wire::Format::Json,
+        Format::Cbor => wire::Format::Cbor,
+    });
+    target.set_props(&props.body);
+    let mut id_target = target.reborrow().get_id();
+    match id {
+        None => id_target.set_inherited(()),
+        Some(FacetId::Object(object)) => id_target.set_object(&object.0),
+        Some(FacetId::Text(text)) => id_target.set_text(text.as_str()),
+    }
+    let StartupLimits {
+        memory_mib,
+        cpu_ms,
+        wall_ms,
+        storage_mib,
+    } = limits;
+    if let Some(value) = memory_mib {
+        target.reborrow().init_memory_mib().set_value(*value);
+    }
+    if let Some(value) = cpu_ms {
+        target.reborrow().init_cpu_ms().set_value(*value);
+    }
+    if let Some(value) = wall_ms {
+        target.reborrow().init_wall_ms().set_value(*value);
+    }
+    if let Some(value) = storage_mib {
+        target.reborrow().init_storage_mib().set_value(*value);
+    }
+    target.set_on_failure(match on_failure {
+        FailurePolicy::Isolate => wire::FailurePolicy::Isolate,
+        FailurePolicy::Escalate => wire::FailurePolicy::Escalate,
+    });
+}
+
+pub(super) fn decode(mut body: &[u8]) -> Result<Vec<TreeChange>, capnp::Error> {
+    let mut options = ReaderOptions::new();
+    // The body is in memory and its checksum is right; twice its size bounds what pointers to one place could multiply.
+    options.traversal_limit_in_words(Some(body.len() / 4 + 64));
+    let message = serialize::read_message(&mut body, options)?;
+    let changes = message.get_root::<wire::record::Reader<'_>>()?.get_changes()?;
+    changes.iter().map(read_change).collect()
+}
+
+fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Error> {
+    Ok(match change.which()? {
+        wire::change::Create(create) => {
+            let create = create?;
+            let name = create.get_name()?.to_str()?;
+            TreeChange::Create {
+                file: FileId(create.get_file()),
+                parent: FileId(create.get_parent()),
+                name: FacetName::new(name).map_err(|error| capnp::Error::failed(error.to_string()))?,
+                startup: read_startup(create.get_startup()?)?,
+            }
+        }
+        wire::change::Restart(restart) => {
+            let restart = restart?;
+            TreeChange::Restart {
+                file: FileId(restart.get_file()),
+                startup: read_startup(restart.get_startup()?)?,
+            }
+        }
+        wire::change::Delete(file) => TreeChange::Delete { file: FileId(file) },
+    })
+}
+
+fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Error> {
+    let limit = |has: bool, value: capnp::Result<wire::limit::Reader<'_>>| {
+        if has {
+            value.map(|limit| Some(limit.get_value()))
+        } else {
+            Ok(None)
+        }
+    };
+    Ok(Startup {
+        class: ClassDigest(bytes_32(startup.get_class()?, "a class digest")?),
+        props: Payload {
+            format: match startup.get_props_format()? {
+                wire::Format::Bytes => Format::Bytes,
+                wire::Format::Json => Format::Json,
+                wire::Format::Cbor => Format::Cbor,
+            },
+            body: startup.get_props()?.to_vec(),
+        },
+        id: match startup.get_id().which()? {
+            wire::startup::id::Inherited(()) => None,
+            wire::startup::id::Object(object) => Some(FacetId::Object(ObjectId(bytes_32(object?, "an object id")?))),
+            wire::startup::id::Text(text) => Some(FacetId::Text(text?.to_str()?.to_owned())),
+        },
+        limits: StartupLimits {
+            memory_mib: limit(startup.has_memory_mib(), startup.get_memory_mib())?,
+            cpu_ms: limit(startup.has_cpu_ms(), startup.get_cpu_ms())?,
+            wall_ms: limit(startup.has_wall_ms(), startup.get_wall_ms())?,
+            storage_mib: limit(startup.has_storage_mib(), startup.get_storage_mib())?,
+        },
+        on_failure: match startup.get_on_failure()? {
+            wire::FailurePolicy::Isolate => FailurePolicy::Isolate,
+            wire::FailurePolicy::Escalate => FailurePolicy::Escalate,
+        },
+    })
+}
+
+fn bytes_32(bytes: &[u8], what: &str) -> Result<[u8; 32], capnp::Error> {
+    bytes
+        .try_into()
+        .map_err(|_| capnp::Error::failed(format!("{what} has 32 bytes, not {}", bytes.len())))
+}

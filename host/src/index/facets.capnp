@@ -1,0 +1,76 @@
+# One record of an object's `.facets` file; docs/formats.md describes the framing around it.
+#
+# Fields are only ever added, with the next free number: files written by every released version must stay readable.
+# The generated code is committed, so building needs neither the compiler nor its plug-in. After a change:
+#
+#   apt-get install capnproto && cargo install capnpc --version 0.27.0
+#   cd host/src/index && capnp compile -orust facets.capnp && rustfmt --edition 2024 facets_capnp.rs
+#
+# The generated code is tied to the minor version of the `capnp` crate (=0.27 in host/Cargo.toml).
+@0xb1c5e60a6c3f9d27;
+
+# What capnpc's own rust.capnp declares; declared here so that one file is enough.
+annotation parentModule @0xabee386cd1450364 (file) :Text;
+$parentModule("index");
+
+# Changes that become real together.
+struct Record {
+  changes @0 :List(Change);
+}
+
+struct Change {
+  union {
+    create @0 :Create;
+    restart @1 :Restart;
+    # The file id of a facet that is gone. A deleted subtree has one of these for each of its facets.
+    delete @2 :UInt32;
+  }
+}
+
+struct Create {
+  file @0 :UInt32;
+  # 0: the root. Otherwise the file id of a facet created earlier.
+  parent @1 :UInt32;
+  name @2 :Text;
+  startup @3 :Startup;
+}
+
+struct Restart {
+  file @0 :UInt32;
+  startup @1 :Startup;
+}
+
+struct Startup {
+  # SHA-256 of the component, 32 bytes.
+  class @0 :Data;
+  propsFormat @1 :Format;
+  props @2 :Data;
+  id :union {
+    # As the parent's.
+    inherited @3 :Void;
+    # 32 bytes.
+    object @4 :Data;
+    text @5 :Text;
+  }
+  memoryMib @6 :Limit;
+  cpuMs @7 :Limit;
+  wallMs @8 :Limit;
+  storageMib @9 :Limit;
+  onFailure @10 :FailurePolicy;
+}
+
+# Absent: inherited. Zero is a value.
+struct Limit {
+  value @0 :UInt64;
+}
+
+enum Format {
+  bytes @0;
+  json @1;
+  cbor @2;
+}
+
+enum FailurePolicy {
+  isolate @0;
+  escalate @1;
+}

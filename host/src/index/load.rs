@@ -1,0 +1,171 @@
+//! Loading answers a prefix of the records that were written, never anything else. What a crash left of the last record is
+//! cut off; damage that has a good record behind it is refused.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::frame::{self, Found, HEADER_BYTES};
+use super::{IndexError, TreeChange, codec, rewrite};
+use crate::ids::{FacetName, FileId, ObjectId};
+use crate::startup::Startup;
+
+/// A facet that exists.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    /// Its parent's file; [`FileId::ROOT`] for a child of the root.
+    pub(crate) parent: FileId,
+    /// Its name among its siblings.
+    pub(crate) name: FacetName,
+    /// What it runs.
+    pub(crate) startup: Startup,
+}
+
+/// What an index holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Loaded {
+    /// All facets but the root. Every parent is in it, or is the root.
+    pub(crate) entries: BTreeMap<FileId, Entry>,
+    /// The least id that no record ever named.
+    pub(crate) next_file: FileId,
+    /// The number of the next record.
+    pub(crate) next_seq: u64,
+    /// Bytes of an unfinished record that were cut off.
+    pub(crate) torn_bytes: u64,
+}
+
+/// Reads the index at `path`; none if there is none. Cuts off an unfinished record, and rewrites a file that is mostly
+/// history, so the object must not be loaded twice.
+pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, IndexError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    if frame::is_header_torn(&bytes) {
+        // No record was ever acknowledged: it would have been synced after the header.
+        cut(path, 0)?;
+        return Ok(None);
+    }
+    let (mut loaded, good_bytes) =
+        parse(&bytes, object).map_err(|why| IndexError::Damaged { path: path.into(), why })?;
+    loaded.torn_bytes = (bytes.len() - good_bytes) as u64;
+    if loaded.torn_bytes > 0 {
+        tracing::warn!(path = %path.display(), bytes = loaded.torn_bytes, "cut off an unfinished record of the index");
+        cut(path, good_bytes as u64)?;
+    }
+    rewrite::if_mostly_dead(path, object, &mut loaded, good_bytes)?;
+    Ok(Some(loaded))
+}
+
+/// What `bytes` hold, and how many of them are good.
+pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), String> {
+    if bytes.len() < HEADER_BYTES {
+        return Err("it is too short to be an index".to_owned());
+    }
+    let header = frame::decode_header(&bytes[..HEADER_BYTES], object)?;
+    let mut loaded = Loaded {
+        entries: BTreeMap::new(),
+        next_file: header.next_file,
+        next_seq: header.first_seq,
+        torn_bytes: 0,
+    };
+    let mut at = HEADER_BYTES;
+    while at < bytes.len() {
+        match frame::decode_record(&bytes[at..]) {
+            Found::Record { body, seq, bytes } => {
+                if seq != loaded.next_seq {
+                    return Err(format!(
+                        "at byte {at} is record {seq} where {} should be",
+                        loaded.next_seq
+                    ));
+                }
+                let changes = codec::decode(body).map_err(|error| format!("record {seq} makes no sense: {error}"))?;
+                apply(&mut loaded, changes).map_err(|why| format!("record {seq} makes no sense: {why}"))?;
+                loaded.next_seq = seq.checked_add(1).ok_or("its record numbers are used up")?;
+                at += bytes;
+            }
+            Found::Bad if frame::has_later_record(&bytes[at..], loaded.next_seq) => {
+                return Err(format!(
+                    "record {} at byte {at} is damaged, and good records follow",
+                    loaded.next_seq
+                ));
+            }
+            Found::Bad => break,
+        }
+    }
+    check_names(&loaded)?;
+    Ok((loaded, at))
+}
+
+fn apply(loaded: &mut Loaded, changes: Vec<TreeChange>) -> Result<(), String> {
+    let mut deleted = HashSet::new();
+    for change in changes {
+        match change {
+            TreeChange::Create {
+                file,
+                parent,
+                name,
+                startup,
+            } => {
+                if file == FileId::ROOT || loaded.entries.contains_key(&file) {
+                    return Err(format!("facet {file} is created, which exists"));
+                }
+                if parent != FileId::ROOT && !loaded.entries.contains_key(&parent) {
+                    return Err(format!("facet {file} is created below {parent}, which does not exist"));
+                }
+                let next = file.0.checked_add(1).ok_or("its file ids are used up")?;
+                loaded.next_file = loaded.next_file.max(FileId(next));
+                loaded.entries.insert(file, Entry { parent, name, startup });
+            }
+            TreeChange::Restart { file, startup } => match loaded.entries.get_mut(&file) {
+                Some(entry) => entry.startup = startup,
+                None => return Err(format!("facet {file} is restarted, which does not exist")),
+            },
+            TreeChange::Delete { file } => {
+                if loaded.entries.remove(&file).is_none() {
+                    return Err(format!("facet {file} is deleted, which does not exist"));
+                }
+                deleted.insert(file);
+            }
+        }
+    }
+    match loaded.entries.iter().find(|(_, entry)| deleted.contains(&entry.parent)) {
+        Some((file, entry)) => Err(format!("facet {} is deleted, but not {file} below it", entry.parent)),
+        None => Ok(()),
+    }
+}
+
+fn check_names(loaded: &Loaded) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    match loaded
+        .entries
+        .values()
+        .find(|entry| !seen.insert((entry.parent, &entry.name)))
+    {
+        Some(twice) => Err(format!(
+            "two facets below {} are named {:?}",
+            twice.parent,
+            twice.name.as_str()
+        )),
+        None => Ok(()),
+    }
+}
+
+fn cut(path: &Path, bytes: u64) -> Result<(), IndexError> {
+    let cut = || {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    };
+    cut().map_err(failed("cut off the end of", path))
+}
+
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    let path = PathBuf::from(path);
+    move |error| IndexError::Io { what, path, error }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The `.facets` file of an object says which facets exist, and nothing else does. Reading it answers exactly a prefix of
+//! what was written to it, or an error; damage is never repaired by dropping records that were acknowledged.
+
+mod codec;
+mod frame;
+mod load;
+mod rewrite;
+
+// Made by capnpc from facets.capnp, which says how.
+#[allow(
+    clippy::all,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    unused_qualifications,
+    reason = "generated"
+)]
+mod facets_capnp;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::{FacetName, FileId, ObjectId};
+use crate::startup::Startup;
+
+pub(crate) use frame::{encode_header, encode_record};
+pub(crate) use load::{Entry, Loaded, load};
+
+/// One change of an object's tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum TreeChange {
+    /// A facet exists from now on. Its file id is higher than any before.
+    Create {
+        /// Its file.
+        file: FileId,
+        /// Its parent's file; [`FileId::ROOT`] for a child of the root.
+        parent: FileId,
+        /// Its name among its siblings.
+        name: FacetName,
+        /// What it runs.
+        startup: Startup,
+    },
+    /// A facet runs something else on the same storage.
+    Restart {
+        /// Its file.
+        file: FileId,
+        /// What it runs from now on.
+        startup: Startup,
+    },
+    /// A facet is gone. Its children are deleted before it, or in the same record.
+    Delete {
+        /// Its file.
+        file: FileId,
+    },
+}
+
+/// Why an index cannot be used. The file is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// The operating system failed.
+    #[error("cannot {what} {path}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What it answered.
+        error: io::Error,
+    },
+    /// Not an index, of another object, or damaged before its end.
+    #[error(
+        "{path} cannot be used: {why}. It is left as it is; restore it, with the object's databases, from a backup"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Where the index of an object is.
+pub(crate) fn path(dir: &Path, object: ObjectId) -> PathBuf {
+    dir.join(format!("{object}.facets"))
+}

@@ -1,0 +1,103 @@
+//! Making a call: it is queued in the turn, leaves when the turn ends, and its answer is waited for until the deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{CallError, Kind, Outcome};
+use crate::isolate::FacetState;
+use crate::limits::{METHOD_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::live::{Answer, Call, Delivered, Effect, EventId, ReplyTo, Stub};
+use crate::object::{Cause, Epoch};
+use crate::startup::Payload;
+use crate::storage::Lsn;
+use crate::sys::clock;
+
+/// A call that has been queued or has left.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    answer: Delivered<Answer>,
+    deadline: Option<Instant>,
+    /// The callee's, where it is known: why the answer will never come.
+    epoch: Option<Arc<Epoch>>,
+}
+
+/// `blocking-calls.pending`: a call that a blocking guest has started.
+#[derive(Debug)]
+#[allow(unreachable_pub, reason = "generated code names it; its module is private")]
+pub struct PendingCall(pub(crate) Option<Outgoing>);
+
+impl FacetState {
+    /// Queues a call.
+    pub(crate) fn queue_call(
+        &mut self,
+        event: Option<EventId>,
+        to: Stub,
+        method: String,
+        args: Payload,
+        stubs: Vec<Stub>,
+        timeout_ms: Option<u32>,
+    ) -> Result<Outgoing, CallError> {
+        check_payload(&args)?;
+        if method.len() > METHOD_BYTES_MAX {
+            return Err(CallError::limit("method", format!("method names have at most {METHOD_BYTES_MAX} bytes")));
+        }
+        self.check_transfer(&to, &stubs)?;
+        let caller = event.and_then(|event| self.events.get(&event));
+        let timeout = timeout_ms.map(|ms| clock::now() + Duration::from_millis(ms.into()));
+        let deadline = [caller.and_then(|c| c.deadline), timeout].into_iter().flatten().min();
+        let chain = caller.map(|c| c.chain.clone()).unwrap_or_default();
+        let epoch = match &to {
+            Stub::Facet(target) => Some(target.epoch.clone()),
+            Stub::Object { .. } => None,
+        };
+        let (reply, answer) = ReplyTo::new();
+        self.send(Effect::Call(Call { to, method, args, stubs, chain, deadline, reply }));
+        Ok(Outgoing { answer, deadline, epoch })
+    }
+
+    /// S15: a facet stub stays in its tree.
+    fn check_transfer(&self, to: &Stub, stubs: &[Stub]) -> Result<(), CallError> {
+        let stays = match to {
+            Stub::Facet(_) => true,
+            Stub::Object { id, .. } => *id == self.object.id,
+        };
+        if stays || stubs.iter().all(|stub| matches!(stub, Stub::Object { .. })) {
+            return Ok(());
+        }
+        let message = "a facet stub cannot be given to another object; pass what it answers instead";
+        Err(CallError::new(Kind::NotTransferable, "", message))
+    }
+}
+
+impl Outgoing {
+    /// Waits for the answer. A deadline ends the waiting only.
+    pub(crate) async fn answer(self) -> (Result<Answer, CallError>, Lsn) {
+        let Self { answer, deadline, epoch } = self;
+        let answered = match deadline {
+            None => answer.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(answered) => answered,
+                Err(_elapsed) => {
+                    let error = CallError::new(Kind::Deadline, "", "no answer came in time");
+                    return (Err(error.outcome(Outcome::Unknown)), Lsn::ZERO);
+                }
+            },
+        };
+        match answered {
+            Ok(reply) => (reply.result, reply.dep),
+            Err(_dropped) => {
+                let cause = epoch.as_ref().and_then(|e| e.cause().cloned());
+                (Err(cause.as_deref().unwrap_or(&Cause::Unavailable).error(Outcome::Unknown)), Lsn::ZERO)
+            }
+        }
+    }
+}
+
+/// S25: payloads are bounded.
+pub(crate) fn check_payload(payload: &Payload) -> Result<(), CallError> {
+    if payload.body.len() <= PAYLOAD_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a payload has at most {PAYLOAD_BYTES_MAX} bytes, this one has {}", payload.body.len());
+    Err(CallError::limit("payload", message))
+}

@@ -1,0 +1,295 @@
+//! The life of one incarnation: wait for those before it, start, run, end. However it ends, the store is dropped, then the
+//! database is closed, and only then may a successor start.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
+
+use crate::classes::Class;
+use crate::error::Outcome;
+use crate::ids::FileId;
+use crate::isolate::limiter::Limiter;
+use crate::isolate::pump::{Pump, PumpEnd};
+use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
+use crate::isolate::{EPOCH_TICK_MS, Exports};
+use crate::live::{Control, Ending, Launched, Mail, Object};
+use crate::object::{Cause, Epoch};
+use crate::startup::FacetId;
+use crate::storage::{FacetStore, Lsn, StorageError, remove_db};
+
+/// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
+const HOSTCALL_FUEL_BYTES: usize = 16 << 20;
+
+/// Starts the task of an incarnation.
+pub(crate) fn spawn(
+    object: Arc<Object>,
+    control: Arc<Control>,
+    epoch: Arc<Epoch>,
+    inbox: mpsc::Receiver<Mail>,
+    mailbox: mpsc::Sender<Mail>,
+    after: Vec<watch::Receiver<bool>>,
+) {
+    object.host.watchdog.watch(control.clone(), mailbox.downgrade());
+    let runtime = object.host.runtime.clone();
+    let life = Life { object, control, epoch, inbox, closed: false };
+    runtime.spawn(life.run(after));
+}
+
+/// How an incarnation ended.
+enum End {
+    Idle,
+    /// The tree knows.
+    Killed(Arc<Cause>),
+    /// The tree has to be told.
+    Broken { code: &'static str, message: String },
+    /// Not remembered: the next event tries again (S6).
+    StartFailed(String),
+}
+
+struct Life {
+    object: Arc<Object>,
+    control: Arc<Control>,
+    epoch: Arc<Epoch>,
+    inbox: mpsc::Receiver<Mail>,
+    closed: bool,
+}
+
+/// What is left of the store when it is dropped.
+struct Remains {
+    events: Vec<crate::isolate::Event>,
+    turns: u64,
+    dep: Lsn,
+}
+
+impl Life {
+    async fn run(mut self, after: Vec<watch::Receiver<bool>>) {
+        for mut gone in after {
+            // An error means that the predecessor's control is gone, and so is the predecessor.
+            let _ = gone.wait_for(|gone| *gone).await;
+        }
+        let Some(launched) = self.object.launch(&self.control) else {
+            let end = self.ended_from_outside();
+            return self.close(end, None, None).await;
+        };
+        let (file, path) = (launched.stored.file, launched.stored.path.clone());
+        let storage = Arc::new(Mutex::new(FacetStore::new(
+            launched.file.clone(),
+            crate::live::join(&path),
+            launched.stored.has_database,
+            launched.limits.storage_bytes,
+            self.control.interrupt().clone(),
+        )));
+        // Both are set once, here.
+        let _ = self.control.storage.set(storage.clone());
+        let _ = self.control.limits.set(launched.limits);
+        self.control.storage_changed.notify_waiters();
+        let (end, remains) = self.live(launched, storage.clone()).await;
+        self.close(end, remains, Some((storage, file))).await;
+    }
+
+    fn ended_from_outside(&self) -> End {
+        match self.control.ending() {
+            Some(Ending::Killed(cause)) => End::Killed(cause.clone()),
+            Some(Ending::Broken { code, message }) => End::Broken { code, message: message.clone() },
+            None => End::Killed(Arc::new(Cause::Unavailable)),
+        }
+    }
+
+    /// From the class to the end of the store.
+    async fn live(&mut self, launched: Launched, storage: Arc<Mutex<FacetStore>>) -> (End, Option<Remains>) {
+        let digest = launched.stored.lineage.last().expect("a lineage ends with the facet itself").class;
+        let class = tokio::select! {
+            biased;
+            _ = self.control.ended() => return (self.ended_from_outside(), None),
+            class = self.object.host.classes.load(digest) => match class {
+                Ok(class) => class,
+                Err(error) => return (End::StartFailed(error.to_string()), None),
+            },
+        };
+        let mut store = self.new_store(launched, class.clone(), storage);
+        let exports = match instantiate(&class, &mut store).await {
+            Ok(exports) => exports,
+            Err(error) => {
+                let end = match self.lost(&store, &error) {
+                    End::Broken { message, .. } => End::StartFailed(message),
+                    end => end,
+                };
+                return (end, Some(remains(store)));
+            }
+        };
+        let mut started = false;
+        let inbox = &mut self.inbox;
+        let result = tokio::select! {
+            biased;
+            _ = self.control.ended() => None,
+            result = store.run_concurrent(async |accessor| {
+                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.interleaves)?;
+                std::future::poll_fn(|cx| pump.poll(cx)).await
+            }) => Some(result.and_then(|end| end)),
+        };
+        let end = match result {
+            None => self.ended_from_outside(),
+            Some(Ok(PumpEnd::Idle)) => End::Idle,
+            Some(Ok(PumpEnd::StartFailed(message))) => End::StartFailed(message),
+            Some(Err(error)) => match (self.lost(&store, &error), started) {
+                (End::Broken { message, .. }, false) => End::StartFailed(message),
+                (end, _) => end,
+            },
+        };
+        (end, Some(remains(store)))
+    }
+
+    fn new_store(&self, launched: Launched, class: Arc<Class>, storage: Arc<Mutex<FacetStore>>) -> Store<FacetState> {
+        let Launched { stored, limits, .. } = launched;
+        let own = stored.lineage.last().expect("a lineage ends with the facet itself");
+        let id = stored.lineage.iter().rev().find_map(|s| s.id.clone()).unwrap_or(FacetId::Object(self.object.id));
+        let identity = Identity {
+            id,
+            is_root: stored.path.is_empty(),
+            path: stored.path,
+            props: own.props.clone(),
+            file: stored.file,
+            cpu_ms_max: limits.cpu_ms,
+        };
+        let limiter = Limiter::new(limits.memory_bytes, self.control.clone());
+        let (object, control, epoch) = (self.object.clone(), self.control.clone(), self.epoch.clone());
+        let engine = &self.object.host.engine;
+        let mut store =
+            Store::new(engine, FacetState::new(object, control, epoch, class, identity, storage, limiter));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(HOSTCALL_FUEL_BYTES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            let event = current_event(store.as_context_mut());
+            store.data_mut().use_cpu(event)?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store
+    }
+
+    /// What an error of the event loop means.
+    fn lost(&self, store: &Store<FacetState>, error: &wasmtime::Error) -> End {
+        if self.control.ending().is_some() {
+            return self.ended_from_outside();
+        }
+        let (code, message) = if let Some(end) = error.downcast_ref::<GuestEnd>() {
+            (end.code(), end.to_string())
+        } else if store.data().limiter.refused {
+            ("memory", "the facet ran out of memory".into())
+        } else if let Some(trap) = error.downcast_ref::<Trap>() {
+            ("trap", trap.to_string())
+        } else {
+            ("trap", format!("{error:#}"))
+        };
+        End::Broken { code, message }
+    }
+
+    /// Tells everybody, closes the database, and lets a successor start.
+    async fn close(
+        &mut self,
+        end: End,
+        remains: Option<Remains>,
+        storage: Option<(Arc<Mutex<FacetStore>>, FileId)>,
+    ) {
+        let cause = match end {
+            End::Idle => Arc::new(Cause::Unavailable),
+            End::Killed(cause) => cause,
+            End::Broken { code, message } => {
+                info!(facet = %self.describe(), code, %message, "a facet broke");
+                self.object.broken(&self.control, code, message.clone());
+                Arc::new(Cause::Broken { code, message })
+            }
+            End::StartFailed(message) => {
+                info!(facet = %self.describe(), %message, "a facet could not be started");
+                self.object.retire_failed(&self.control);
+                Arc::new(Cause::Broken { code: "start", message: format!("the facet could not be started: {message}") })
+            }
+        };
+        let Remains { events, turns, dep } = remains.unwrap_or(Remains { events: Vec::new(), turns: 0, dep: Lsn::ZERO });
+        for event in events {
+            event.lose(&cause, turns, dep);
+        }
+        self.inbox.close();
+        while let Ok(mail) = self.inbox.try_recv() {
+            crate::live::refuse((cause.error(Outcome::NotApplied), mail));
+        }
+        // The journal may still need the write-ahead log that closing removes.
+        let journal = self.object.host.durable(dep).await;
+        let mut emptied = false;
+        let mut file = None;
+        if let (Some((storage, of)), Ok(())) = (storage, journal) {
+            file = Some(of);
+            let control = self.control.clone();
+            let closed = tokio::task::spawn_blocking(move || {
+                let mut store = storage.lock().expect("storage does not panic: a panic would end this task first");
+                control.storage_closed.store(true, Ordering::SeqCst);
+                close(&mut store)
+            });
+            match closed.await {
+                Ok(Ok(removed)) => emptied = removed,
+                Ok(Err(error)) => warn!(facet = %self.describe(), %error, "a database was not closed cleanly"),
+                Err(error) => warn!(facet = %self.describe(), %error, "closing a database panicked"),
+            }
+        }
+        self.closed = true;
+        self.object.gone(&self.control, file, emptied);
+        debug!(facet = %self.describe(), "closed");
+    }
+
+    fn describe(&self) -> String {
+        format!("{}/{} #{:?}", self.object.namespace.name, self.object.id, self.control.node)
+    }
+}
+
+impl Drop for Life {
+    /// Only after a panic of the host inside this task: that costs the facet, not its object.
+    fn drop(&mut self) {
+        if !self.closed {
+            self.object.broken(&self.control, "host", "the host failed while it ran this facet".into());
+            self.object.gone(&self.control, None, false);
+        }
+    }
+}
+
+/// Closes the database. True if nothing is stored in it, and it was removed (S12).
+fn close(store: &mut FacetStore) -> Result<bool, StorageError> {
+    store.discard_turn();
+    let emptied = store.exists() && store.is_empty()?;
+    store.close()?;
+    if emptied {
+        remove_db(store.file()).map_err(StorageError::from_io)?;
+    }
+    Ok(emptied)
+}
+
+async fn instantiate(class: &Class, store: &mut Store<FacetState>) -> wasmtime::Result<Exports> {
+    let instance = class.pre.instantiate_async(&mut *store).await?;
+    class.exports.of(store, &instance)
+}
+
+/// Ends the store; its last turn is lost.
+fn remains(mut store: Store<FacetState>) -> Remains {
+    let state = store.data_mut();
+    state.lose_turn();
+    let events = std::mem::take(&mut state.events).into_values().collect();
+    Remains { events, turns: state.turns, dep: state.dep }
+}
+
+impl FacetState {
+    /// One epoch has ended while this facet ran.
+    fn use_cpu(&mut self, event: Option<crate::live::EventId>) -> Result<(), GuestEnd> {
+        if self.control.is_dead() {
+            return Err(GuestEnd::Killed);
+        }
+        self.control.cpu_ms.fetch_add(EPOCH_TICK_MS, Ordering::Relaxed);
+        let used_ms = match event.and_then(|event| self.events.get_mut(&event)) {
+            Some(event) => &mut event.cpu_ms,
+            None => &mut self.stray_cpu_ms,
+        };
+        *used_ms += EPOCH_TICK_MS;
+        if *used_ms > self.identity.cpu_ms_max { Err(GuestEnd::Cpu(self.identity.cpu_ms_max)) } else { Ok(()) }
+    }
+}

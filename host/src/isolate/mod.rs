@@ -1,0 +1,24 @@
+//! One task owns one store, and the store one instance. Ending guest work means dropping the store; a store that trapped,
+//! was killed, or whose future was dropped is never used again.
+
+mod calls;
+mod engine;
+mod event;
+mod exports;
+mod life;
+mod limiter;
+mod pump;
+mod state;
+mod turn;
+mod watchdog;
+
+#[allow(unreachable_pub, reason = "generated code names it; its module is private")]
+pub use calls::PendingCall;
+pub(crate) use calls::{Outgoing, check_payload};
+pub(crate) use engine::{EPOCH_TICK_MS, new_engine};
+use event::{Event, Pending};
+use exports::Exports;
+pub(crate) use exports::HandlerExports;
+pub(crate) use life::spawn;
+pub(crate) use state::{FacetState, GuestEnd, current_event};
+pub(crate) use watchdog::Watchdog;

@@ -1,0 +1,305 @@
+//! The first-polled future of a store's event loop: it ends the turn, answers what is finished, and lets new events in.
+//! Nothing else resumes a guest, and nothing else answers for it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use wasmtime::component::Accessor;
+
+use crate::bindings;
+use crate::bindings::wit::facetd::runtime::http_types::Response;
+use crate::bindings::wit::facetd::runtime::types::{Answer, Failure};
+use crate::error::{CallError, Kind, Outcome};
+use crate::isolate::{Event, Exports, FacetState, Pending};
+use crate::limits::{IN_FLIGHT_MAX, START_WALL_MS};
+use crate::live::{Chain, ChainLink, Effect, EventId, Mail, Work};
+use crate::sys::clock;
+
+/// How a pump ends without a trap.
+pub(super) enum PumpEnd {
+    /// Idle for long enough.
+    Idle,
+    /// The start hook answered an error.
+    StartFailed(String),
+}
+
+/// What a guest has answered; an outer error means that the isolate is lost.
+enum Done {
+    Start(wasmtime::Result<Result<(), Failure>>),
+    Call(wasmtime::Result<Result<Answer, Failure>>),
+    Http(wasmtime::Result<Result<Response, Failure>>),
+}
+
+type InFlight<'a> = Pin<Box<dyn Future<Output = (EventId, Done)> + Send + 'a>>;
+
+pub(super) struct Pump<'a> {
+    accessor: &'a Accessor<FacetState>,
+    exports: Exports,
+    inbox: &'a mut mpsc::Receiver<Mail>,
+    in_flight: FuturesUnordered<InFlight<'a>>,
+    in_flight_max: usize,
+    started: &'a mut bool,
+    next_event: u64,
+    idle: bool,
+    evict: bool,
+}
+
+impl<'a> Pump<'a> {
+    pub(super) fn new(
+        accessor: &'a Accessor<FacetState>,
+        exports: Exports,
+        inbox: &'a mut mpsc::Receiver<Mail>,
+        started: &'a mut bool,
+        interleaves: bool,
+    ) -> wasmtime::Result<Self> {
+        let in_flight_max = if interleaves { IN_FLIGHT_MAX } else { 1 };
+        let in_flight = FuturesUnordered::new();
+        let mut pump =
+            Self { accessor, exports, inbox, in_flight, in_flight_max, started, next_event: 1, idle: false, evict: false };
+        pump.start()?;
+        Ok(pump)
+    }
+
+    fn start(&mut self) -> wasmtime::Result<()> {
+        let Some(start) = self.exports.start.clone() else {
+            *self.started = true;
+            return Ok(());
+        };
+        let id = EventId(0);
+        let call = self.accessor.with(|mut access| {
+            let call = start.start_call_concurrent(&mut access, ())?;
+            let state = access.get();
+            state.tasks.insert(call.task(), id);
+            state.enter(id, Pending::Start, Chain::default(), None, START_WALL_MS);
+            wasmtime::error::Ok(call)
+        })?;
+        let accessor = self.accessor;
+        self.in_flight.push(Box::pin(async move {
+            (id, Done::Start(start.finish_call_concurrent(accessor, call).await.map(|(result,)| result)))
+        }));
+        Ok(())
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
+        self.accessor.with(|mut access| access.get().seal_turn())?;
+        let copying = self.accessor.with(|mut access| access.get().poll_copying(cx))?;
+        let mut answered = false;
+        while let Poll::Ready(Some((id, done))) = self.in_flight.poll_next_unpin(cx) {
+            answered = true;
+            if let Done::Start(Ok(Err(failure))) = done {
+                return Poll::Ready(Ok(PumpEnd::StartFailed(failure.message)));
+            }
+            self.finish(id, done)?;
+        }
+        if answered {
+            self.accessor.with(|mut access| access.get().seal_turn())?;
+        }
+        if *self.started && !copying {
+            self.admit_all(cx)?;
+        }
+        self.note_idleness();
+        if self.evict && self.idle {
+            // Guest tasks that outlive their answers are work, too.
+            ready!(self.accessor.poll_no_interesting_tasks(cx));
+            let inbox = &*self.inbox;
+            let retired = self.accessor.with(|mut access| {
+                let state = access.get();
+                state.object.retire_idle(&state.control, inbox)
+            });
+            if retired {
+                return Poll::Ready(Ok(PumpEnd::Idle));
+            }
+            self.evict = false;
+        }
+        Poll::Pending
+    }
+
+    fn finish(&mut self, id: EventId, done: Done) -> wasmtime::Result<()> {
+        self.accessor.with(|mut access| {
+            let state = access.get();
+            let effect = match (done, state.leave(id)) {
+                (Done::Start(result), _) => {
+                    result.map(|_| ())?;
+                    *self.started = true;
+                    return Ok(());
+                }
+                (Done::Call(result), Some(Pending::Call(reply))) => {
+                    let result = result?.map_err(failed);
+                    let result = result.and_then(|answer| bindings::answer_out(state, answer));
+                    Effect::Answer(reply, result)
+                }
+                (Done::Http(result), Some(Pending::Http(reply))) => {
+                    let result = result?.map_err(failed);
+                    let result = result.and_then(|response| bindings::response_out(state, response));
+                    Effect::Respond(reply, result)
+                }
+                (Done::Call(_) | Done::Http(_), _) => return Ok(()),
+            };
+            state.send(effect);
+            Ok(())
+        })
+    }
+
+    fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
+        while self.in_flight.len() < self.in_flight_max && self.accessor.with(|mut access| access.get().gate.is_open()) {
+            match self.inbox.poll_recv(cx) {
+                Poll::Ready(Some(Mail::Event { work, chain, deadline, dep })) => {
+                    if deadline.is_some_and(|deadline| deadline <= clock::now()) {
+                        let error = CallError::new(Kind::Deadline, "", "the time was up before the facet got to it");
+                        work.fail(error, dep);
+                        continue;
+                    }
+                    let id = EventId(self.next_event);
+                    self.next_event += 1;
+                    let wall_ms = self.accessor.with(|mut access| {
+                        let state = access.get();
+                        state.dep = state.dep.max(dep);
+                        state.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms)
+                    });
+                    self.admit(id, work, chain, deadline, wall_ms)?;
+                }
+                Poll::Ready(Some(Mail::Evict)) => self.evict = true,
+                // None: the object is gone, and with it every way to reach this facet.
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(
+        &mut self,
+        id: EventId,
+        work: Work,
+        chain: Chain,
+        deadline: Option<std::time::Instant>,
+        wall_ms: u64,
+    ) -> wasmtime::Result<()> {
+        let accessor = self.accessor;
+        match work {
+            Work::Call { method, args, stubs, badge, reply } => {
+                let call = self.exports.call.clone();
+                let begun = accessor.with(|mut access| {
+                    let stubs = match bindings::answer_in(access.get(), stubs) {
+                        Ok(stubs) => stubs,
+                        Err(error) => {
+                            let dep = access.get().dep;
+                            reply.send(Err(error), dep);
+                            return wasmtime::error::Ok(None);
+                        }
+                    };
+                    let params = (method, bindings::payload_out(args), stubs, badge.to_string());
+                    let begun = call.start_call_concurrent(&mut access, params)?;
+                    let state = access.get();
+                    state.tasks.insert(begun.task(), id);
+                    state.enter(id, Pending::Call(reply), chain, deadline, wall_ms);
+                    Ok(Some(begun))
+                })?;
+                let Some(begun) = begun else { return Ok(()) };
+                self.in_flight.push(Box::pin(async move {
+                    (id, Done::Call(call.finish_call_concurrent(accessor, begun).await.map(|(result,)| result)))
+                }));
+            }
+            Work::Http { request, reply } => {
+                let Some(http) = self.exports.http.clone() else {
+                    let message = "this facet's class exports no http handler; call it through /rpc/ instead";
+                    let dep = accessor.with(|mut access| access.get().dep);
+                    reply.send(Err(CallError::not_found(message)), dep);
+                    return Ok(());
+                };
+                let begun = accessor.with(|mut access| {
+                    let request = match bindings::request_in(access.get(), request) {
+                        Ok(request) => request,
+                        Err(error) => {
+                            let dep = access.get().dep;
+                            reply.send(Err(error), dep);
+                            return wasmtime::error::Ok(None);
+                        }
+                    };
+                    let begun = http.start_call_concurrent(&mut access, (request,))?;
+                    let state = access.get();
+                    state.tasks.insert(begun.task(), id);
+                    state.enter(id, Pending::Http(reply), chain, deadline, wall_ms);
+                    Ok(Some(begun))
+                })?;
+                let Some(begun) = begun else { return Ok(()) };
+                self.in_flight.push(Box::pin(async move {
+                    (id, Done::Http(http.finish_call_concurrent(accessor, begun).await.map(|(result,)| result)))
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_idleness(&mut self) {
+        let idle = *self.started && self.in_flight.is_empty();
+        if idle != self.idle {
+            self.idle = idle;
+            let since_ms = if idle { clock::monotonic_ms() } else { 0 };
+            self.accessor.with(|mut access| access.get().control.idle_since_ms.store(since_ms, Ordering::Relaxed));
+        }
+    }
+}
+
+impl FacetState {
+    /// An event enters the guest.
+    fn enter(
+        &mut self,
+        id: EventId,
+        pending: Pending,
+        chain: Chain,
+        deadline: Option<std::time::Instant>,
+        wall_ms: u64,
+    ) {
+        let mut chain = Arc::unwrap_or_clone(chain);
+        chain.push(ChainLink { object: self.object.id, node: self.control.node });
+        let wall_deadline_ms = clock::monotonic_ms().saturating_add(wall_ms);
+        let event = Event {
+            pending,
+            chain: Arc::new(chain),
+            deadline,
+            wall_deadline_ms,
+            entered_in: self.turns,
+            cpu_ms: 0,
+            log_bytes: 0,
+        };
+        self.events.insert(id, event);
+        self.note_events();
+    }
+
+    /// An event has been answered.
+    fn leave(&mut self, id: EventId) -> Option<Pending> {
+        let event = self.events.remove(&id)?;
+        self.tasks.retain(|_, of| *of != id);
+        self.note_events();
+        Some(event.pending)
+    }
+
+    fn note_events(&self) {
+        let wall_deadline_ms = self.events.values().map(|event| event.wall_deadline_ms).min().unwrap_or(0);
+        self.control.wall_deadline_ms.store(wall_deadline_ms, Ordering::Relaxed);
+        self.note_held();
+    }
+
+    /// S16: may another event enter before the present ones are done?
+    pub(crate) fn note_held(&self) {
+        let busy = !self.class.interleaves && !self.events.is_empty();
+        let held = self.blocked > 0 || busy || !self.gate.is_open();
+        self.control.held.store(held, Ordering::SeqCst);
+    }
+}
+
+/// What a guest answers as an error of its own: its writes stay (S9).
+fn failed(failure: Failure) -> CallError {
+    CallError {
+        kind: Kind::Failed,
+        code: failure.code,
+        message: failure.message,
+        outcome: Outcome::Applied,
+        detail: failure.detail.map(Into::into),
+    }
+}

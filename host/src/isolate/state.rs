@@ -1,0 +1,197 @@
+//! What a store knows of the facet that runs in it. Guests reach it through `bindings` only.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
+use wasmtime::{AsContextMut, StoreContextMut};
+use wasmtime_wasi::WasiCtx;
+
+use crate::classes::Class;
+use crate::error::CallError;
+use crate::host::HostInner;
+use crate::ids::{FacetName, FileId};
+use crate::limits::HANDLES_MAX;
+use crate::live::{Control, EventId, Forwarder, Gate, Object};
+use crate::isolate::limiter::Limiter;
+use crate::isolate::turn::Turn;
+use crate::isolate::Event;
+use crate::object::Epoch;
+use crate::startup::{FacetId, Payload};
+use crate::storage::{FacetStore, Lsn};
+
+/// Why guest code must not go on. Returned as `Err` from an import or the epoch callback, it ends the store.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum GuestEnd {
+    #[error("ended from outside")]
+    Killed,
+    #[error("an event used more than {0} ms of CPU time")]
+    Cpu(u64),
+    #[error("abort-self: {0}")]
+    AbortSelf(String),
+    #[error("the gate of context.block was dropped unopened")]
+    Gate,
+    #[error("the turn could not be committed: {0}")]
+    Commit(String),
+    #[error("the facet asked for {0} random bytes at once; at most {max} are given", max = crate::limits::RANDOM_BYTES_MAX)]
+    Random(u32),
+}
+
+impl GuestEnd {
+    /// The code of `broken`.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Killed | Self::Random(_) => "trap",
+            Self::Cpu(_) => "cpu",
+            Self::AbortSelf(_) => "abort-self",
+            Self::Gate => "gate",
+            Self::Commit(_) => "commit",
+        }
+    }
+}
+
+/// What the facet is told about itself.
+pub(crate) struct Identity {
+    pub(crate) id: FacetId,
+    pub(crate) path: Vec<FacetName>,
+    pub(crate) props: Payload,
+    pub(crate) file: FileId,
+    pub(crate) is_root: bool,
+    pub(crate) cpu_ms_max: u64,
+}
+
+/// The data of one store.
+pub(crate) struct FacetState {
+    pub(crate) object: Arc<Object>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) epoch: Arc<Epoch>,
+    pub(crate) class: Arc<Class>,
+    pub(crate) identity: Identity,
+    /// Handles that the guest holds. Bounded: some languages never give one back.
+    pub(crate) table: ResourceTable,
+    /// Made when the guest first uses WASI; most never do.
+    pub(super) wasi: Option<WasiCtx>,
+    storage: Arc<Mutex<FacetStore>>,
+    pub(super) turn: Turn,
+    /// Turns ended so far.
+    pub(super) turns: u64,
+    pub(crate) events: BTreeMap<EventId, Event>,
+    /// Which event a guest task belongs to.
+    pub(super) tasks: HashMap<GuestTaskId, EventId>,
+    pub(crate) gate: Arc<Gate>,
+    pub(super) forwarder: Option<Forwarder>,
+    /// The newest commit that the facet's state may depend on (S20).
+    pub(crate) dep: Lsn,
+    pub(super) limiter: Limiter,
+    /// Blocking imports that the guest is in, or 0 (S16).
+    pub(crate) blocked: u32,
+    /// Calls that a blocking guest has started and not dropped.
+    pub(crate) pending_calls: usize,
+    /// CPU time of code that runs for no event, since one ran.
+    pub(super) stray_cpu_ms: u64,
+}
+
+impl FacetState {
+    #[allow(clippy::too_many_arguments, reason = "one call, where an incarnation is started")]
+    pub(super) fn new(
+        object: Arc<Object>,
+        control: Arc<Control>,
+        epoch: Arc<Epoch>,
+        class: Arc<Class>,
+        identity: Identity,
+        storage: Arc<Mutex<FacetStore>>,
+        limiter: Limiter,
+    ) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        Self {
+            object,
+            control,
+            epoch,
+            class,
+            identity,
+            table,
+            wasi: None,
+            storage,
+            turn: Turn::default(),
+            turns: 0,
+            events: BTreeMap::new(),
+            tasks: HashMap::new(),
+            gate: Arc::new(Gate::default()),
+            forwarder: None,
+            dep: Lsn::ZERO,
+            limiter,
+            blocked: 0,
+            pending_calls: 0,
+            stray_cpu_ms: 0,
+        }
+    }
+
+    pub(crate) fn host(&self) -> &Arc<HostInner> {
+        &self.object.host
+    }
+
+    /// Every import begins with this: a facet that was ended does nothing more (S8).
+    pub(crate) fn alive(&self) -> wasmtime::Result<()> {
+        if self.control.is_dead() { Err(GuestEnd::Killed.into()) } else { Ok(()) }
+    }
+
+    /// The facet's database, as part of the running turn.
+    pub(crate) fn storage(&mut self) -> MutexGuard<'_, FacetStore> {
+        self.turn.touched_storage = true;
+        self.lock_storage()
+    }
+
+    /// The facet's database, to be looked at only.
+    pub(crate) fn lock_storage(&self) -> MutexGuard<'_, FacetStore> {
+        self.storage.lock().expect("storage does not panic: a panic would end this task first")
+    }
+
+    /// WASI's context, made when first used, and the handles.
+    pub(crate) fn wasi_parts(&mut self, make: impl FnOnce(Arc<str>) -> WasiCtx) -> (&mut WasiCtx, &mut ResourceTable) {
+        let Self { wasi, table, object, identity, .. } = self;
+        (wasi.get_or_insert_with(|| make(object.describe(&identity.path).into())), table)
+    }
+
+    /// Keeps something for the guest.
+    pub(crate) fn keep<T: Send + 'static>(&mut self, entry: T) -> Result<Resource<T>, CallError> {
+        self.table.push(entry).map_err(|_| {
+            let message = format!("the facet holds {HANDLES_MAX} handles already; drop some");
+            CallError::limit("handles", message)
+        })
+    }
+
+    /// Into a blocking import: ends the turn. Until `end_block` no other event gets in. Answers the facet's dep.
+    pub(crate) async fn begin_block(&mut self) -> wasmtime::Result<Lsn> {
+        self.alive()?;
+        self.blocked += 1;
+        // Before the turn's calls leave: whom they reach must see that this facet is held.
+        self.note_held();
+        self.seal_before_blocking().await?;
+        Ok(self.dep)
+    }
+
+    /// Out of a blocking import.
+    pub(crate) fn end_block(&mut self) -> wasmtime::Result<()> {
+        self.blocked -= 1;
+        self.note_held();
+        self.alive()
+    }
+
+    /// The event that runs, if only one is there to ask about: for imports without access to the store.
+    pub(crate) fn sole_event(&self) -> Option<EventId> {
+        match self.events.len() {
+            1 => self.events.keys().next().copied(),
+            _ => None,
+        }
+    }
+}
+
+/// The event on whose behalf the guest runs right now.
+pub(crate) fn current_event(mut store: StoreContextMut<'_, FacetState>) -> Option<EventId> {
+    if store.data().events.len() <= 1 {
+        return store.data().sole_event();
+    }
+    let stack: Vec<GuestTaskId> = store.as_context_mut().async_call_stack().ok()?.collect();
+    stack.iter().find_map(|task| store.data().tasks.get(task).copied())
+}

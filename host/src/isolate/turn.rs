@@ -1,0 +1,147 @@
+//! `seal_turn` ends a turn: commit, record, release. It is idempotent, and runs where a turn can end: in the first-polled
+//! future of `run_concurrent`, which wasmtime 48 polls between every two resumptions of the guest and never inside one,
+//! and on the way into a blocking import. (The first poll of a concurrent import runs inside the guest and is no boundary.)
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+
+use tracing::warn;
+
+use crate::error::CallError;
+use crate::isolate::{FacetState, GuestEnd};
+use crate::live::{Effect, TurnEnd};
+use crate::object::{NodeId, TurnChanges};
+
+/// What the running turn has done beside writing.
+#[derive(Default)]
+pub(crate) struct Turn {
+    pub(crate) touched_storage: bool,
+    pub(crate) changes: TurnChanges,
+    pub(crate) effects: Vec<Effect>,
+    /// Databases to be copied before the turn can end, source and copy.
+    pub(crate) copies: Vec<(NodeId, NodeId)>,
+    copying: Option<Copying>,
+}
+
+type Copying = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+
+impl FacetState {
+    /// Ends the turn, if it did anything. While databases are copied for a `clone` the turn goes on, with the gate closed
+    /// to all events; `poll_copying` ends it then.
+    pub(crate) fn seal_turn(&mut self) -> Result<(), GuestEnd> {
+        self.turns += 1;
+        if self.turn.copying.is_some() {
+            return Ok(());
+        }
+        if !self.turn.copies.is_empty() {
+            let pairs = std::mem::take(&mut self.turn.copies);
+            self.gate.set_host(true);
+            self.turn.copying = Some(Box::pin(self.object.clone().copy_databases(pairs)));
+            return Ok(());
+        }
+        if !self.turn.touched_storage && self.turn.effects.is_empty() && self.turn.changes.is_empty() {
+            return Ok(());
+        }
+        self.commit()
+    }
+
+    fn commit(&mut self) -> Result<(), GuestEnd> {
+        if !self.control.begin_seal() {
+            return Err(GuestEnd::Killed);
+        }
+        let mut committed = None;
+        if std::mem::take(&mut self.turn.touched_storage) {
+            let mut storage = self.lock_storage();
+            committed = storage.end_turn().map_err(|error| GuestEnd::Commit(error.to_string()))?;
+            if committed.is_some() {
+                self.control.storage_bytes.store(storage.bytes(), Ordering::Relaxed);
+            }
+            drop(storage);
+            self.control.storage_changed.notify_waiters();
+        }
+        let turn = TurnEnd {
+            file: self.identity.file,
+            committed,
+            changes: std::mem::take(&mut self.turn.changes),
+            effects: std::mem::take(&mut self.turn.effects),
+            dep: self.dep,
+        };
+        match self.object.end_turn(&self.control, &mut self.forwarder, turn) {
+            Ok(dep) => {
+                self.dep = dep;
+                Ok(())
+            }
+            Err(_killed) => Err(GuestEnd::Killed),
+        }
+    }
+
+    /// True while databases are copied. When they all are, the turn ends.
+    pub(super) fn poll_copying(&mut self, cx: &mut std::task::Context<'_>) -> Result<bool, GuestEnd> {
+        let Some(copying) = &mut self.turn.copying else { return Ok(false) };
+        let std::task::Poll::Ready(result) = copying.as_mut().poll(cx) else { return Ok(true) };
+        self.turn.copying = None;
+        self.gate.set_host(false);
+        result.map_err(|error| GuestEnd::Commit(error.message))?;
+        self.commit()?;
+        Ok(false)
+    }
+
+    /// Ends the turn on the way into a blocking import, whatever it takes.
+    pub(crate) async fn seal_before_blocking(&mut self) -> Result<(), GuestEnd> {
+        self.seal_turn()?;
+        std::future::poll_fn(|cx| match self.poll_copying(cx) {
+            Ok(true) => std::task::Poll::Pending,
+            Ok(false) => std::task::Poll::Ready(Ok(())),
+            Err(end) => std::task::Poll::Ready(Err(end)),
+        })
+        .await
+    }
+
+    /// The turn is lost: neither its writes nor anything it sent have happened.
+    pub(super) fn lose_turn(&mut self) {
+        let turn = std::mem::take(&mut self.turn);
+        self.lock_storage().discard_turn();
+        self.object.undo(turn.changes);
+    }
+
+    /// What the turn has done to the tree so far.
+    pub(crate) fn changes(&mut self) -> &mut TurnChanges {
+        &mut self.turn.changes
+    }
+
+    /// Has databases copied before the turn ends.
+    pub(crate) fn copy_before_commit(&mut self, pairs: Vec<(NodeId, NodeId)>) {
+        self.turn.copies.extend(pairs);
+    }
+
+    /// Sends something when the turn ends.
+    pub(crate) fn send(&mut self, effect: Effect) {
+        self.turn.effects.push(effect);
+    }
+
+    /// Writes a line of the guest to the operator's log, within the event's budget.
+    pub(crate) fn log(&mut self, level: tracing::Level, message: &str) {
+        use crate::limits::LOG_BYTES_PER_EVENT_MAX;
+        let event = self.events.values_mut().next_back();
+        let before = event.as_ref().map_or(0, |event| event.log_bytes);
+        if before > LOG_BYTES_PER_EVENT_MAX {
+            return;
+        }
+        if let Some(event) = event {
+            event.log_bytes = before + message.len() + 1;
+        }
+        let facet = self.object.describe(&self.identity.path);
+        if before + message.len() > LOG_BYTES_PER_EVENT_MAX {
+            warn!(target: "facet", %facet, "an event logged more than {LOG_BYTES_PER_EVENT_MAX} bytes; the rest is dropped");
+            return;
+        }
+        match level {
+            tracing::Level::ERROR => tracing::error!(target: "facet", %facet, "{message}"),
+            tracing::Level::WARN => tracing::warn!(target: "facet", %facet, "{message}"),
+            tracing::Level::INFO => tracing::info!(target: "facet", %facet, "{message}"),
+            tracing::Level::DEBUG => tracing::debug!(target: "facet", %facet, "{message}"),
+            tracing::Level::TRACE => tracing::trace!(target: "facet", %facet, "{message}"),
+        }
+    }
+}

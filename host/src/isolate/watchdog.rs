@@ -1,0 +1,104 @@
+//! One ticker per engine. Each tick ends an epoch, which is what interrupts guest code; every few ticks it looks for
+//! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::mpsc::WeakSender;
+use wasmtime::Engine;
+
+use crate::isolate::EPOCH_TICK_MS;
+use crate::live::{Control, Ending, Mail};
+use crate::sys::clock;
+
+/// How often limits and idleness are looked at.
+const SWEEP_MS: u64 = 50;
+
+struct Watched {
+    control: Arc<Control>,
+    mailbox: WeakSender<Mail>,
+}
+
+#[derive(Default)]
+struct Live {
+    watched: Vec<Watched>,
+    stopped: bool,
+}
+
+/// Watches over all incarnations of a host.
+pub(crate) struct Watchdog {
+    live: Mutex<Live>,
+    changed: Condvar,
+}
+
+impl Watchdog {
+    pub(crate) fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
+        let watchdog = Arc::new(Self { live: Mutex::default(), changed: Condvar::new() });
+        let own = watchdog.clone();
+        std::thread::Builder::new().name("facetd-epoch".into()).spawn(move || own.run(&engine))?;
+        Ok(watchdog)
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().expect("nothing panics while it holds this lock")
+    }
+
+    pub(crate) fn watch(&self, control: Arc<Control>, mailbox: WeakSender<Mail>) {
+        self.live().watched.push(Watched { control, mailbox });
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.live().stopped = true;
+        self.changed.notify_one();
+    }
+
+    fn run(&self, engine: &Engine) {
+        let mut ticks: u64 = 0;
+        loop {
+            {
+                let mut live = self.live();
+                while live.watched.is_empty() && !live.stopped {
+                    live = self.changed.wait(live).expect("nothing panics while it holds this lock");
+                }
+                if live.stopped && live.watched.is_empty() {
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(EPOCH_TICK_MS));
+            engine.increment_epoch();
+            ticks += 1;
+            if ticks.is_multiple_of(SWEEP_MS / EPOCH_TICK_MS) {
+                let now_ms = clock::monotonic_ms();
+                self.live().watched.retain(|watched| watched.look(now_ms));
+            }
+        }
+    }
+}
+
+impl Watched {
+    /// False if it needs no watching any more.
+    fn look(&self, now_ms: u64) -> bool {
+        if *self.control.gone().borrow() {
+            return false;
+        }
+        let past = |deadline_ms: u64| deadline_ms != 0 && now_ms > deadline_ms;
+        let idle_since_ms = self.control.idle_since_ms.load(Ordering::Relaxed);
+        if past(self.control.wall_deadline_ms.load(Ordering::Relaxed)) {
+            self.end("wall", "an event took longer than the facet's wall limit");
+        } else if past(self.control.gate_deadline_ms.load(Ordering::Relaxed)) {
+            self.end("gate", "the gate of context.block was held for more than 30 seconds");
+        } else if past(idle_since_ms) && now_ms - idle_since_ms > self.control.idle_evict_ms {
+            // A full mailbox or a closed one: it is not idle, or it is on its way out.
+            let _ = self.mailbox.upgrade().map(|mailbox| mailbox.try_send(Mail::Evict));
+        }
+        true
+    }
+
+    fn end(&self, code: &'static str, message: &str) {
+        if !self.control.is_dead() {
+            self.control.end(Ending::Broken { code, message: message.into() });
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! A host for *facets*: small stateful programs, each a WebAssembly component in its own wasmtime store with its own SQLite
+//! database, arranged in trees that their parents supervise.
+//!
+//! [`Host`] is the library; the `facetd` binary is [`cli`] around it. `ARCHITECTURE.md` says where things are and which
+//! invariants hold.
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod startup;
+
+mod bindings;
+mod build;
+mod classes;
+mod host;
+mod index;
+mod isolate;
+mod live;
+mod namespace;
+mod object;
+mod recover;
+mod server;
+mod storage;
+mod sys;
+
+pub use classes::ClassError;
+pub use host::{Host, HostError, ObjectRef};
+pub use live::{Report, Usage};
+pub use server::serve;
+pub use sys::data_dir::DataDirError;

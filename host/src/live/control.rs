@@ -1,0 +1,132 @@
+//! Each incarnation has one atomic state, Running, Sealing or Dead. A turn commits only by Running -> Sealing; an abort
+//! swaps to Dead; that is where the two are ordered. Waking the task and interrupting SQL follow.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::Notify;
+
+use crate::limits::Limits;
+use crate::object::{Cause, IncarnationId, NodeId};
+use crate::storage::{FacetStore, InterruptCell};
+
+const RUNNING: u8 = 0;
+const SEALING: u8 = 1;
+const DEAD: u8 = 2;
+
+/// Why an incarnation ends.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// From outside; the tree knows already.
+    Killed(Arc<Cause>),
+    /// By itself: a trap, a limit, a failed commit. The tree is told afterwards (S9).
+    Broken { code: &'static str, message: String },
+}
+
+/// What others share with the task of one incarnation.
+pub(crate) struct Control {
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) node: NodeId,
+    state: AtomicU8,
+    ending: OnceLock<Ending>,
+    /// Wakes the task when `ending` is set.
+    stop: Notify,
+    interrupt: Arc<InterruptCell>,
+    /// Set when the facet starts. Locked by the facet for each storage call, and by a clone between two turns.
+    pub(crate) storage: OnceLock<Arc<Mutex<FacetStore>>>,
+    /// Set, under the lock of `storage`, when its file is about to be closed for good.
+    pub(crate) storage_closed: AtomicBool,
+    /// Woken when `storage` is set and at the end of each turn that touched it, for clones.
+    pub(crate) storage_changed: Notify,
+    pub(crate) limits: OnceLock<Limits>,
+    pub(crate) memory_bytes: AtomicU64,
+    pub(crate) cpu_ms: AtomicU64,
+    pub(crate) storage_bytes: AtomicU64,
+    /// When the oldest event in flight exceeds its wall limit, `sys::clock::monotonic_ms`; 0 for none.
+    pub(crate) wall_deadline_ms: AtomicU64,
+    /// When the gate held by the facet breaks it; 0 for none.
+    pub(crate) gate_deadline_ms: AtomicU64,
+    /// Since when there is nothing to do; 0 while there is.
+    pub(crate) idle_since_ms: AtomicU64,
+    pub(crate) idle_evict_ms: u64,
+    /// No further event can enter before the present ones are done (S16): a wait for this facet may never end.
+    pub(crate) held: AtomicBool,
+    /// Set by the task when store and database are closed.
+    gone: tokio::sync::watch::Sender<bool>,
+}
+
+impl Control {
+    pub(crate) fn new(incarnation: IncarnationId, node: NodeId, idle_evict_ms: u64) -> Arc<Self> {
+        Arc::new(Self {
+            incarnation,
+            node,
+            state: AtomicU8::new(RUNNING),
+            ending: OnceLock::new(),
+            stop: Notify::new(),
+            interrupt: Arc::new(InterruptCell::default()),
+            storage: OnceLock::new(),
+            storage_closed: AtomicBool::new(false),
+            storage_changed: Notify::new(),
+            limits: OnceLock::new(),
+            memory_bytes: AtomicU64::new(0),
+            cpu_ms: AtomicU64::new(0),
+            storage_bytes: AtomicU64::new(0),
+            wall_deadline_ms: AtomicU64::new(0),
+            gate_deadline_ms: AtomicU64::new(0),
+            idle_since_ms: AtomicU64::new(0),
+            idle_evict_ms,
+            held: AtomicBool::new(false),
+            gone: tokio::sync::watch::channel(false).0,
+        })
+    }
+
+    pub(crate) fn interrupt(&self) -> &Arc<InterruptCell> {
+        &self.interrupt
+    }
+
+    /// Ends the incarnation; the first ending counts. From here on it commits nothing and sends nothing.
+    pub(crate) fn end(&self, ending: Ending) {
+        let _ = self.ending.set(ending);
+        self.state.store(DEAD, Ordering::SeqCst);
+        self.interrupt.interrupt_for_ever();
+        self.stop.notify_one();
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == DEAD
+    }
+
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.get()
+    }
+
+    /// Waits for `end`. For the one task of this incarnation.
+    pub(crate) async fn ended(&self) -> Ending {
+        loop {
+            if let Some(ending) = self.ending.get() {
+                return ending.clone();
+            }
+            self.stop.notified().await;
+        }
+    }
+
+    /// The linearisation point of a turn. False if the incarnation is dead: the turn is lost.
+    pub(crate) fn begin_seal(&self) -> bool {
+        self.state.compare_exchange(RUNNING, SEALING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// False if the incarnation was ended while its turn was committed: what the turn wrote stays, what it sent does not
+    /// leave. Called under the object's lock, as `end` is for kills, so that nothing leaves after an abort has returned.
+    pub(crate) fn end_seal(&self) -> bool {
+        self.state.compare_exchange(SEALING, RUNNING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Store and database are closed: the successor may start.
+    pub(crate) fn set_gone(&self) {
+        self.gone.send_replace(true);
+    }
+
+    pub(crate) fn gone(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.gone.subscribe()
+    }
+}

@@ -1,0 +1,150 @@
+//! What a turn sends waits for the turn's commit and is then released in order, under the object's lock (S19). Inside the
+//! object it carries its dep along; to other objects it goes through a forwarder, which waits for durability (S20).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{CallError, Kind};
+use crate::host::HostInner;
+use crate::ids::ObjectId;
+use crate::limits::{CALL_CHAIN_MAX, IN_FLIGHT_MAX, MAILBOX_LEN_MAX};
+use crate::live::object::{Inner, refuse};
+use crate::live::{Answer, Chain, ChainLink, HttpResponse, Mail, Object, Piece, ReplyTo, Stub, Work};
+use crate::namespace::Namespace;
+use crate::startup::Payload;
+use crate::storage::Lsn;
+
+/// A call on its way out of a facet.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) to: Stub,
+    pub(crate) method: String,
+    pub(crate) args: Payload,
+    pub(crate) stubs: Vec<Stub>,
+    pub(crate) chain: Chain,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) reply: ReplyTo<Answer>,
+}
+
+/// Something that leaves a facet at the end of a turn.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Call(Call),
+    Answer(ReplyTo<Answer>, Result<Answer, CallError>),
+    Respond(ReplyTo<HttpResponse>, Result<HttpResponse, CallError>),
+    /// A piece of a body; room for it has been reserved.
+    Piece(mpsc::OwnedPermit<Piece>, bytes::Bytes),
+    /// The end of a body; waits for room, for the pipe may be full.
+    Finish(mpsc::Sender<Piece>),
+    /// Tells a `durability.sync` what to wait for.
+    Sync(oneshot::Sender<Lsn>),
+}
+
+/// Calls to other objects, in order; each waits until the journal is durable up to its dep.
+pub(crate) type Forwarder = mpsc::Sender<(Call, Lsn)>;
+
+/// Calls that wait in a forwarder: as many as could be in flight from one facet's events.
+const FORWARD_LEN_MAX: usize = MAILBOX_LEN_MAX * IN_FLIGHT_MAX;
+
+impl Inner {
+    /// Releases one effect.
+    pub(super) fn release(&mut self, object: &Arc<Object>, forwarder: &mut Option<Forwarder>, effect: Effect, dep: Lsn) {
+        match effect {
+            Effect::Answer(to, result) => to.send(result, dep),
+            Effect::Respond(to, result) => to.send(result, dep),
+            Effect::Piece(room, bytes) => {
+                room.send(Piece::Bytes(bytes, dep));
+            }
+            Effect::Finish(pipe) => {
+                object.host.runtime.spawn(async move { pipe.send(Piece::End).await });
+            }
+            Effect::Sync(tell) => {
+                let _ = tell.send(dep);
+            }
+            Effect::Call(call) => self.release_call(object, forwarder, call, dep),
+        }
+    }
+
+    fn release_call(&mut self, object: &Arc<Object>, forwarder: &mut Option<Forwarder>, call: Call, dep: Lsn) {
+        if call.chain.len() > CALL_CHAIN_MAX {
+            let message = format!("more than {CALL_CHAIN_MAX} facets wait for each other");
+            return call.reply.send(Err(CallError::limit("chain", message)), dep);
+        }
+        let target = match &call.to {
+            Stub::Facet(target) => target.clone(),
+            Stub::Object { .. } => {
+                let queue = forwarder.get_or_insert_with(|| spawn_forwarder(object.host.clone()));
+                if let Err(error) = queue.try_send((call, dep)) {
+                    let (call, dep) = error.into_inner();
+                    let message = format!("{FORWARD_LEN_MAX} calls to other objects wait already");
+                    call.reply.send(Err(CallError::limit("fan-out", message)), dep);
+                }
+                return;
+            }
+        };
+        if self.is_held_in(object, &call.chain, target.node) {
+            return call.reply.send(Err(reentrant()), dep);
+        }
+        let Call { method, args, stubs, chain, deadline, reply, .. } = call;
+        let work = Work::Call { method, args, stubs, badge: target.badge.clone(), reply };
+        let mail = Mail::Event { work, chain, deadline, dep };
+        if let Err(refused) = self.deliver(object, target.node, Some(&target.epoch), mail) {
+            refuse(refused);
+        }
+    }
+
+    /// S16: the callee waits for the caller, and can take no event before it has its answer.
+    fn is_held_in(&self, object: &Object, chain: &[ChainLink], node: crate::object::NodeId) -> bool {
+        let link = ChainLink { object: object.id, node };
+        chain.contains(&link)
+            && self.running.values().any(|r| r.control.node == node && r.control.held.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+fn reentrant() -> CallError {
+    let message = "the callee waits for this very call and takes no other before; it would never return";
+    CallError::new(Kind::ReentrantCall, "", message)
+}
+
+fn spawn_forwarder(host: Arc<HostInner>) -> Forwarder {
+    let (sender, mut queue) = mpsc::channel::<(Call, Lsn)>(FORWARD_LEN_MAX);
+    let runtime = host.runtime.clone();
+    runtime.spawn(async move {
+        while let Some((call, dep)) = queue.recv().await {
+            if let Err(error) = host.durable(dep).await {
+                call.reply.send(Err(error), dep);
+                continue;
+            }
+            let Stub::Object { namespace, id } = call.to.clone() else { continue };
+            forward(&host, namespace, id, call);
+        }
+    });
+    sender
+}
+
+/// Delivers to another object and passes its answer on once that is durable there.
+fn forward(host: &Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, call: Call) {
+    let Call { method, args, stubs, chain, deadline, reply, .. } = call;
+    let object = match host.object(&namespace, id) {
+        Ok(object) => object,
+        Err(error) => return reply.send(Err(error), Lsn::ZERO),
+    };
+    let (reply_here, answered) = ReplyTo::new();
+    let work = Work::Call { method, args, stubs, badge: "".into(), reply: reply_here };
+    let mail = Mail::Event { work, chain, deadline, dep: Lsn::ZERO };
+    let root = object.root();
+    if object.lock().is_held_in(&object, mail.chain(), root) {
+        return reply.send(Err(reentrant()), Lsn::ZERO);
+    }
+    let epoch = match object.deliver(root, None, mail) {
+        Ok(epoch) => epoch,
+        Err((error, _)) => return reply.send(Err(error), Lsn::ZERO),
+    };
+    let host = host.clone();
+    host.runtime.clone().spawn(async move {
+        let result = host.outside(answered, &epoch).await;
+        reply.send(result, Lsn::ZERO);
+    });
+}

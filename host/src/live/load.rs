@@ -1,0 +1,45 @@
+//! An object as it lies on disk. Damage is refused and explained; nothing is repaired by dropping data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::host::HostInner;
+use crate::ids::{FileId, ObjectId};
+use crate::index::{self, IndexError};
+use crate::live::Object;
+use crate::namespace::Namespace;
+use crate::object::{StoredFacet, Tree};
+use crate::storage::DbFile;
+
+impl Object {
+    /// Reads the object's index. An object that has nothing on disk is empty, not an error.
+    pub(crate) fn load(host: &Arc<HostInner>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Self>, IndexError> {
+        let db = |file| DbFile { dir: namespace.dir.clone(), object: id, file };
+        let path = index::path(&namespace.dir, id);
+        let (mut children, next_file, next_seq) = match index::load(&path, id)? {
+            None => (BTreeMap::new(), FileId(1), 1),
+            Some(loaded) => {
+                let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
+                for (file, entry) in loaded.entries {
+                    let has_database = db(file).path().exists();
+                    let startup = Arc::new(entry.startup);
+                    let facet = StoredFacet { name: entry.name, file, has_database, startup, children: Vec::new() };
+                    children.entry(entry.parent).or_default().push(facet);
+                }
+                (children, loaded.next_file, loaded.next_seq)
+            }
+        };
+        let stored = adopt(FileId::ROOT, &mut children);
+        let root_has_database = db(FileId::ROOT).path().exists();
+        let tree = Tree::new(namespace.root_startup(), root_has_database, stored, next_file);
+        Ok(Arc::new(Self::new(host.clone(), namespace.clone(), id, tree, next_seq)))
+    }
+}
+
+fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> Vec<StoredFacet> {
+    let mut own = children.remove(&parent).unwrap_or_default();
+    for facet in &mut own {
+        facet.children = adopt(facet.file, children);
+    }
+    own
+}

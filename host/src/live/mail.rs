@@ -1,0 +1,136 @@
+//! What travels between facets. A piece of mail is answered exactly once: by its facet, or by being dropped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::CallError;
+use crate::ids::ObjectId;
+use crate::live::Stub;
+use crate::object::NodeId;
+use crate::startup::Payload;
+use crate::storage::Lsn;
+
+/// What a method answers.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) value: Payload,
+    pub(crate) stubs: Vec<Stub>,
+}
+
+/// One delivery to a facet, numbered within its incarnation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct EventId(pub(crate) u64);
+
+/// A facet that waits for the event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ChainLink {
+    pub(crate) object: ObjectId,
+    pub(crate) node: NodeId,
+}
+
+/// Who waits for whom, the first caller first (S16).
+pub(crate) type Chain = Arc<Vec<ChainLink>>;
+
+/// An answer and the commit that it may reveal.
+#[derive(Debug)]
+pub(crate) struct Reply<T> {
+    pub(crate) result: Result<T, CallError>,
+    /// Nothing of this leaves the object before the journal is durable up to here (S20).
+    pub(crate) dep: Lsn,
+}
+
+/// Where an answer goes. Dropped unused, it tells the caller that the facet was lost.
+#[derive(Debug)]
+pub(crate) struct ReplyTo<T>(oneshot::Sender<Reply<T>>);
+
+/// The caller's end of a `ReplyTo`.
+pub(crate) type Delivered<T> = oneshot::Receiver<Reply<T>>;
+
+impl<T> ReplyTo<T> {
+    pub(crate) fn new() -> (Self, Delivered<T>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn send(self, result: Result<T, CallError>, dep: Lsn) {
+        // The caller may have stopped waiting; that is its own business.
+        let _ = self.0.send(Reply { result, dep });
+    }
+}
+
+/// A piece of an HTTP body on its way.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes, Lsn),
+    /// The end. A channel that closes without it was broken off.
+    End,
+}
+
+/// A body to be read once.
+#[derive(Debug)]
+pub(crate) enum HttpBody {
+    Bytes(Bytes),
+    Pipe(mpsc::Receiver<Piece>),
+}
+
+/// A request to a root facet.
+#[derive(Debug)]
+pub(crate) struct HttpRequest {
+    pub(crate) method: String,
+    /// Path and query after the object's address.
+    pub(crate) uri: String,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: HttpBody,
+}
+
+/// What a root facet answers to one.
+#[derive(Debug)]
+pub(crate) struct HttpResponse {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: HttpBody,
+}
+
+/// What is asked of a facet.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Call { method: String, args: Payload, stubs: Vec<Stub>, badge: Arc<str>, reply: ReplyTo<Answer> },
+    Http { request: HttpRequest, reply: ReplyTo<HttpResponse> },
+}
+
+impl Work {
+    /// Answers an error instead of doing it.
+    pub(crate) fn fail(self, error: CallError, dep: Lsn) {
+        match self {
+            Self::Call { reply, .. } => reply.send(Err(error), dep),
+            Self::Http { reply, .. } => reply.send(Err(error), dep),
+        }
+    }
+}
+
+/// What lies in a mailbox.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    Event {
+        work: Work,
+        chain: Chain,
+        /// Dropped unseen after this (S17).
+        deadline: Option<Instant>,
+        dep: Lsn,
+    },
+    /// The watchdog thinks that the facet has been idle for long enough.
+    Evict,
+}
+
+impl Mail {
+    /// Who waits for this event.
+    pub(crate) fn chain(&self) -> &[ChainLink] {
+        match self {
+            Self::Event { chain, .. } => chain,
+            Self::Evict => &[],
+        }
+    }
+}

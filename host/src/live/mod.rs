@@ -1,0 +1,26 @@
+//! Live objects: what `object` decides is carried out here, under the object's lock. The lock is never held across an
+//! await, and only one object's lock is held at a time.
+
+mod clone;
+mod control;
+mod effects;
+mod gate;
+mod inspect;
+mod load;
+mod mail;
+mod object;
+mod report;
+mod seal;
+mod stub;
+
+pub(crate) use clone::join;
+pub(crate) use control::{Control, Ending};
+pub(crate) use effects::{Call, Effect, Forwarder};
+pub(crate) use gate::Gate;
+pub(crate) use mail::{Answer, Chain, ChainLink, Delivered, EventId, HttpBody, HttpRequest, HttpResponse, Mail, Piece, ReplyTo, Work};
+pub(crate) use object::{Launched, Object, refuse};
+pub use report::{Report, Usage};
+pub(crate) use seal::TurnEnd;
+#[allow(unreachable_pub, reason = "generated code names it; its module is private")]
+pub use stub::Stub;
+pub(crate) use stub::Target;

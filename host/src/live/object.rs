@@ -1,0 +1,249 @@
+//! One loaded object. Everything that decides goes through the tree under one lock, and its effects are carried out
+//! before the lock is released, so that an abort has taken effect when it returns (S8).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::mpsc;
+
+use crate::error::{CallError, Outcome};
+use crate::host::HostInner;
+use crate::ids::{FileId, ObjectId};
+use crate::limits::{Limits, MAILBOX_LEN_MAX};
+use crate::live::{Control, Ending, Mail, Work};
+use crate::namespace::Namespace;
+use crate::object::{Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges};
+use crate::storage::{AfterDurable, DbFile, Lsn, TreeAppend, Unit};
+use crate::isolate;
+
+/// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
+pub(crate) struct Object {
+    pub(crate) id: ObjectId,
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) host: Arc<HostInner>,
+    inner: Mutex<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) tree: Tree,
+    pub(super) running: HashMap<IncarnationId, Running>,
+    /// Sequence number of the next record in the index.
+    pub(super) next_seq: u64,
+}
+
+/// What the object keeps of an incarnation until its store and database are closed.
+pub(super) struct Running {
+    pub(super) control: Arc<Control>,
+    mailbox: mpsc::Sender<Mail>,
+}
+
+/// What an incarnation is started with.
+pub(crate) struct Launched {
+    pub(crate) stored: Stored,
+    pub(crate) limits: Limits,
+    pub(crate) file: DbFile,
+}
+
+impl Object {
+    pub(super) fn new(host: Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, tree: Tree, next_seq: u64) -> Self {
+        let inner = Mutex::new(Inner { tree, running: HashMap::new(), next_seq });
+        Self { id, namespace, host, inner }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("a panic under this lock is a bug that must not be built upon")
+    }
+
+    /// A decision about the tree, carried out before this returns.
+    pub(crate) fn decide<R>(&self, decide: impl FnOnce(&mut Tree, &mut Vec<Kill>) -> R) -> R {
+        let mut inner = self.lock();
+        let mut kills = Vec::new();
+        let result = decide(&mut inner.tree, &mut kills);
+        inner.carry_out(kills);
+        result
+    }
+
+    pub(crate) fn root(&self) -> NodeId {
+        self.lock().tree.root()
+    }
+
+    pub(crate) fn db_file(&self, file: FileId) -> DbFile {
+        DbFile { dir: self.namespace.dir.clone(), object: self.id, file }
+    }
+
+    /// Puts an event into the facet's mailbox and starts the facet if need be. Answers the epoch it was delivered in.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        node: NodeId,
+        epoch: Option<&Arc<Epoch>>,
+        mail: Mail,
+    ) -> Result<Arc<Epoch>, (CallError, Mail)> {
+        self.lock().deliver(self, node, epoch, mail)
+    }
+
+    /// What the incarnation is started with, once those before it are gone.
+    pub(crate) fn launch(&self, control: &Control) -> Option<Launched> {
+        let stored = self.lock().tree.launch(control.incarnation)?;
+        let limits = stored.lineage.iter().fold(self.namespace.limits, |limits, s| limits.lowered(&s.limits));
+        let file = self.db_file(stored.file);
+        Some(Launched { stored, limits, file })
+    }
+
+    /// Ends an incarnation that has nothing to do. False if there is mail, or it was killed meanwhile.
+    pub(crate) fn retire_idle(&self, control: &Control, mailbox: &mpsc::Receiver<Mail>) -> bool {
+        let mut inner = self.lock();
+        mailbox.is_empty() && inner.tree.retire(control.incarnation)
+    }
+
+    /// Ends an incarnation that could not be started: it gets no more mail.
+    pub(crate) fn retire_failed(&self, control: &Control) {
+        self.lock().tree.retire(control.incarnation);
+    }
+
+    /// S9: the incarnation was lost by itself.
+    pub(crate) fn broken(&self, control: &Control, code: &'static str, message: String) {
+        self.decide(|tree, kills| tree.broken(control.incarnation, Cause::Broken { code, message }, kills));
+    }
+
+    /// A turn was lost: storage is as if it had not been.
+    pub(crate) fn undo(self: &Arc<Self>, changes: TurnChanges) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        let (record, files) = inner.tree.undo(changes);
+        self.record(&mut inner, Vec::new(), record, files);
+    }
+
+    /// Store and database of the incarnation are closed; `emptied` if nothing was stored in it.
+    pub(crate) fn gone(self: &Arc<Self>, control: &Control, file: Option<FileId>, emptied: bool) {
+        let mut inner = self.lock();
+        if let (true, Some(file)) = (emptied, file) {
+            let record = inner.tree.now_empty(file);
+            if file == FileId::ROOT || !record.is_empty() {
+                self.record(&mut inner, Vec::new(), record, Vec::new());
+            }
+        }
+        inner.tree.gone(control.incarnation);
+        inner.running.remove(&control.incarnation);
+        control.set_gone();
+    }
+
+    /// Queues one unit for the journal. Under the lock, so that records of the tree are queued in their order.
+    pub(super) fn record(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        members: Vec<crate::storage::Committed>,
+        record: Vec<TreeChange>,
+        files: Vec<FileId>,
+    ) -> Lsn {
+        let tree = (!record.is_empty()).then(|| {
+            let changes: Vec<_> = record.into_iter().map(Into::into).collect();
+            let seq = inner.next_seq;
+            inner.next_seq += 1;
+            TreeAppend::new(&self.namespace.dir, self.id, inner.tree.next_file(), seq, &changes)
+        });
+        let then: Vec<_> = files.into_iter().map(|file| AfterDurable::Remove(self.db_file(file))).collect();
+        let reads_stale = tree.is_some() || !then.is_empty();
+        let lsn = self.host.journal.append(Unit { members, tree, then });
+        if reads_stale {
+            // Until then the directory shows an older tree: this object must not be loaded a second time.
+            let (object, host) = (self.clone(), self.host.clone());
+            self.host.runtime.spawn(async move {
+                let _ = host.durable(lsn).await;
+                drop(object);
+            });
+        }
+        lsn
+    }
+
+    /// Ends everything that runs, waits until it is closed.
+    pub(crate) async fn stop(&self) {
+        let waits: Vec<_> = {
+            let mut inner = self.lock();
+            let mut kills = Vec::new();
+            inner.tree.end_all(Cause::Unavailable, &mut kills);
+            inner.carry_out(kills);
+            inner.running.values().map(|r| r.control.gone()).collect()
+        };
+        for mut gone in waits {
+            // An error means that the sender is gone, and so is the incarnation.
+            let _ = gone.wait_for(|gone| *gone).await;
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn carry_out(&mut self, kills: Vec<Kill>) {
+        for Kill { incarnation, cause } in kills {
+            if let Some(running) = self.running.get(&incarnation) {
+                running.control.end(Ending::Killed(cause));
+            }
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        object: &Arc<Object>,
+        node: NodeId,
+        epoch: Option<&Arc<Epoch>>,
+        mail: Mail,
+    ) -> Result<Arc<Epoch>, (CallError, Mail)> {
+        let incarnation = match self.tree.deliver(node, epoch) {
+            Delivery::Ended(cause) => return Err((cause.error(Outcome::NotApplied), mail)),
+            Delivery::To(incarnation) => incarnation,
+            Delivery::Start(start) => {
+                let incarnation = start.incarnation;
+                self.start(object, start);
+                incarnation
+            }
+        };
+        let running = self.running.get(&incarnation).expect("an incarnation is in `running` as long as it is in the tree");
+        match running.mailbox.try_send(mail) {
+            Ok(()) => Ok(self.tree.epoch(node).expect("the tree has just found that node")),
+            Err(mpsc::error::TrySendError::Full(mail)) => {
+                let message = format!("{MAILBOX_LEN_MAX} events wait for this facet already; try again later");
+                Err((CallError::limit("mailbox", message), mail))
+            }
+            Err(mpsc::error::TrySendError::Closed(mail)) => Err((Cause::Unavailable.error(Outcome::NotApplied), mail)),
+        }
+    }
+
+    fn start(&mut self, object: &Arc<Object>, start: Start) {
+        let (mailbox, inbox) = mpsc::channel(MAILBOX_LEN_MAX);
+        let control = Control::new(start.incarnation, start.node, object.namespace.idle_evict_ms);
+        let after = start.after.iter().filter_map(|i| self.running.get(i)).map(|r| r.control.gone()).collect();
+        self.running.insert(start.incarnation, Running { control: control.clone(), mailbox: mailbox.clone() });
+        isolate::spawn(object.clone(), control, start.epoch, inbox, mailbox, after);
+    }
+
+    /// Lets a facet's successor wait for whoever has borrowed its files.
+    pub(super) fn hold(&mut self, borrow: IncarnationId, control: Arc<Control>) {
+        self.running.insert(borrow, Running { control, mailbox: mpsc::channel(1).0 });
+    }
+
+    /// The control of a facet that runs.
+    pub(super) fn control(&self, incarnation: IncarnationId) -> Option<&Arc<Control>> {
+        self.running.get(&incarnation).map(|r| &r.control)
+    }
+}
+
+impl From<TreeChange> for crate::index::TreeChange {
+    fn from(change: TreeChange) -> Self {
+        match change {
+            TreeChange::Create { file, parent, name, startup } => {
+                Self::Create { file, parent, name, startup: Arc::unwrap_or_clone(startup) }
+            }
+            TreeChange::Restart { file, startup } => Self::Restart { file, startup: Arc::unwrap_or_clone(startup) },
+            TreeChange::Delete { file } => Self::Delete { file },
+        }
+    }
+}
+
+/// An event that could not be delivered is answered with the reason.
+pub(crate) fn refuse((error, mail): (CallError, Mail)) {
+    match mail {
+        Mail::Event { work, dep, .. } => Work::fail(work, error, dep),
+        Mail::Evict => {}
+    }
+}

@@ -1,0 +1,54 @@
+//! The end of a turn: one unit for the journal, then everything that the turn sent, in order. The facet's own COMMIT is
+//! done; here it becomes part of the durable order.
+
+use std::sync::Arc;
+
+use crate::ids::FileId;
+use crate::live::{Control, Effect, Forwarder, Object};
+use crate::object::TurnChanges;
+use crate::storage::{Committed, Lsn};
+
+/// What a turn has done.
+pub(crate) struct TurnEnd {
+    /// The facet's file, and its commit if it wrote.
+    pub(crate) file: FileId,
+    pub(crate) committed: Option<Committed>,
+    pub(crate) changes: TurnChanges,
+    pub(crate) effects: Vec<Effect>,
+    /// What the facet's state depended on before this turn.
+    pub(crate) dep: Lsn,
+}
+
+/// Why a turn's effects were not released.
+#[derive(Debug)]
+pub(crate) struct Killed;
+
+impl Object {
+    /// Records what the turn committed and releases what it sent. Answers the facet's new dep. `Killed`: an abort came
+    /// between the turn's seal and its release; its writes stay, nothing of it leaves.
+    pub(crate) fn end_turn(
+        self: &Arc<Self>,
+        control: &Control,
+        forwarder: &mut Option<Forwarder>,
+        turn: TurnEnd,
+    ) -> Result<Lsn, Killed> {
+        let mut inner = self.lock();
+        let mut dep = turn.dep;
+        if turn.committed.is_some() || !turn.changes.is_empty() {
+            let mut record = match &turn.committed {
+                Some(_) => inner.tree.now_stored(control.node, turn.file),
+                None => Vec::new(),
+            };
+            let (more, files) = inner.tree.settle(turn.changes);
+            record.extend(more);
+            dep = self.record(&mut inner, turn.committed.into_iter().collect(), record, files);
+        }
+        if !control.end_seal() {
+            return Err(Killed);
+        }
+        for effect in turn.effects {
+            inner.release(self, forwarder, effect, dep);
+        }
+        Ok(dep)
+    }
+}

@@ -1,0 +1,5 @@
+//! The `facetd` binary.
+
+fn main() -> std::process::ExitCode {
+    facetd::cli::main()
+}

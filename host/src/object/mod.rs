@@ -1,0 +1,15 @@
+//! Pure decisions about one object's tree: no wasmtime, no SQLite, no clock, no I/O. Calls come in, effects go out, and
+//! `live` carries them out under one lock.
+
+mod changes;
+mod epoch;
+mod node;
+mod tree;
+
+pub(crate) use changes::{StoredFacet, TreeChange, TurnChanges};
+pub(crate) use epoch::{Cause, Epoch};
+pub(crate) use node::{FacetInfo, IncarnationId, NodeId};
+pub(crate) use tree::{Borrow, Delivery, Kill, Start, Stored, Tree, TreeError};
+
+#[cfg(test)]
+mod tests;

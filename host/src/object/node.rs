@@ -1,0 +1,86 @@
+//! One place in the tree. A facet has at most one live incarnation, and only its slot makes one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::{FacetName, FileId};
+use crate::object::Epoch;
+use crate::startup::Startup;
+
+/// A place in one tree; never used again, so that a stub of a deleted facet cannot reach another one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct NodeId(pub(super) u64);
+
+/// One run of one facet, from start to eviction, abort or break. Unique within the object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct IncarnationId(pub(super) u64);
+
+/// Does the facet run?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Slot {
+    /// No isolate; the next event makes one.
+    Cold,
+    /// This incarnation takes the events, be it still starting.
+    Live(IncarnationId),
+}
+
+/// What of the facet is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Storage {
+    /// Nothing.
+    None,
+    /// No database, yet an entry in the index, for the sake of stored descendants.
+    Entry(FileId),
+    /// A database and, but for the root, an entry.
+    Database(FileId),
+}
+
+impl Storage {
+    /// The id of the index entry.
+    pub(super) fn entry(self) -> Option<FileId> {
+        match self {
+            Self::None => None,
+            Self::Entry(file) | Self::Database(file) => Some(file),
+        }
+    }
+}
+
+/// One facet of the tree, running, stored, or only spoken of.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) parent: Option<NodeId>,
+    pub(super) name: Option<FacetName>,
+    pub(super) children: BTreeMap<FacetName, NodeId>,
+    /// Root: 1.
+    pub(super) depth: usize,
+    pub(super) startup: Arc<Startup>,
+    pub(super) epoch: Arc<Epoch>,
+    pub(super) slot: Slot,
+    pub(super) storage: Storage,
+    /// The file the running incarnation would write, fixed when it was started.
+    pub(super) file_reserved: Option<FileId>,
+}
+
+impl Node {
+    /// Running, or stored, be it for a descendant's sake (S5).
+    pub(super) fn exists(&self) -> bool {
+        matches!(self.slot, Slot::Live(_)) || self.storage != Storage::None
+    }
+
+    /// Nobody could tell the difference if it were forgotten.
+    pub(super) fn is_forgettable(&self) -> bool {
+        !self.exists() && self.children.is_empty() && self.parent.is_some() && Arc::strong_count(&self.epoch) == 1
+    }
+}
+
+/// What `facets.info` and `facetd tree` tell.
+#[derive(Clone, Debug)]
+pub(crate) struct FacetInfo {
+    pub(crate) node: NodeId,
+    /// Names from the root joined by `/`; empty for the root.
+    pub(crate) path: String,
+    pub(crate) startup: Arc<Startup>,
+    pub(crate) incarnation: Option<IncarnationId>,
+    /// The file of its database, if there is one.
+    pub(crate) database: Option<FileId>,
+}

@@ -1,0 +1,635 @@
+//! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::ids::{FacetName, FileId};
+use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
+use crate::object::changes::Pending;
+use crate::object::node::{Node, Slot, Storage};
+use crate::object::{Cause, Epoch, FacetInfo, IncarnationId, NodeId, StoredFacet, TreeChange, TurnChanges};
+use crate::startup::Startup;
+
+/// Why a facet cannot be added to the tree (S2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum TreeError {
+    #[error("facet trees are at most {TREE_DEPTH_MAX} deep")]
+    TooDeep,
+    #[error("one object has at most {FACETS_PER_OBJECT_MAX} facets; delete some first")]
+    TooMany,
+}
+
+/// An incarnation that must end now.
+#[derive(Clone, Debug)]
+pub(crate) struct Kill {
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) cause: Arc<Cause>,
+}
+
+/// Where an event goes.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    To(IncarnationId),
+    /// To a new incarnation, which may be started once those before it are gone.
+    Start(Start),
+    /// Nowhere: the stub's epoch has ended.
+    Ended(Arc<Cause>),
+}
+
+/// An incarnation that has got its id and its slot, and no isolate yet.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) node: NodeId,
+    pub(crate) epoch: Arc<Epoch>,
+    /// Incarnations of the same facet whose store and database must be closed first (S8).
+    pub(crate) after: Vec<IncarnationId>,
+}
+
+/// Who has a facet's database in hand.
+#[derive(Debug)]
+pub(crate) enum Borrow {
+    /// This incarnation does.
+    Live(IncarnationId),
+    /// The borrower does, once `after` are gone and until `gone(borrow)`.
+    Reserved { borrow: IncarnationId, after: Vec<IncarnationId>, file: FileId, path: Vec<FacetName> },
+}
+
+/// What a facet has to be started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Names from the root.
+    pub(crate) path: Vec<FacetName>,
+    /// Startups from the root's to its own.
+    pub(crate) lineage: Vec<Arc<Startup>>,
+    pub(crate) file: FileId,
+    /// A committed database of that file exists.
+    pub(crate) has_database: bool,
+}
+
+/// The tree of one object: what runs, what is stored, what somebody holds a stub of.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    nodes: HashMap<NodeId, Node>,
+    root: NodeId,
+    live: HashMap<IncarnationId, NodeId>,
+    /// Killed incarnations whose store is not dropped yet, with their paths.
+    departing: HashMap<IncarnationId, Vec<FacetName>>,
+    /// Counts nodes and incarnations alike.
+    next: u64,
+    next_file: FileId,
+}
+
+impl Tree {
+    /// A tree as it lies on disk. `next_file` is past every id that the index or a file names.
+    pub(crate) fn new(root: Arc<Startup>, root_has_database: bool, stored: Vec<StoredFacet>, next_file: FileId) -> Self {
+        let root_id = NodeId(0);
+        let storage = if root_has_database { Storage::Database(FileId::ROOT) } else { Storage::None };
+        let node = Node {
+            parent: None,
+            name: None,
+            children: BTreeMap::new(),
+            depth: 1,
+            startup: root,
+            epoch: Epoch::new(),
+            slot: Slot::Cold,
+            storage,
+            file_reserved: Some(FileId::ROOT),
+        };
+        let mut tree = Self {
+            nodes: HashMap::from([(root_id, node)]),
+            root: root_id,
+            live: HashMap::new(),
+            departing: HashMap::new(),
+            next: 1,
+            next_file,
+        };
+        for facet in stored {
+            tree.attach(root_id, facet);
+        }
+        tree
+    }
+
+    /// Past every file id given out so far.
+    pub(crate) fn next_file(&self) -> FileId {
+        self.next_file
+    }
+
+    pub(crate) fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// The current epoch of a facet; none if it has been deleted.
+    pub(crate) fn epoch(&self, node: NodeId) -> Option<Arc<Epoch>> {
+        self.nodes.get(&node).map(|n| n.epoch.clone())
+    }
+
+    /// S4: the child of that name, restarted if it was to run something else.
+    pub(crate) fn get(
+        &mut self,
+        parent: NodeId,
+        name: &FacetName,
+        startup: Startup,
+        changes: &mut TurnChanges,
+        kills: &mut Vec<Kill>,
+    ) -> Result<(NodeId, Arc<Epoch>), TreeError> {
+        if let Some(child) = self.child(parent, name) {
+            if *self.node(child).startup != startup {
+                self.end_subtree(child, &Arc::new(Cause::Restarted), kills);
+                let node = self.node_mut(child);
+                let before = std::mem::replace(&mut node.startup, Arc::new(startup));
+                if node.storage != Storage::None {
+                    changes.pending.push(Pending::Restarted { node: child, before });
+                }
+            }
+            return Ok((child, self.node(child).epoch.clone()));
+        }
+        self.check_room(parent, 1, 1)?;
+        let child = self.insert(parent, name.clone(), Arc::new(startup), Storage::None);
+        Ok((child, self.node(child).epoch.clone()))
+    }
+
+    /// S5: the child of that name if it exists.
+    pub(crate) fn lookup(&self, parent: NodeId, name: &FacetName) -> Option<(NodeId, Arc<Epoch>)> {
+        let child = self.child(parent, name)?;
+        let node = self.node(child);
+        node.exists().then(|| (child, node.epoch.clone()))
+    }
+
+    /// S5: names of the children that exist, in byte order.
+    pub(crate) fn names(&self, parent: NodeId, after: Option<&str>, max: usize) -> Vec<FacetName> {
+        let Some(node) = self.nodes.get(&parent) else { return Vec::new() };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        node.children
+            .range::<str, _>((from, Bound::Unbounded))
+            .filter(|(_, child)| self.node(**child).exists())
+            .map(|(name, _)| name.clone())
+            .take(max)
+            .collect()
+    }
+
+    /// The facets that exist at and below `node`, parents first, siblings in byte order.
+    pub(crate) fn subtree(&self, node: NodeId) -> Vec<FacetInfo> {
+        let mut found = Vec::new();
+        let mut todo = vec![node];
+        while let Some(id) = todo.pop() {
+            let Some(node) = self.nodes.get(&id) else { continue };
+            todo.extend(node.children.values().rev());
+            if node.exists() || node.parent.is_none() {
+                let path = self.path(id).iter().map(FacetName::as_str).collect::<Vec<_>>().join("/");
+                let incarnation = match node.slot {
+                    Slot::Cold => None,
+                    Slot::Live(incarnation) => Some(incarnation),
+                };
+                let database = match node.storage {
+                    Storage::None | Storage::Entry(_) => None,
+                    Storage::Database(file) => Some(file),
+                };
+                found.push(FacetInfo { node: id, path, startup: node.startup.clone(), incarnation, database });
+            }
+        }
+        found
+    }
+
+    /// S8: ends the child's epoch and those below it. True if there was such a child.
+    pub(crate) fn abort(&mut self, parent: NodeId, name: &FacetName, cause: Cause, kills: &mut Vec<Kill>) -> bool {
+        let Some(child) = self.child(parent, name) else { return false };
+        self.end_subtree(child, &Arc::new(cause), kills);
+        self.forget(child);
+        true
+    }
+
+    /// S10: ends the child and takes it, with everything below it, out of the tree.
+    pub(crate) fn delete(
+        &mut self,
+        parent: NodeId,
+        name: &FacetName,
+        changes: &mut TurnChanges,
+        kills: &mut Vec<Kill>,
+    ) {
+        let Some(child) = self.child(parent, name) else { return };
+        self.end_subtree(child, &Arc::new(Cause::Deleted), kills);
+        if let Some(facet) = self.detach(child) {
+            changes.pending.push(Pending::Deleted { parent, facet });
+        }
+    }
+
+    /// S11: deletes all children.
+    pub(crate) fn delete_children(&mut self, parent: NodeId, changes: &mut TurnChanges, kills: &mut Vec<Kill>) {
+        let names: Vec<_> = self.nodes.get(&parent).map(|n| n.children.keys().cloned().collect()).unwrap_or_default();
+        for name in &names {
+            self.delete(parent, name, changes, kills);
+        }
+    }
+
+    /// S13: puts a copy of what is stored at and below `src` into the tree as `dst`. Answers which databases to copy:
+    /// for each the source and the copy, the latter with its path.
+    pub(crate) fn clone_child(
+        &mut self,
+        parent: NodeId,
+        src: &FacetName,
+        dst: &FacetName,
+        changes: &mut TurnChanges,
+        kills: &mut Vec<Kill>,
+    ) -> Result<Vec<(NodeId, NodeId)>, TreeError> {
+        if src == dst {
+            self.abort(parent, src, Cause::Aborted("cloned onto itself".into()), kills);
+            return Ok(Vec::new());
+        }
+        let source = self.child(parent, src).and_then(|child| self.stored(child));
+        if let Some(source) = &source {
+            let (mut many, depth) = (0, depth_of(source));
+            source.walk(&mut |_| many += 1);
+            self.check_room(parent, depth, many)?;
+        }
+        self.delete(parent, dst, changes, kills);
+        let (Some(source), Some(from)) = (source, self.child(parent, src)) else { return Ok(Vec::new()) };
+        let mut copy = self.renumbered(&source);
+        copy.name = dst.clone();
+        changes.pending.push(Pending::Cloned { parent, copy: copy.clone() });
+        let to = self.attach(parent, copy);
+        let mut pairs = Vec::new();
+        self.pair_databases(from, to, &mut pairs);
+        Ok(pairs)
+    }
+
+    /// Where an event for the facet goes; `epoch` is the stub's, or none for whatever runs now.
+    pub(crate) fn deliver(&mut self, node: NodeId, epoch: Option<&Arc<Epoch>>) -> Delivery {
+        if let Some(cause) = epoch.and_then(|e| e.cause()) {
+            return Delivery::Ended(cause.clone());
+        }
+        let Some(found) = self.nodes.get(&node) else { return Delivery::Ended(Arc::new(Cause::Deleted)) };
+        match found.slot {
+            Slot::Live(incarnation) => Delivery::To(incarnation),
+            Slot::Cold => {
+                let epoch = found.epoch.clone();
+                let path = self.path(node);
+                let after = self.departing.iter().filter(|(_, p)| **p == path).map(|(i, _)| *i).collect();
+                let incarnation = IncarnationId(self.count());
+                self.live.insert(incarnation, node);
+                self.node_mut(node).slot = Slot::Live(incarnation);
+                Delivery::Start(Start { incarnation, node, epoch, after })
+            }
+        }
+    }
+
+    /// What an incarnation is to be started with, asked when those before it are gone. None if it was killed meanwhile.
+    pub(crate) fn launch(&mut self, incarnation: IncarnationId) -> Option<Stored> {
+        let id = *self.live.get(&incarnation)?;
+        let storage = self.node(id).storage;
+        let file = match storage.entry().or(self.node(id).file_reserved) {
+            Some(file) => file,
+            None => self.new_file(),
+        };
+        self.node_mut(id).file_reserved = Some(file);
+        let lineage = self.ancestors(id).iter().rev().map(|n| self.node(*n).startup.clone()).collect();
+        let has_database = matches!(storage, Storage::Database(_));
+        Some(Stored { path: self.path(id), lineage, file, has_database })
+    }
+
+    /// The incarnation ends by itself without raising an epoch (idle, or a failed start): it takes no more events, and its
+    /// successor waits for its store to be dropped. False if it was killed meanwhile.
+    pub(crate) fn retire(&mut self, incarnation: IncarnationId) -> bool {
+        let Some(id) = self.live.remove(&incarnation) else { return false };
+        self.departing.insert(incarnation, self.path(id));
+        self.node_mut(id).slot = Slot::Cold;
+        true
+    }
+
+    /// Reserves the facet's files while it does not run: its next incarnation waits for `gone`. Answers the incarnations
+    /// that must be gone first, or the one that runs.
+    pub(crate) fn borrow_files(&mut self, node: NodeId) -> Option<Borrow> {
+        let found = self.nodes.get(&node)?;
+        if let Slot::Live(incarnation) = found.slot {
+            return Some(Borrow::Live(incarnation));
+        }
+        let Storage::Database(file) = found.storage else { return None };
+        let path = self.path(node);
+        let after = self.departing.iter().filter(|(_, p)| **p == path).map(|(i, _)| *i).collect();
+        let borrow = IncarnationId(self.count());
+        self.departing.insert(borrow, path.clone());
+        Some(Borrow::Reserved { borrow, after, file, path })
+    }
+
+    /// The file and path of the facet's database.
+    pub(crate) fn database(&self, node: NodeId) -> Option<(FileId, Vec<FacetName>)> {
+        match self.nodes.get(&node)?.storage {
+            Storage::None | Storage::Entry(_) => None,
+            Storage::Database(file) => Some((file, self.path(node))),
+        }
+    }
+
+    /// The incarnation's store has been dropped and its database is closed.
+    pub(crate) fn gone(&mut self, incarnation: IncarnationId) {
+        self.departing.remove(&incarnation);
+    }
+
+    /// S9: the incarnation was lost by itself, and takes along what is below it; by `Escalate` what is above it, too.
+    pub(crate) fn broken(&mut self, incarnation: IncarnationId, cause: Cause, kills: &mut Vec<Kill>) {
+        let Some(mut top) = self.live.get(&incarnation).copied() else { return };
+        while let (crate::startup::FailurePolicy::Escalate, Some(parent)) =
+            (self.node(top).startup.on_failure, self.node(top).parent)
+        {
+            top = parent;
+        }
+        self.end_subtree(top, &Arc::new(cause), kills);
+    }
+
+    /// Ends everything, for a host that stops.
+    pub(crate) fn end_all(&mut self, cause: Cause, kills: &mut Vec<Kill>) {
+        self.end_subtree(self.root, &Arc::new(cause), kills);
+    }
+
+    /// The node of a live incarnation.
+    pub(crate) fn node_of(&self, incarnation: IncarnationId) -> Option<NodeId> {
+        self.live.get(&incarnation).copied()
+    }
+
+    /// The facet has committed to its database for the first time: the entries that make it exist.
+    pub(crate) fn now_stored(&mut self, node: NodeId, file: FileId) -> Vec<TreeChange> {
+        let mut created = Vec::new();
+        let Some(found) = self.nodes.get(&node) else { return created };
+        match found.storage {
+            Storage::Database(_) => return created,
+            Storage::Entry(_) => {}
+            Storage::None => self.create_entries(node, file, &mut created),
+        }
+        self.node_mut(node).storage = Storage::Database(file);
+        created
+    }
+
+    /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed.
+    pub(crate) fn now_empty(&mut self, file: FileId) -> Vec<TreeChange> {
+        let mut gone = Vec::new();
+        let found = self.nodes.iter().find(|(_, n)| n.storage == Storage::Database(file)).map(|(id, _)| *id);
+        let Some(mut id) = found else { return gone };
+        self.node_mut(id).storage = if file == FileId::ROOT { Storage::None } else { Storage::Entry(file) };
+        while let (Storage::Entry(file), false) = (self.node(id).storage, self.has_stored_children(id)) {
+            self.node_mut(id).storage = Storage::None;
+            gone.push(TreeChange::Delete { file });
+            let parent = self.node(id).parent.expect("only the root has no parent, and it has no entry");
+            self.forget(id);
+            id = parent;
+        }
+        gone
+    }
+
+    /// The changes of a turn that has committed, in order, and the files whose databases go with them.
+    pub(crate) fn settle(&mut self, changes: TurnChanges) -> (Vec<TreeChange>, Vec<FileId>) {
+        let (mut record, mut files) = (Vec::new(), Vec::new());
+        for pending in changes.pending {
+            match pending {
+                Pending::Deleted { facet, .. } => delete_all(&facet, &mut record, &mut files),
+                Pending::Restarted { node, .. } => {
+                    let Some(found) = self.nodes.get(&node) else { continue };
+                    if let Some(file) = found.storage.entry() {
+                        record.push(TreeChange::Restart { file, startup: found.startup.clone() });
+                    }
+                }
+                Pending::Cloned { parent, copy } => {
+                    let Some(above) = self.nodes.get(&parent) else { continue };
+                    let above = match above.storage.entry() {
+                        Some(file) => file,
+                        None if above.parent.is_none() => FileId::ROOT,
+                        None => self.entry_for_descendants(parent, &mut record),
+                    };
+                    create_all(&copy, above, &mut record);
+                }
+            }
+        }
+        (record, files)
+    }
+
+    /// The turn was lost: storage is as if it had not been. Answers what cannot be put back, because its parent is gone
+    /// for good, and the files of it and of copies that were never recorded.
+    pub(crate) fn undo(&mut self, changes: TurnChanges) -> (Vec<TreeChange>, Vec<FileId>) {
+        let (mut record, mut files) = (Vec::new(), Vec::new());
+        for pending in changes.pending.into_iter().rev() {
+            match pending {
+                Pending::Deleted { parent, facet } => {
+                    if !self.nodes.contains_key(&parent) {
+                        delete_all(&facet, &mut record, &mut files);
+                        continue;
+                    }
+                    if let Some(fresh) = self.child(parent, &facet.name) {
+                        self.detach(fresh);
+                    }
+                    self.attach(parent, facet);
+                }
+                Pending::Restarted { node, before } => {
+                    if let Some(node) = self.nodes.get_mut(&node) {
+                        node.startup = before;
+                    }
+                }
+                Pending::Cloned { parent, copy } => {
+                    copy.walk(&mut |facet| files.extend(facet.has_database.then_some(facet.file)));
+                    if let Some(child) = self.child(parent, &copy.name) {
+                        self.detach(child);
+                    }
+                }
+            }
+        }
+        (record, files)
+    }
+
+    // ---- inner workings
+
+    fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(&id).expect("ids inside the tree lead to nodes: a node is removed with all references to it")
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("ids inside the tree lead to nodes: a node is removed with all references to it")
+    }
+
+    fn child(&self, parent: NodeId, name: &FacetName) -> Option<NodeId> {
+        self.nodes.get(&parent)?.children.get(name).copied()
+    }
+
+    fn count(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn new_file(&mut self) -> FileId {
+        let file = self.next_file;
+        self.next_file = FileId(file.0.checked_add(1).expect("four billion facets in one object are out of reach"));
+        file
+    }
+
+    /// The facet and those above it, itself first.
+    fn ancestors(&self, id: NodeId) -> Vec<NodeId> {
+        std::iter::successors(Some(id), |id| self.node(*id).parent).collect()
+    }
+
+    fn path(&self, id: NodeId) -> Vec<FacetName> {
+        let mut names: Vec<_> = self.ancestors(id).iter().filter_map(|id| self.node(*id).name.clone()).collect();
+        names.reverse();
+        names
+    }
+
+    fn insert(&mut self, parent: NodeId, name: FacetName, startup: Arc<Startup>, storage: Storage) -> NodeId {
+        let id = NodeId(self.count());
+        let depth = self.node(parent).depth + 1;
+        self.node_mut(parent).children.insert(name.clone(), id);
+        let node = Node {
+            parent: Some(parent),
+            name: Some(name),
+            children: BTreeMap::new(),
+            depth,
+            startup,
+            epoch: Epoch::new(),
+            slot: Slot::Cold,
+            storage,
+            file_reserved: storage.entry(),
+        };
+        self.nodes.insert(id, node);
+        id
+    }
+
+    fn attach(&mut self, parent: NodeId, facet: StoredFacet) -> NodeId {
+        let storage = if facet.has_database { Storage::Database(facet.file) } else { Storage::Entry(facet.file) };
+        let id = self.insert(parent, facet.name, facet.startup, storage);
+        for child in facet.children {
+            self.attach(id, child);
+        }
+        id
+    }
+
+    /// Takes the subtree out of the tree and answers what was stored of it. Its epochs have ended before.
+    fn detach(&mut self, id: NodeId) -> Option<StoredFacet> {
+        let stored = self.stored(id);
+        if let (Some(parent), Some(name)) = (self.node(id).parent, self.node(id).name.clone()) {
+            self.node_mut(parent).children.remove(&name);
+        }
+        let mut todo = vec![id];
+        while let Some(id) = todo.pop() {
+            if let Some(node) = self.nodes.remove(&id) {
+                todo.extend(node.children.into_values());
+            }
+        }
+        stored
+    }
+
+    fn stored(&self, id: NodeId) -> Option<StoredFacet> {
+        let node = self.node(id);
+        Some(StoredFacet {
+            name: node.name.clone()?,
+            file: node.storage.entry()?,
+            has_database: matches!(node.storage, Storage::Database(_)),
+            startup: node.startup.clone(),
+            children: node.children.values().filter_map(|child| self.stored(*child)).collect(),
+        })
+    }
+
+    fn renumbered(&mut self, facet: &StoredFacet) -> StoredFacet {
+        StoredFacet {
+            name: facet.name.clone(),
+            file: self.new_file(),
+            has_database: facet.has_database,
+            startup: facet.startup.clone(),
+            children: facet.children.iter().map(|child| self.renumbered(child)).collect(),
+        }
+    }
+
+    fn pair_databases(&self, from: NodeId, to: NodeId, pairs: &mut Vec<(NodeId, NodeId)>) {
+        if matches!(self.node(to).storage, Storage::Database(_)) {
+            pairs.push((from, to));
+        }
+        for (name, to) in &self.node(to).children {
+            if let Some(from) = self.child(from, name) {
+                self.pair_databases(from, *to, pairs);
+            }
+        }
+    }
+
+    fn end_subtree(&mut self, top: NodeId, cause: &Arc<Cause>, kills: &mut Vec<Kill>) {
+        let mut todo = vec![top];
+        while let Some(id) = todo.pop() {
+            let node = self.node_mut(id);
+            node.epoch.end(cause.clone());
+            node.epoch = Epoch::new();
+            let slot = std::mem::replace(&mut node.slot, Slot::Cold);
+            todo.extend(node.children.values());
+            if let Slot::Live(incarnation) = slot {
+                let path = self.path(id);
+                self.live.remove(&incarnation);
+                self.departing.insert(incarnation, path);
+                kills.push(Kill { incarnation, cause: cause.clone() });
+            }
+        }
+    }
+
+    /// Drops the node, and those above it, as far as nobody could tell.
+    fn forget(&mut self, mut id: NodeId) {
+        while let Some(node) = self.nodes.get(&id) {
+            let (true, Some(parent), Some(name)) = (node.is_forgettable(), node.parent, node.name.clone()) else { return };
+            self.nodes.remove(&id);
+            self.node_mut(parent).children.remove(&name);
+            id = parent;
+        }
+    }
+
+    fn check_room(&mut self, parent: NodeId, depth: usize, many: usize) -> Result<(), TreeError> {
+        if self.node(parent).depth + depth > TREE_DEPTH_MAX {
+            return Err(TreeError::TooDeep);
+        }
+        if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
+            let leaves: Vec<_> = self.nodes.iter().filter(|(_, n)| n.is_forgettable()).map(|(id, _)| *id).collect();
+            leaves.into_iter().filter(|id| *id != parent).for_each(|id| self.forget(id));
+        }
+        if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
+            return Err(TreeError::TooMany);
+        }
+        Ok(())
+    }
+
+    fn has_stored_children(&self, id: NodeId) -> bool {
+        self.node(id).children.values().any(|child| self.node(*child).storage != Storage::None)
+    }
+
+    /// Records the facet and what above it has no entry yet, parents first.
+    fn create_entries(&mut self, id: NodeId, file: FileId, record: &mut Vec<TreeChange>) {
+        let Some(parent) = self.node(id).parent else { return };
+        let above = match self.node(parent).storage.entry() {
+            Some(above) => above,
+            None if self.node(parent).parent.is_none() => FileId::ROOT,
+            None => self.entry_for_descendants(parent, record),
+        };
+        let node = self.node(id);
+        let name = node.name.clone().expect("only the root has no name, and it has no parent");
+        record.push(TreeChange::Create { file, parent: above, name, startup: node.startup.clone() });
+    }
+
+    fn entry_for_descendants(&mut self, id: NodeId, record: &mut Vec<TreeChange>) -> FileId {
+        let file = match self.node(id).file_reserved {
+            Some(file) => file,
+            None => self.new_file(),
+        };
+        self.create_entries(id, file, record);
+        let node = self.node_mut(id);
+        node.storage = Storage::Entry(file);
+        node.file_reserved = Some(file);
+        file
+    }
+}
+
+fn depth_of(facet: &StoredFacet) -> usize {
+    1 + facet.children.iter().map(depth_of).max().unwrap_or(0)
+}
+
+fn delete_all(facet: &StoredFacet, record: &mut Vec<TreeChange>, files: &mut Vec<FileId>) {
+    facet.walk(&mut |facet| {
+        record.push(TreeChange::Delete { file: facet.file });
+        files.extend(facet.has_database.then_some(facet.file));
+    });
+}
+
+fn create_all(facet: &StoredFacet, parent: FileId, record: &mut Vec<TreeChange>) {
+    let (name, startup) = (facet.name.clone(), facet.startup.clone());
+    record.push(TreeChange::Create { file: facet.file, parent, name, startup });
+    for child in &facet.children {
+        create_all(child, facet.file, record);
+    }
+}

@@ -1,0 +1,220 @@
+//! Every connection gets the same settings before anything is read, and no database is used whose identity does not match.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags};
+
+use super::authorizer::Authorizer;
+use super::cache::{GuestStatements, HostStatements};
+use super::cursor::Cursors;
+use super::error::{StorageCode, StorageError};
+use super::file::{DbFile, remove_db};
+use super::interrupt::InterruptCell;
+use super::quota::Quota;
+use super::statement::{self, Statement};
+use super::{allow, identity, template};
+
+/// The largest text, blob and row.
+pub(crate) const VALUE_BYTES_MAX: i32 = 8 * 1024 * 1024;
+/// The longest text of SQL.
+pub(crate) const SQL_BYTES_MAX: i32 = 100 * 1024;
+/// Depth of an expression, and of views and subqueries in each other. SQLite recurses over it on 512 KiB of stack.
+pub(crate) const EXPRESSION_DEPTH_MAX: i32 = 100;
+/// Depth of the parser's stack, which bounds what the depth of expressions does not.
+pub(crate) const PARSER_DEPTH_MAX: i32 = 500;
+/// Parameters of a statement.
+pub(crate) const PARAMETERS_MAX: i32 = 1000;
+/// Triggers and foreign key actions that set each other off.
+pub(crate) const TRIGGER_DEPTH_MAX: i32 = 10;
+/// Statements in one trigger.
+pub(crate) const TRIGGER_STEPS_MAX: i32 = 100;
+/// Bytes of a LIKE or GLOB pattern. One match cannot be interrupted and takes time up to text times pattern.
+pub(crate) const PATTERN_BYTES_MAX: i32 = 1000;
+/// Columns of a table, an index or a result.
+pub(crate) const COLUMNS_MAX: i32 = 500;
+/// Parts of a compound SELECT.
+pub(crate) const COMPOUND_MAX: i32 = 50;
+/// Instructions of a compiled statement.
+pub(crate) const INSTRUCTIONS_MAX: i32 = 100_000;
+/// Arguments of a function.
+pub(crate) const ARGUMENTS_MAX: i32 = 127;
+/// Tables, indexes, views and triggers. The schema is read anew each time the database is opened.
+pub(crate) const SCHEMA_OBJECTS_MAX: i32 = 2000;
+
+/// Instructions between two looks at whether the facet was stopped: about 20 us, and no cost that could be measured.
+const PROGRESS_INSTRUCTIONS: i32 = 1000;
+/// SQLite's page cache for one connection. The operating system's cache is behind it.
+const CACHE_KIB: u32 = 256;
+
+/// An open database: its statements, then the connection under them.
+pub(super) struct Connected {
+    // Fields drop in order: statements must be finalised before the connection closes.
+    pub(super) cursors: Cursors,
+    pub(super) guests: GuestStatements,
+    pub(super) hosts: HostStatements,
+    pub(super) authorizer: Arc<Authorizer>,
+    /// Frames in the WAL after the last commit, by the WAL hook; 0 since it was last taken if no commit wrote any.
+    pub(super) committed_frames: Arc<AtomicU32>,
+    /// Frames in the WAL, as far as this connection's commits tell.
+    pub(super) frames: u32,
+    pub(super) quota: Quota,
+    pub(super) conn: Connection,
+    /// The database file as it was created, kept for its sync; see [`super::journal::NewFile`].
+    pub(super) new_file: Option<Arc<Mutex<Option<File>>>>,
+    /// The name of the WAL may not be durable: nothing was committed through this connection yet.
+    pub(super) new_wal: bool,
+}
+
+impl Connected {
+    /// Opens a database that has been committed to.
+    pub(super) fn open(
+        file: &DbFile,
+        path: &str,
+        quota_bytes: u64,
+        interrupt: &Arc<InterruptCell>,
+    ) -> Result<Self, StorageError> {
+        let connected = Self::connect(file, quota_bytes, interrupt)?;
+        let trusted = connected.authorizer.trust();
+        identity::check(&connected.conn, file, path)?;
+        drop(trusted);
+        Ok(connected)
+    }
+
+    /// Creates a database. A file that is there already was created and never committed to: no record names it.
+    pub(super) fn create(
+        file: &DbFile,
+        quota_bytes: u64,
+        interrupt: &Arc<InterruptCell>,
+    ) -> Result<Self, StorageError> {
+        let path = file.path();
+        remove_db(file).map_err(|error| StorageError::io("remove the left-over", &path, &error))?;
+        let image = template::image()?;
+        let mut created = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|error| StorageError::io("create", &path, &error))?;
+        created
+            .write_all(image)
+            .map_err(|error| StorageError::io("write", &path, &error))?;
+        let mut connected = Self::connect(file, quota_bytes, interrupt)?;
+        connected.new_file = Some(Arc::new(Mutex::new(Some(created))));
+        Ok(connected)
+    }
+
+    fn connect(file: &DbFile, quota_bytes: u64, interrupt: &Arc<InterruptCell>) -> Result<Self, StorageError> {
+        // Not CREATE: SQLite would make up an empty database for one that is lost. No URI, no symbolic link.
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let path = file.path();
+        if !path.exists() {
+            let message = format!(
+                "{} is missing though the index of the object names it: restore it from a backup, or delete the facet",
+                path.display()
+            );
+            return Err(StorageError::new(StorageCode::Corrupt, message));
+        }
+        let mut conn = Connection::open_with_flags(&path, flags)?;
+        // Before anything is read: the limits are to hold for the schema, too.
+        set_limits(&conn)?;
+        set_config(&conn)?;
+        // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
+        // NORMAL syncs the log's header (and its directory) in the first COMMIT after each opening, on the thread of the
+        // turn; the journal syncs commits, and checkpoints switch it on. Autocheckpoint last: it replaces the WAL hook.
+        conn.execute_batch(&format!(
+            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA synchronous=OFF;
+             PRAGMA wal_autocheckpoint=0;"
+        ))?;
+        let mode: String = conn.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(StorageError::new(
+                StorageCode::Io,
+                format!("{} cannot be switched to WAL", path.display()),
+            ));
+        }
+        let quota = Quota::install(&conn, quota_bytes)?;
+        let stop = Arc::clone(interrupt);
+        conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.stops_statements()))?;
+        let committed_frames = Arc::new(AtomicU32::new(0));
+        let frames = Arc::clone(&committed_frames);
+        conn.wal_hook(Some(move |_: &mut Wal, count: i32| {
+            frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let authorizer = Arc::new(Authorizer::default());
+        let check = Arc::clone(&authorizer);
+        statement::keep_modules(&conn, &allow::MODULES_KEPT);
+        conn.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            check.check(&context)
+        }))?;
+        Ok(Self {
+            cursors: Default::default(),
+            guests: Default::default(),
+            hosts: Default::default(),
+            authorizer,
+            committed_frames,
+            frames: 0,
+            quota,
+            conn,
+            new_file: None,
+            new_wal: true,
+        })
+    }
+
+    /// Compiles the first statement of a guest's text.
+    pub(super) fn prepare_guest<'s>(&self, sql: &'s str) -> Result<(Option<Statement>, &'s str), StorageError> {
+        // SAFETY: guests' statements go to `cursors` and `guests`, or are dropped before the call that made them ends.
+        unsafe { Statement::prepare(&self.conn, sql, false) }.map_err(|failure| self.explain(failure))
+    }
+
+    /// The error for a failure of this connection. Says so if SQLite has ended the transaction.
+    pub(super) fn explain(&self, failure: statement::Failure) -> StorageError {
+        StorageError::from_sqlite(failure.rc, &failure.message, self.authorizer.take_denial())
+    }
+}
+
+fn set_limits(conn: &Connection) -> Result<(), rusqlite::Error> {
+    for (limit, value) in [
+        (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_COLUMN, COLUMNS_MAX),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, EXPRESSION_DEPTH_MAX),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, COMPOUND_MAX),
+        (Limit::SQLITE_LIMIT_VDBE_OP, INSTRUCTIONS_MAX),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, ARGUMENTS_MAX),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, PARAMETERS_MAX),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH_MAX),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        (Limit::SQLITE_LIMIT_PARSER_DEPTH, PARSER_DEPTH_MAX),
+        (Limit::SQLITE_LIMIT_SCHEMA, SCHEMA_OBJECTS_MAX),
+        (Limit::SQLITE_LIMIT_TRIGGER_STEPS, TRIGGER_STEPS_MAX),
+    ] {
+        conn.set_limit(limit, value)?;
+    }
+    Ok(())
+}
+
+fn set_config(conn: &Connection) -> Result<(), rusqlite::Error> {
+    for (option, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+        // A connection that is merely dropped leaves its WAL: a checkpoint there would be one without sync, and the
+        // journal takes a WAL that is gone for one that was checkpointed with sync.
+        (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
+    ] {
+        conn.set_db_config(option, on)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Every failure of storage has a kind, a code and a sentence; kind and code are the contract, `wit/storage.wit` names them.
+
+use rusqlite::ffi;
+
+/// Why an operation of a facet's storage failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum StorageError {
+    /// The arguments make no sense in this state; nothing happened.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// Refused because of a limit; the facet lives.
+    #[error("{message}")]
+    Limit {
+        /// Which limit.
+        limit: StorageLimit,
+        /// What was exceeded and what to do.
+        message: String,
+    },
+    /// SQLite refused or failed, or the database cannot be used.
+    #[error("{message}")]
+    Storage {
+        /// What kind of failure.
+        code: StorageCode,
+        /// What failed and what to do.
+        message: String,
+        /// SQLite ended the turn's transaction by itself: nothing of the turn can be kept, so the facet must break.
+        transaction_lost: bool,
+    },
+}
+
+/// The limits a storage call can run into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StorageLimit {
+    /// A key's length.
+    Key,
+    /// A value's length.
+    Value,
+    /// Keys or entries in one call.
+    Entries,
+    /// Bytes that one call may answer.
+    Result,
+    /// Open cursors.
+    Cursors,
+    /// Nested transactions.
+    Transactions,
+}
+
+/// What kind of failure it was, as guests see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StorageCode {
+    /// The text is no SQL that SQLite accepts, or failed for a reason of its own.
+    Sql,
+    /// A constraint of the guest's tables.
+    Constraint,
+    /// Not allowed to guests.
+    Denied,
+    /// The quota, or the disk.
+    Full,
+    /// A text, blob, row or statement beyond SQLite's limits.
+    TooBig,
+    /// Stopped from outside.
+    Interrupted,
+    /// The operating system failed.
+    Io,
+    /// The file is no database, or a damaged one.
+    Corrupt,
+    /// The file belongs to another facet.
+    Identity,
+    /// SQLite could not allocate.
+    Memory,
+    /// The cursor's turn is over.
+    CursorClosed,
+    /// The transaction's turn is over, or it was ended.
+    TransactionClosed,
+}
+
+impl StorageError {
+    /// The `kind` of the call error.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::InvalidArgument(_) => "invalid-argument",
+            Self::Limit { .. } => "limit",
+            Self::Storage { .. } => "storage",
+        }
+    }
+
+    /// The `code` of the call error.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidArgument(_) => "argument",
+            Self::Limit { limit, .. } => match limit {
+                StorageLimit::Key => "key",
+                StorageLimit::Value => "value",
+                StorageLimit::Entries => "entries",
+                StorageLimit::Result => "result",
+                StorageLimit::Cursors => "cursors",
+                StorageLimit::Transactions => "transactions",
+            },
+            Self::Storage { code, .. } => match code {
+                StorageCode::Sql => "sql",
+                StorageCode::Constraint => "constraint",
+                StorageCode::Denied => "denied",
+                StorageCode::Full => "full",
+                StorageCode::TooBig => "too-big",
+                StorageCode::Interrupted => "interrupted",
+                StorageCode::Io => "io",
+                StorageCode::Corrupt => "corrupt",
+                StorageCode::Identity => "identity",
+                StorageCode::Memory => "memory",
+                StorageCode::CursorClosed => "cursor-closed",
+                StorageCode::TransactionClosed => "transaction-closed",
+            },
+        }
+    }
+
+    /// True if the transaction of the turn is gone, so that the facet must break.
+    pub(crate) fn transaction_lost(&self) -> bool {
+        match self {
+            Self::InvalidArgument(_) | Self::Limit { .. } => false,
+            Self::Storage { transaction_lost, .. } => *transaction_lost,
+        }
+    }
+
+    pub(super) fn new(code: StorageCode, message: impl Into<String>) -> Self {
+        Self::Storage {
+            code,
+            message: message.into(),
+            transaction_lost: false,
+        }
+    }
+
+    pub(super) fn limit(limit: StorageLimit, message: impl Into<String>) -> Self {
+        Self::Limit {
+            limit,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(StorageCode::Interrupted, "interrupted: the facet is being stopped")
+    }
+
+    /// A file could not be handled.
+    pub(crate) fn from_io(error: std::io::Error) -> Self {
+        Self::new(StorageCode::Io, error.to_string())
+    }
+
+    pub(super) fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::new(StorageCode::Io, format!("cannot {what} {}: {error}", path.display()))
+    }
+
+    /// What SQLite's result code means to a guest. `denial` is what the authorizer said while the statement ran: SQLite
+    /// reports a denied function or a denied step inside ALTER as an ordinary error.
+    pub(super) fn from_sqlite(rc: i32, message: &str, denial: Option<String>) -> Self {
+        if let Some(denial) = denial {
+            return Self::new(StorageCode::Denied, denial);
+        }
+        let code = match rc & 0xff {
+            ffi::SQLITE_CONSTRAINT => StorageCode::Constraint,
+            ffi::SQLITE_AUTH => StorageCode::Denied,
+            ffi::SQLITE_FULL => StorageCode::Full,
+            ffi::SQLITE_TOOBIG => StorageCode::TooBig,
+            ffi::SQLITE_INTERRUPT => StorageCode::Interrupted,
+            ffi::SQLITE_NOMEM => StorageCode::Memory,
+            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => StorageCode::Corrupt,
+            ffi::SQLITE_ABORT => StorageCode::CursorClosed,
+            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_READONLY | ffi::SQLITE_BUSY => {
+                StorageCode::Io
+            }
+            _ => StorageCode::Sql,
+        };
+        let message = match code {
+            StorageCode::Full => {
+                "the facet's storage quota is used up, or the disk is full: delete something first (reads \
+                and deletes still work)"
+                    .to_owned()
+            }
+            StorageCode::Interrupted => "interrupted while the statement ran".to_owned(),
+            StorageCode::CursorClosed => {
+                format!("the rows under this cursor are gone ({message}): run the query again")
+            }
+            StorageCode::Io if rc & 0xff == ffi::SQLITE_BUSY => {
+                "the database is locked: another process, perhaps a sqlite3 shell, has it open; close that one"
+                    .to_owned()
+            }
+            StorageCode::Corrupt => {
+                format!("the database file is damaged ({message}); restore it from a backup, it is left as it is")
+            }
+            StorageCode::Sql
+            | StorageCode::Constraint
+            | StorageCode::Denied
+            | StorageCode::TooBig
+            | StorageCode::Io
+            | StorageCode::Identity
+            | StorageCode::Memory
+            | StorageCode::TransactionClosed => message.to_owned(),
+        };
+        Self::new(code, message)
+    }
+
+    pub(super) fn lost(self) -> Self {
+        match self {
+            Self::Storage { code, message, .. } => Self::Storage {
+                code,
+                message,
+                transaction_lost: true,
+            },
+            Self::InvalidArgument(_) | Self::Limit { .. } => self,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        match &error {
+            rusqlite::Error::SqliteFailure(failure, message) => {
+                let message = message.clone().unwrap_or_else(|| failure.to_string());
+                Self::from_sqlite(failure.extended_code, &message, None)
+            }
+            _ => Self::new(StorageCode::Sql, error.to_string()),
+        }
+    }
+}
+
+impl From<super::statement::Failure> for StorageError {
+    fn from(failure: super::statement::Failure) -> Self {
+        Self::from_sqlite(failure.rc, &failure.message, None)
+    }
+}

@@ -1,0 +1,67 @@
+//! A facet's database is named by its object and file id alone, so no name that a guest chose reaches the file system.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::{FileId, ObjectId};
+
+/// What SQLite may leave beside a database.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Where the database of one facet is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct DbFile {
+    /// The namespace's directory.
+    pub(crate) dir: PathBuf,
+    /// The object.
+    pub(crate) object: ObjectId,
+    /// The facet within the object; [`FileId::ROOT`] for the root.
+    pub(crate) file: FileId,
+}
+
+impl DbFile {
+    /// The database itself.
+    pub(crate) fn path(&self) -> PathBuf {
+        let Self { dir, object, file } = self;
+        if *file == FileId::ROOT {
+            dir.join(format!("{object}.sqlite"))
+        } else {
+            dir.join(format!("{object}.{file}.sqlite"))
+        }
+    }
+
+    /// Its write-ahead log, which only exists while the database is open or after a crash.
+    pub(crate) fn wal_path(&self) -> PathBuf {
+        with_suffix(&self.path(), "-wal")
+    }
+}
+
+/// Removes a database and everything beside it; what is not there is no error.
+///
+/// The log goes last: a database without its log is an older state, a log without its database is nothing.
+pub(crate) fn remove_db(file: &DbFile) -> io::Result<()> {
+    let path = file.path();
+    remove_if_there(&path)?;
+    for suffix in COMPANIONS {
+        remove_if_there(&with_suffix(&path, suffix))?;
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
+}

@@ -1,0 +1,78 @@
+//! A database carries the identity of its facet, and one that does not match is refused, never adopted: an index that lost
+//! its end would otherwise give one facet another's data.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::connection::Connected;
+use super::error::{StorageCode, StorageError};
+use super::file::DbFile;
+use super::template::{APPLICATION_ID, FORMAT};
+
+const STAMP: &str = "INSERT OR REPLACE INTO _facetd_meta(one, format, object, file, path) VALUES(1, ?1, ?2, ?3, ?4)";
+
+/// Refuses a database that is not the one of `file` at `path`.
+pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
+    let place = file.path();
+    let refuse = |why: String| {
+        let message = format!(
+            "{} is not the database of this facet: {why}. It is left as it is; put the right file in its place, or delete \
+             the facet",
+            place.display()
+        );
+        Err(StorageError::new(StorageCode::Identity, message))
+    };
+    let application: i32 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return refuse("facetd did not make it".to_owned());
+    }
+    let found = conn
+        .query_row(
+            "SELECT format, object, file, path FROM _facetd_meta WHERE one = 1",
+            (),
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, Vec<u8>>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, String>(3)?,
+                ))
+            },
+        )
+        .optional()?;
+    let Some((format, object, number, found_path)) = found else {
+        return refuse("nothing was ever committed to it, but the index names it".to_owned());
+    };
+    if format > FORMAT {
+        return refuse(format!(
+            "it has format {format}, this facetd knows {FORMAT}; use a newer facetd"
+        ));
+    }
+    if object != file.object.0 {
+        return refuse(format!("it belongs to object {}", hex::encode(object)));
+    }
+    if number != i64::from(file.file.0) {
+        return refuse(format!("it is file {number} of the object, not {}", file.file));
+    }
+    if found_path != path {
+        return refuse(format!("it belongs to the facet {found_path:?}, not {path:?}"));
+    }
+    Ok(())
+}
+
+/// Writes the identity, as a part of the first transaction that writes anything.
+pub(super) fn stamp(connected: &mut Connected, file: &DbFile, path: &str) -> Result<(), StorageError> {
+    connected.host(STAMP, |statement| {
+        statement.bind_integer(1, FORMAT)?;
+        statement.bind_blob(2, &file.object.0)?;
+        statement.bind_integer(3, i64::from(file.file.0))?;
+        statement.bind_text(4, path.as_bytes())?;
+        statement.step()?;
+        Ok(())
+    })
+}
+
+/// Writes the identity into a copy.
+pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
+    conn.execute(STAMP, (FORMAT, &file.object.0[..], i64::from(file.file.0), path))?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What an operator sees of a database: the guest's tables as the guest may read them, and its keys. Nothing is changed.
+
+use super::connection::Connected;
+use super::cursor::take_rows;
+use super::error::StorageError;
+use super::sql::RESULT_BYTES_MAX;
+use super::store::FacetStore;
+use super::value::Value;
+
+/// Tables shown at most.
+const TABLES_MAX: usize = 1000;
+
+const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') \
+     AND substr(name, 1, 7) <> '_facetd' AND substr(name, 1, 7) <> 'sqlite_' ORDER BY name";
+const KEYS: &str = "SELECT key, value FROM _facetd_kv ORDER BY key LIMIT ?1";
+const KEY_COUNT: &str = "SELECT count(*) FROM _facetd_kv";
+
+/// The beginning of one table.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct TableDump {
+    /// Its name; `keys` for the keys and values (also if the guest has a table of that name: the keys come first).
+    pub(crate) name: String,
+    /// Its columns in order.
+    pub(crate) columns: Vec<String>,
+    /// The first rows, bounded in bytes as well.
+    pub(crate) rows: Vec<Vec<Value>>,
+    /// Rows it has.
+    pub(crate) total: u64,
+    /// Why it cannot be read, for instance a virtual table whose content is gone.
+    pub(crate) error: Option<String>,
+}
+
+impl FacetStore {
+    /// The keys, if any, and all tables with their first `rows_max` rows. Between turns it shows what is committed.
+    pub(crate) fn inspect(&mut self, rows_max: u32) -> Result<Vec<TableDump>, StorageError> {
+        let Some(open) = self.opened(false)? else {
+            return Ok(Vec::new());
+        };
+        let mut dumps = Vec::new();
+        let total = open.host_integer(KEY_COUNT)?;
+        if total > 0 {
+            let rows = open.keys(rows_max)?;
+            let columns = vec!["key".to_owned(), "value".to_owned()];
+            dumps.push(TableDump {
+                name: "keys".to_owned(),
+                columns,
+                rows,
+                total: total as u64,
+                error: None,
+            });
+        }
+        for name in open.table_names()? {
+            dumps.push(open.dump(name, rows_max));
+        }
+        Ok(dumps)
+    }
+}
+
+impl Connected {
+    fn keys(&mut self, rows_max: u32) -> Result<Vec<Vec<Value>>, StorageError> {
+        self.host(KEYS, |statement| {
+            statement.bind_integer(1, i64::from(rows_max))?;
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            while statement.step()? == super::statement::Step::Row {
+                bytes += statement.row_bytes();
+                if bytes > RESULT_BYTES_MAX {
+                    break;
+                }
+                rows.push(statement.row()?);
+            }
+            Ok(rows)
+        })
+    }
+
+    fn table_names(&mut self) -> Result<Vec<String>, StorageError> {
+        self.host(TABLES, |statement| {
+            let mut names = Vec::new();
+            while names.len() < TABLES_MAX && statement.step()? == super::statement::Step::Row {
+                names.push(String::from_utf8_lossy(statement.column_bytes(0)).into_owned());
+            }
+            Ok(names)
+        })
+    }
+
+    fn dump(&mut self, name: String, rows_max: u32) -> TableDump {
+        let mut dump = TableDump {
+            name,
+            columns: Vec::new(),
+            rows: Vec::new(),
+            total: 0,
+            error: None,
+        };
+        if let Err(error) = self.fill(&mut dump, rows_max) {
+            dump.error = Some(error.to_string());
+        }
+        dump
+    }
+
+    /// As a guest, not as the host: a virtual table can name any table as its content.
+    fn fill(&mut self, dump: &mut TableDump, rows_max: u32) -> Result<(), StorageError> {
+        let name = dump.name.replace('"', "\"\"");
+        for (text, rows_max) in [
+            (format!("SELECT * FROM \"{name}\""), rows_max),
+            (format!("SELECT count(*) FROM \"{name}\""), 1),
+        ] {
+            self.authorizer.begin_statement();
+            let (Some(mut statement), _) = self.prepare_guest(&text)? else {
+                continue;
+            };
+            let rows = take_rows(
+                self,
+                &mut statement,
+                &mut Default::default(),
+                rows_max as usize,
+                RESULT_BYTES_MAX,
+            )?;
+            match (&dump.columns[..], rows.rows.first().and_then(|row| row.first())) {
+                ([_, ..], Some(Value::Integer(total))) => dump.total = u64::try_from(*total).unwrap_or(0),
+                _ => (dump.columns, dump.rows) = (rows.columns, rows.rows),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! A statement can be stopped from any thread, and a facet for good; a commit that has begun is never stopped.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::InterruptHandle;
+
+/// Shared by a facet's task and whoever may have to stop it.
+#[derive(Default)]
+pub(crate) struct InterruptCell {
+    for_ever: AtomicBool,
+    /// A COMMIT runs: the turn is sealed, an interrupt comes too late for it. Written under the lock.
+    sealed: AtomicBool,
+    handle: Mutex<Option<InterruptHandle>>,
+}
+
+impl InterruptCell {
+    /// A cell of a facet that may run.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the statement that runs now, if any. A statement that wrote takes the turn's transaction with it.
+    pub(crate) fn interrupt(&self) {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(handle), false) = (&*handle, self.sealed.load(Ordering::SeqCst)) {
+            handle.interrupt();
+        }
+    }
+
+    /// As [`Self::interrupt`], and every later statement fails as well.
+    pub(crate) fn interrupt_for_ever(&self) {
+        // Before the interrupt: SQLite forgets one that arrives between two statements, the progress handler and the
+        // check before each statement see the flag then.
+        self.for_ever.store(true, Ordering::SeqCst);
+        self.interrupt();
+    }
+
+    /// True after [`Self::interrupt_for_ever`].
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.for_ever.load(Ordering::SeqCst)
+    }
+
+    /// What the progress handler asks.
+    pub(super) fn stops_statements(&self) -> bool {
+        self.is_stopped() && !self.sealed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_handle(&self, handle: Option<InterruptHandle>) {
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    /// Nothing is interrupted while the guard lives.
+    pub(super) fn seal(&self) -> Sealed<'_> {
+        self.set_sealed(true);
+        Sealed(self)
+    }
+
+    fn set_sealed(&self, sealed: bool) {
+        // Under the lock: an interrupt that saw the old value has happened before this returns.
+        let _handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sealed.store(sealed, Ordering::SeqCst);
+    }
+}
+
+pub(super) struct Sealed<'a>(&'a InterruptCell);
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        self.0.set_sealed(false);
+    }
+}

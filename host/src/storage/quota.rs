@@ -1,0 +1,124 @@
+//! A facet's database does not outgrow its quota, and after "full" the turn goes on: reads and deletes work.
+//!
+//! SQLite's own `max_page_count` cannot do that alone. A statement without a statement journal, an ordinary INSERT, that
+//! runs into it takes the whole transaction with it. So that limit lies higher by a slack, and a statement that begins
+//! within the slack below the quota is undone by a savepoint if it ends above. Only a single statement that grows
+//! the database by more than the slack meets SQLite's limit.
+
+use rusqlite::Connection;
+
+use super::authorizer::RESERVED_PREFIX;
+use super::connection::Connected;
+use super::error::{StorageCode, StorageError};
+use super::template::PAGE_BYTES;
+
+/// How far below the quota statements get a savepoint, and how far above it SQLite stops them.
+const SLACK_PAGES: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
+/// Pages a single row may take beside its bytes: new inner pages of the tree, the freelist.
+const ROW_EXTRA_PAGES: u64 = 16;
+/// The internal tables; what else begins like them was made by ALTER TABLE ... RENAME TO.
+const INTERNAL_TABLES: i64 = 2;
+
+const PAGE_COUNT: &str = "PRAGMA page_count";
+const SAVEPOINT: &str = "SAVEPOINT _facetd_write";
+const ROLLBACK: &str = "ROLLBACK TO _facetd_write";
+const RELEASE: &str = "RELEASE _facetd_write";
+const RESERVED_NAMES: &str = "SELECT count(*) FROM sqlite_schema WHERE lower(substr(name, 1, 7)) = '_facetd'";
+
+/// What is known of a database's size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pages_max: u64,
+    /// The database has at most so many pages; none: ask.
+    pages_bound: Option<u64>,
+}
+
+impl Quota {
+    /// Tells SQLite its limit.
+    pub(super) fn install(conn: &Connection, quota_bytes: u64) -> Result<Self, rusqlite::Error> {
+        let pages_max = quota_bytes / PAGE_BYTES;
+        let limit = pages_max.saturating_add(SLACK_PAGES).min(u64::from(u32::MAX - 1));
+        conn.query_row(&format!("PRAGMA max_page_count={limit}"), (), |_| Ok(()))?;
+        Ok(Self {
+            pages_max,
+            pages_bound: None,
+        })
+    }
+
+    /// Forgets the size: a statement of unknown reach was run.
+    pub(super) fn forget(&mut self) {
+        self.pages_bound = None;
+    }
+}
+
+/// What is known of a write before it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// It only reads.
+    Nothing,
+    /// One row of so many bytes.
+    Row(usize),
+    /// Any number of rows.
+    Any,
+    /// Any number of rows, which are also answered; that can fail after they were written.
+    Returning,
+    /// ALTER TABLE: any number, and the new name must be looked at afterwards.
+    Alter,
+}
+
+impl Connected {
+    /// Pages of the database, unused ones included.
+    pub(super) fn page_count(&mut self) -> Result<u64, StorageError> {
+        Ok(u64::try_from(self.host_integer(PAGE_COUNT)?).unwrap_or(0))
+    }
+
+    /// Runs a write so that it can be undone if it goes beyond the quota or takes a name of the host's.
+    pub(super) fn write<R>(
+        &mut self,
+        reach: Reach,
+        run: impl FnOnce(&mut Self) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        if reach == Reach::Nothing {
+            return run(self);
+        }
+        let before = match self.quota.pages_bound {
+            Some(pages) => pages,
+            None => self.page_count()?,
+        };
+        self.quota.pages_bound = match reach {
+            Reach::Row(bytes) => Some(before + bytes as u64 / PAGE_BYTES + ROW_EXTRA_PAGES),
+            Reach::Nothing | Reach::Any | Reach::Returning | Reach::Alter => None,
+        };
+        let undoable = matches!(reach, Reach::Returning | Reach::Alter);
+        if before + SLACK_PAGES <= self.quota.pages_max && !undoable {
+            return run(self);
+        }
+        let before = self.page_count()?;
+        self.quota.forget();
+        self.host_run(SAVEPOINT)?;
+        let result = run(self).and_then(|value| self.check_written(before, reach).map(|()| value));
+        if !self.conn.is_autocommit() {
+            if result.is_err() {
+                self.host_run(ROLLBACK)?;
+            }
+            self.host_run(RELEASE)?;
+        }
+        result
+    }
+
+    fn check_written(&mut self, before: u64, reach: Reach) -> Result<(), StorageError> {
+        let after = self.page_count()?;
+        if after > before && after > self.quota.pages_max {
+            let message = format!(
+                "the facet's storage quota of {} MiB is used up: delete something first (reads and deletes still work)",
+                self.quota.pages_max * PAGE_BYTES / (1024 * 1024)
+            );
+            return Err(StorageError::new(StorageCode::Full, message));
+        }
+        if reach == Reach::Alter && self.host_integer(RESERVED_NAMES)? != INTERNAL_TABLES {
+            let message = format!("names beginning with {RESERVED_PREFIX} are the host's: choose another name");
+            return Err(StorageError::new(StorageCode::Denied, message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! A facet's storage opens and begins a transaction when it is first used in a turn, creates its file when something must
+//! be kept in it, and never goes on after SQLite has dropped the transaction.
+
+use std::sync::Arc;
+
+use super::connection::Connected;
+use super::error::StorageError;
+use super::file::{DbFile, remove_db};
+use super::interrupt::InterruptCell;
+use super::transaction::TxId;
+use super::value::Usage;
+
+const BEGIN: &str = "BEGIN";
+const USED_PAGES: &str = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count";
+const HAS_USER_OBJECTS: &str = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE substr(name, 1, 7) <> '_facetd' \
+     AND substr(name, 1, 7) <> 'sqlite_')";
+const HAS_KEYS: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_kv)";
+
+/// The database of one facet, owned by its task.
+pub(crate) struct FacetStore {
+    pub(super) file: DbFile,
+    /// Names from the root, joined by `/`.
+    pub(super) path: String,
+    /// Something was committed to the file, now or earlier.
+    pub(super) stored: bool,
+    pub(super) quota_bytes: u64,
+    pub(super) interrupt: Arc<InterruptCell>,
+    pub(super) open: Option<Box<Connected>>,
+    /// Explicit transactions that are open, outermost first.
+    pub(super) transactions: Vec<TxId>,
+    /// Numbers of cursors and transactions, never used twice.
+    pub(super) last_number: u64,
+    /// Why SQLite ended the turn's transaction. Everything fails with it until the turn is discarded.
+    pub(super) lost: Option<StorageError>,
+    pub(super) rows_read: u64,
+    pub(super) rows_written: u64,
+}
+
+impl FacetStore {
+    /// The storage of the facet at `path`; opens nothing. `stored`: the index says that something was committed, so the
+    /// file must be there; otherwise a file that is there is the left-over of a crash and goes before a new one is made.
+    pub(crate) fn new(
+        file: DbFile,
+        path: String,
+        stored: bool,
+        quota_bytes: u64,
+        interrupt: Arc<InterruptCell>,
+    ) -> Self {
+        Self {
+            file,
+            path,
+            stored,
+            quota_bytes,
+            interrupt,
+            open: None,
+            transactions: Vec::new(),
+            last_number: 0,
+            lost: None,
+            rows_read: 0,
+            rows_written: 0,
+        }
+    }
+
+    /// Which file it is.
+    pub(crate) fn file(&self) -> &DbFile {
+        &self.file
+    }
+
+    /// True if something was committed to the file, even if nothing is in it any more.
+    pub(crate) fn exists(&self) -> bool {
+        self.stored
+    }
+
+    /// True between a turn's first access and its end: what the connection sees may not be committed.
+    pub(crate) fn in_turn(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit())
+    }
+
+    /// True if nothing is stored: no key and no table (S12).
+    pub(crate) fn is_empty(&mut self) -> Result<bool, StorageError> {
+        let Some(open) = self.opened(false)? else {
+            return Ok(true);
+        };
+        Ok(open.host_integer(HAS_KEYS)? == 0 && open.host_integer(HAS_USER_OBJECTS)? == 0)
+    }
+
+    /// Bytes of the pages in use; of the whole file while it is closed.
+    pub(crate) fn bytes(&mut self) -> u64 {
+        match &mut self.open {
+            Some(open) => open.used_bytes().unwrap_or(0),
+            None if self.stored => std::fs::metadata(self.file.path()).map_or(0, |found| found.len()),
+            None => 0,
+        }
+    }
+
+    /// What the facet has used since the store was made.
+    pub(crate) fn statistics(&mut self) -> Usage {
+        Usage {
+            rows_read: self.rows_read,
+            rows_written: self.rows_written,
+            database_bytes: self.bytes(),
+        }
+    }
+
+    /// The connection, opened if there is a file, made if `create` and there is none. No transaction is begun.
+    pub(super) fn opened(&mut self, create: bool) -> Result<Option<&mut Connected>, StorageError> {
+        if self.open.is_none() {
+            let Self {
+                file,
+                path,
+                stored,
+                quota_bytes,
+                interrupt,
+                ..
+            } = &*self;
+            let open = match (stored, create) {
+                (true, _) => Connected::open(file, path, *quota_bytes, interrupt)?,
+                (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
+                    Ok(open) => open,
+                    Err(error) => {
+                        // What could not be opened must not stay behind half written.
+                        if let Err(left) = remove_db(file) {
+                            tracing::warn!(path = %file.path().display(), error = %left, "cannot remove a new database");
+                        }
+                        return Err(error);
+                    }
+                },
+                (false, false) => return Ok(None),
+            };
+            interrupt.set_handle(Some(open.conn.get_interrupt_handle()));
+            self.open = Some(Box::new(open));
+        }
+        Ok(self.open.as_deref_mut())
+    }
+
+    /// Does something in the turn's transaction, which begins here if it has not. Answers none, having done nothing, if
+    /// there is no file and `create` does not ask for one.
+    pub(super) fn access<R>(
+        &mut self,
+        create: bool,
+        run: impl FnOnce(&mut Connected) -> Result<R, StorageError>,
+    ) -> Result<Option<R>, StorageError> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        if self.interrupt.is_stopped() {
+            return Err(StorageError::interrupted());
+        }
+        let Some(open) = self.opened(create)? else {
+            return Ok(None);
+        };
+        if open.conn.is_autocommit() {
+            open.host_run(BEGIN)?;
+        }
+        match run(open) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if open.conn.is_autocommit() => {
+                let lost = error.lost();
+                open.cursors.clear();
+                self.transactions.clear();
+                self.lost = Some(lost.clone());
+                Err(lost)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Self::access`] with a file made if there is none.
+    pub(super) fn access_made<R>(
+        &mut self,
+        run: impl FnOnce(&mut Connected) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        Ok(self.access(true, run)?.expect("a store that may create is open"))
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+impl Connected {
+    fn used_bytes(&mut self) -> Result<u64, StorageError> {
+        let pages = self.host_integer(USED_PAGES)?;
+        Ok(u64::try_from(pages).unwrap_or(0) * super::template::PAGE_BYTES)
+    }
+}
+
+impl Drop for FacetStore {
+    /// Drops what was not committed and leaves the WAL to the next opening: an abort must not wait for a sync.
+    /// [`Self::close`] is the tidy way.
+    fn drop(&mut self) {
+        if self.open.is_none() {
+            return;
+        }
+        self.discard_turn();
+        self.disconnect();
+        self.remove_uncommitted();
+    }
+}

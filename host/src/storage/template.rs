@@ -1,0 +1,44 @@
+//! A database is created by writing one image, the same for all: no DDL, no sync, WAL already switched on.
+
+use std::sync::OnceLock;
+
+use rusqlite::Connection;
+
+use super::statement;
+
+/// Bytes of a page. Never changed after creation.
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// "Fact", so that file(1) and people can tell whose database it is.
+pub(super) const APPLICATION_ID: i32 = 0x4661_6374;
+/// The layout of the internal tables; a higher one than this is refused.
+pub(super) const FORMAT: i64 = 1;
+
+/// Offsets of the write and read version in SQLite's header; 2 stands for WAL.
+const HEADER_VERSIONS: std::ops::Range<usize> = 18..20;
+
+const SCHEMA: &str = "
+CREATE TABLE _facetd_kv(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE _facetd_meta(one INTEGER PRIMARY KEY CHECK(one = 1), format INTEGER NOT NULL, object BLOB NOT NULL,
+  file INTEGER NOT NULL, path TEXT NOT NULL);
+";
+
+/// The image of an empty database without identity; the first commit writes that.
+pub(super) fn image() -> Result<&'static [u8], rusqlite::Error> {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(image) = IMAGE.get() {
+        return Ok(image);
+    }
+    let image = build()?;
+    Ok(IMAGE.get_or_init(|| image))
+}
+
+fn build() -> Result<Vec<u8>, rusqlite::Error> {
+    let conn = Connection::open_in_memory()?;
+    conn.execute_batch(&format!(
+        "PRAGMA page_size={PAGE_BYTES}; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=NONE;
+         PRAGMA application_id={APPLICATION_ID}; BEGIN; {SCHEMA} COMMIT;"
+    ))?;
+    let mut image = statement::serialize(&conn).ok_or(rusqlite::Error::InvalidQuery)?;
+    image[HEADER_VERSIONS].fill(2);
+    Ok(image)
+}

@@ -1,0 +1,105 @@
+//! One process per data directory: the lock is taken before anything else is touched, and held until the process ends.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error(
+        "the data directory {0} is in use by another facetd; stop that one, or give this one a directory of its own (--data)"
+    )]
+    InUse(PathBuf),
+    /// The file system said no.
+    #[error("cannot use {path} as data directory: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// A locked data directory.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    /// The last process did not stop cleanly.
+    pub(crate) was_dirty: bool,
+    /// flock is released when this is closed.
+    _lock: File,
+}
+
+/// Names below the root that no namespace may take.
+pub(crate) const RESERVED: [&str; 5] = ["LOCK", "DIRTY", "journal", "classes", "cache"];
+
+impl DataDir {
+    /// Creates what is missing, locks, and marks the directory dirty until `clean_stop`.
+    pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DataDirError::Io { path, source }
+        };
+        private_dir(root).map_err(at(root))?;
+        let lock_path = root.join("LOCK");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(at(&lock_path))?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root.to_owned())),
+            Err(error) => return Err(at(&lock_path)(error.into())),
+        }
+        for sub in ["classes", "cache"] {
+            private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
+        }
+        let dirty = root.join("DIRTY");
+        let was_dirty = dirty.exists();
+        if !was_dirty {
+            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
+            sync_dir(root).map_err(at(root))?;
+        }
+        Ok(Self { root: root.to_owned(), was_dirty, _lock: lock })
+    }
+
+    /// Where the databases of a namespace lie; created and made durable if missing.
+    pub(crate) fn namespace(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.root.join(name);
+        if !path.is_dir() {
+            private_dir(&path)?;
+            sync_dir(&self.root)?;
+        }
+        Ok(path)
+    }
+
+    pub(crate) fn classes(&self) -> PathBuf {
+        self.root.join("classes")
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// Everything is closed and on disk.
+    pub(crate) fn clean_stop(&self) -> io::Result<()> {
+        std::fs::remove_file(self.root.join("DIRTY"))?;
+        sync_dir(&self.root)
+    }
+}
+
+/// 0700: compiled code in here is run as native code, and databases are their owners' alone.
+fn private_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

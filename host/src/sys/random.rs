@@ -1,0 +1,6 @@
+//! Randomness of the operating system, and no other.
+
+/// Fills `buffer` with bytes fit for keys.
+pub(crate) fn fill(buffer: &mut [u8]) -> std::io::Result<()> {
+    getrandom::fill(buffer).map_err(|error| std::io::Error::other(error.to_string()))
+}

@@ -1,0 +1,113 @@
+//! One process owns a data directory, marks it while it runs, and leaves ordinary SQLite files behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::host::Host;
+use crate::support::{identity, process};
+use crate::{config, run_in_child};
+
+/// A process that cannot have the directory says so before it does anything else.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_second_process_is_refused() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let url = host.url()?;
+    let second = process::run(host.serve_command().stdin(Stdio::null()), REFUSAL_LIMIT, |_| ())?;
+    ensure!(!second.status.success(), "two processes serve one directory");
+    let directory = host.data().display().to_string();
+    ensure!(
+        second.stderr.contains(&directory),
+        "does not name {directory}: {}",
+        second.stderr
+    );
+    ensure!(!second.stderr.contains("panicked"), "panicked: {}", second.stderr);
+    // The first one did not notice.
+    write(&url)?;
+    host.stop()?;
+    // And once it is gone, another may have it.
+    host.url()?;
+    host.stop()
+}
+
+#[test]
+fn a_clean_stop_leaves_ordinary_files() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let url = host.url()?;
+    ensure!(host.data().join("DIRTY").exists(), "a running host has a DIRTY file");
+    write(&url)?;
+    host.stop()?;
+    ensure!(
+        !host.data().join("DIRTY").exists(),
+        "DIRTY is still there after a clean stop"
+    );
+    check_databases(&host.data())?;
+
+    // After a kill the mark stays, so that nobody takes the files for complete; the next clean stop removes it.
+    write(&host.url()?)?;
+    host.kill()?;
+    ensure!(host.data().join("DIRTY").exists(), "a killed host has no DIRTY file");
+    host.url()?;
+    host.stop()?;
+    ensure!(
+        !host.data().join("DIRTY").exists(),
+        "DIRTY is still there after recovery and a clean stop"
+    );
+    check_databases(&host.data())
+}
+
+fn write(url: &str) -> Result<()> {
+    let client = Client::new();
+    let put = json!([{"op": "kv.put", "key": "k", "value": "v"}]);
+    let root = client.run(url, "t/clean", &put)?;
+    ensure!(root.is_ok(), "{root:?}");
+    for child in ["a", "b"] {
+        let results = run_in_child(&client, url, "t/clean", child, put.clone())?;
+        ensure!(matches!(&results, Ok(r) if r[0].get("ok").is_some()), "{results:?}");
+    }
+    Ok(())
+}
+
+fn check_databases(data: &Path) -> Result<()> {
+    let id = identity::object_id("t", "clean");
+    let mut databases = 0;
+    for file in files(&data.join("t"))? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let left_over = ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end));
+        ensure!(!left_over, "{name} is left after a clean stop");
+        if name.starts_with(&id) && name.ends_with(".sqlite") {
+            let bytes = fs::read(&file)?;
+            ensure!(bytes.starts_with(b"SQLite format 3\0"), "{name} is no SQLite file");
+            // Bytes 16 and 17 are the page size (1 stands for 65,536), 28 to 31 the number of pages, both big-endian.
+            let page_bytes = match u16::from_be_bytes([bytes[16], bytes[17]]) {
+                1 => 65_536,
+                n => usize::from(n),
+            };
+            let pages = u32::from_be_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]) as usize;
+            ensure!(
+                bytes.len() == page_bytes * pages,
+                "{name}: {} bytes, but {pages} pages",
+                bytes.len()
+            );
+            databases += 1;
+        }
+    }
+    ensure!(
+        databases == 3,
+        "a root and two children make three databases, not {databases}"
+    );
+    Ok(())
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    Ok(fs::read_dir(directory)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?)
+}

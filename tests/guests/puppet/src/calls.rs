@@ -1,0 +1,96 @@
+//! `call`, `call.*`, `stub.*`, `self.stub`, `object.get`: other facets and the stubs that lead to them.
+//!
+//! No borrow of the puppet's memory is held over a wait: another event may run meanwhile.
+
+use std::time::Duration;
+
+use facetd_sdk::{Payload, Stub, context, objects};
+use serde_json::{Value, json};
+
+use crate::Puppet;
+use crate::op::{Op, Outcome, invalid};
+
+/// What `call` and its kin send: method `run` with the operations as its one argument.
+fn program(op: &Op<'_>) -> Outcome<Payload> {
+    Ok(Payload::json(&[op.list("ops")?])?)
+}
+
+impl Puppet {
+    /// The stub to call, with field `timeout_ms` where the operation has one.
+    fn callee(&self, op: &Op<'_>, field: &str) -> Outcome<Stub> {
+        let stub = self.stub(op.text(field)?)?;
+        Ok(match op.optional_number("timeout_ms")? {
+            Some(ms) => stub.with_timeout(Duration::from_millis(ms)),
+            None => stub,
+        })
+    }
+
+    fn stub(&self, name: &str) -> Outcome<Stub> {
+        self.stubs
+            .borrow()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| invalid(format!("no stub is kept as `{name}`")))
+    }
+
+    pub(crate) async fn call_run(&self, op: &Op<'_>) -> Outcome {
+        let stub = self.callee(op, "stub")?;
+        let answer = stub.call_raw("run", program(op)?, Vec::new()).await?;
+        Ok(answer.value.value()?)
+    }
+
+    pub(crate) fn call_start(&self, op: &Op<'_>) -> Outcome {
+        let (stub, keep) = (self.callee(op, "stub")?, op.text("as")?);
+        let pending = stub.start("run", program(op)?, Vec::new());
+        self.pending.borrow_mut().insert(keep.to_owned(), pending);
+        Ok(Value::Null)
+    }
+
+    pub(crate) async fn call_join(&self, op: &Op<'_>) -> Outcome {
+        let name = op.text("as")?;
+        let pending = self.pending.borrow_mut().remove(name);
+        let pending = pending.ok_or_else(|| invalid(format!("no call is kept as `{name}`")))?;
+        Ok(pending.await?.value.value()?)
+    }
+
+    pub(crate) async fn call_method(&self, op: &Op<'_>) -> Outcome {
+        let stub = self.callee(op, "stub")?;
+        let args = op.get("args").cloned().unwrap_or_else(|| json!([]));
+        let answer = stub
+            .call_raw(op.text("method")?, Payload::json(&args)?, Vec::new())
+            .await?;
+        Ok(answer.value.value()?)
+    }
+
+    pub(crate) async fn stub_send(&self, op: &Op<'_>) -> Outcome {
+        let (stub, to) = (self.stub(op.text("stub")?)?, self.callee(op, "to")?);
+        to.call_raw("keep", Payload::json(&[op.text("as")?])?, vec![stub.dup()])
+            .await?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn stub_drop(&self, op: &Op<'_>) -> Outcome {
+        let name = op.text("as")?;
+        match self.stubs.borrow_mut().remove(name) {
+            Some(_) => Ok(Value::Null),
+            None => Err(invalid(format!("no stub is kept as `{name}`"))),
+        }
+    }
+
+    pub(crate) fn self_stub(&self, op: &Op<'_>) -> Outcome {
+        let stub = context::self_stub(op.optional_text("badge")?.unwrap_or_default());
+        self.stubs.borrow_mut().insert(op.text("as")?.to_owned(), stub);
+        Ok(Value::Null)
+    }
+
+    /// By `name`, or by `id` where that is given.
+    pub(crate) fn object_get(&self, op: &Op<'_>) -> Outcome {
+        let namespace = op.text("namespace")?;
+        let stub = match op.optional_text("id")? {
+            Some(id) => objects::by_id(namespace, id)?,
+            None => objects::by_name(namespace, op.text("name")?)?,
+        };
+        self.stubs.borrow_mut().insert(op.text("as")?.to_owned(), stub);
+        Ok(Value::Null)
+    }
+}

@@ -1,0 +1,92 @@
+//! A facet that does what it is told: method `run` takes a list of operations and answers a list of results, one for each,
+//! whatever the ones before it answered. Conformance cases drive it; `tests/conformance` says what each operation does.
+//!
+//! It is written on the raw `Facet` trait, because its arguments are data rather than types.
+
+mod calls;
+mod op;
+mod run;
+mod self_ops;
+mod store;
+mod tree;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use facetd_sdk::classes::Class;
+use facetd_sdk::storage::Transaction;
+use facetd_sdk::{Answer, Error, Facet, Payload, Pending, Result, Stub, http, kv, no_such_method};
+use serde_json::Value;
+
+use crate::op::Stop;
+
+facetd_sdk::export!(Puppet);
+
+/// Key of the operations that run at every start.
+const START_PROGRAM: &str = "program.start";
+/// Key of the HTTP response.
+const HTTP_PROGRAM: &str = "program.http";
+
+/// What the operations keep under a name (`as`). Lost when the isolate ends.
+#[derive(Default)]
+struct Puppet {
+    stubs: RefCell<BTreeMap<String, Stub>>,
+    pending: RefCell<BTreeMap<String, Pending>>,
+    classes: RefCell<BTreeMap<String, Class>>,
+    transactions: RefCell<Vec<Transaction>>,
+    numbers: RefCell<BTreeMap<String, i64>>,
+}
+
+impl Facet for Puppet {
+    async fn start() -> Result<Self> {
+        // Other bytes, the same behaviour.
+        #[cfg(feature = "second")]
+        facetd_sdk::log::trace("puppet2");
+
+        let puppet = Puppet::default();
+        if let Some(program) = kv::get::<Vec<Value>>(START_PROGRAM)? {
+            puppet.run(&program).await.map_err(thrown)?;
+        }
+        Ok(puppet)
+    }
+
+    async fn call(&self, method: &str, args: Payload, stubs: Vec<Stub>) -> Result<Answer> {
+        match method {
+            "run" => Answer::json(&self.run(&operations(&args)?).await.map_err(thrown)?),
+            // The other end of `stub.send`: keeps the stub that came along.
+            "keep" => {
+                let [name] = args.decode::<[String; 1]>()?;
+                let stub = stubs
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| Error::msg("no stub came along"))?;
+                self.stubs.borrow_mut().insert(name, stub);
+                Answer::json(&())
+            }
+            _ => Err(no_such_method(method, &["run", "keep"])),
+        }
+    }
+
+    async fn fetch(&self, _: http::Request) -> Result<http::Response> {
+        match kv::get::<Value>(HTTP_PROGRAM)? {
+            Some(program) => self_ops::http_response(&program),
+            None => Ok(http::Response::text(404, "no http.program\n")),
+        }
+    }
+}
+
+/// `run` takes one argument, the list of operations; the operations themselves as arguments will do, too.
+fn operations(args: &Payload) -> Result<Vec<Value>> {
+    match args.value()? {
+        Value::Array(mut args) => match args.first_mut() {
+            Some(Value::Array(ops)) => Ok(std::mem::take(ops)),
+            _ => Ok(args),
+        },
+        _ => Err(Error::new("bad-arguments", "run takes a list of operations")),
+    }
+}
+
+/// How the operation `throw` leaves the call.
+fn thrown(stop: Stop) -> Error {
+    Error::new("thrown", stop.0)
+}

@@ -1,0 +1,67 @@
+//! Finds the code of an operation by its name.
+
+use serde_json::Value;
+
+use crate::Puppet;
+use crate::op::{Op, Outcome, Stop, invalid, result};
+
+impl Puppet {
+    /// All of them, in order; an error ends only its own operation.
+    pub(crate) async fn run(&self, ops: &[Value]) -> Result<Vec<Value>, Stop> {
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            // Boxed, because `block` runs operations in operations.
+            let outcome = Box::pin(self.one(op)).await;
+            results.push(result(outcome)?);
+        }
+        Ok(results)
+    }
+
+    async fn one(&self, op: &Value) -> Outcome {
+        let op = Op::new(op)?;
+        match op.text("op")? {
+            "echo" => Ok(op.value("value")),
+            "kv.get" => self.kv_get(&op),
+            "kv.put" => self.kv_put(&op),
+            "kv.delete" => self.kv_delete(&op),
+            "kv.list" => self.kv_list(&op),
+            "sql" => self.sql(&op),
+            "tx.begin" => self.tx_begin(),
+            "tx.commit" => self.tx_commit(),
+            "tx.rollback" => self.tx_rollback(),
+            "storage.sync" => self.storage_sync().await,
+            "storage.delete-all" => self.storage_delete_all(),
+            "facet.get" => self.facet_get(&op),
+            "facet.lookup" => self.facet_lookup(&op),
+            "facet.list" => self.facet_list(),
+            "facet.info" => self.facet_info(&op),
+            "facet.abort" => self.facet_abort(&op),
+            "facet.delete" => self.facet_delete(&op),
+            "facet.clone" => self.facet_clone(&op),
+            "class.load" => self.class_load(&op),
+            "call" => self.call_run(&op).await,
+            "call.start" => self.call_start(&op),
+            "call.join" => self.call_join(&op).await,
+            "call.method" => self.call_method(&op).await,
+            "stub.send" => self.stub_send(&op).await,
+            "stub.drop" => self.stub_drop(&op),
+            "self.stub" => self.self_stub(&op),
+            "object.get" => self.object_get(&op),
+            "mem.add" => self.mem_add(&op),
+            "mem.get" => self.mem_get(&op),
+            "context" => self.context(),
+            "usage" => self.usage(),
+            "start.program" => self.start_program(&op),
+            "http.program" => self.http_program(&op),
+            "sleep" => self.sleep(&op).await,
+            "spin" => self.spin(&op),
+            "alloc" => self.alloc(&op),
+            "trap" => self.trap(),
+            "throw" => self.throw(&op),
+            "abort-self" => self.abort_self(&op),
+            "block" => self.block(&op).await,
+            "log" => self.log(&op),
+            other => Err(invalid(format!("unknown operation `{other}`"))),
+        }
+    }
+}

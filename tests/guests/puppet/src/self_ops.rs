@@ -1,0 +1,138 @@
+//! What a facet does to itself: memory, time, CPU, its end, its programs.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use facetd_sdk::context::FacetId;
+use facetd_sdk::http::{Body, Response};
+use facetd_sdk::{Result as SdkResult, clock, context, json, kv, log, timers};
+use serde_json::{Value, json};
+
+use crate::op::{Op, Outcome, Stop, invalid};
+use crate::{HTTP_PROGRAM, Puppet, START_PROGRAM};
+
+impl Puppet {
+    pub(crate) fn mem_add(&self, op: &Op<'_>) -> Outcome {
+        let mut numbers = self.numbers.borrow_mut();
+        let number = numbers.entry(op.text("key")?.to_owned()).or_default();
+        *number = number.wrapping_add(op.integer("by")?);
+        Ok(json::to_value(number)?)
+    }
+
+    pub(crate) fn mem_get(&self, op: &Op<'_>) -> Outcome {
+        Ok(json::to_value(
+            &self.numbers.borrow().get(op.text("key")?).copied().unwrap_or(0),
+        )?)
+    }
+
+    pub(crate) fn context(&self) -> Outcome {
+        let id = match context::id() {
+            FacetId::Object(id) | FacetId::Text(id) => id,
+        };
+        Ok(json!({
+            "id": id,
+            "path": context::path().join("/"),
+            "props": context::props::<Value>()?,
+            "class": context::class_digest(),
+            "badge": context::badge(),
+        }))
+    }
+
+    pub(crate) fn usage(&self) -> Outcome {
+        Ok(json::to_value(&context::usage()?)?)
+    }
+
+    pub(crate) fn start_program(&self, op: &Op<'_>) -> Outcome {
+        kv::put(START_PROGRAM, op.list("ops")?)?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn http_program(&self, op: &Op<'_>) -> Outcome {
+        let status = op.optional_number("status")?.unwrap_or(200);
+        if !(100..=999).contains(&status) {
+            return Err(invalid(format!("{status} is no HTTP status")));
+        }
+        let headers = op.get("headers").cloned().unwrap_or_else(|| json!({}));
+        let body = op.optional_text("body")?.unwrap_or_default();
+        kv::put(
+            HTTP_PROGRAM,
+            &json!({ "status": status, "headers": headers, "body": body }),
+        )?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) async fn sleep(&self, op: &Op<'_>) -> Outcome {
+        timers::sleep(Duration::from_millis(op.number("ms")?)).await;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn spin(&self, op: &Op<'_>) -> Outcome {
+        let time = Duration::from_millis(op.number("ms")?);
+        let end = clock::monotonic() + time;
+        // For ever means without a call to the host in the loop, so that only interruption ends it.
+        while time.is_zero() || clock::monotonic() < end {
+            for i in 0..100_000 {
+                black_box(i);
+            }
+        }
+        Ok(Value::Null)
+    }
+
+    /// Memory that was touched; freed afterwards, though a component's memory never shrinks.
+    pub(crate) fn alloc(&self, op: &Op<'_>) -> Outcome {
+        let bytes = op
+            .number("mib")?
+            .checked_mul(1 << 20)
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = bytes.ok_or_else(|| invalid("more than the address space"))?;
+        black_box(vec![1u8; bytes]);
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn trap(&self) -> Outcome {
+        panic!("told to trap")
+    }
+
+    pub(crate) fn throw(&self, op: &Op<'_>) -> Outcome {
+        Err(Stop(op.optional_text("message")?.unwrap_or_default().to_owned()).into())
+    }
+
+    pub(crate) fn abort_self(&self, op: &Op<'_>) -> Outcome {
+        context::abort_self(op.optional_text("reason")?.unwrap_or_default())
+    }
+
+    pub(crate) async fn block(&self, op: &Op<'_>) -> Outcome {
+        let ops = op.list("ops")?;
+        let gate = context::block()?;
+        let results = self.run(ops).await;
+        // Opened before a `throw` goes on, because a gate that is dropped breaks the facet.
+        gate.open();
+        Ok(results?.into())
+    }
+
+    pub(crate) fn log(&self, op: &Op<'_>) -> Outcome {
+        log::info(op.text("message")?);
+        Ok(Value::Null)
+    }
+}
+
+/// The response that `http.program` stored. Headers are an object, or pairs where a name occurs twice.
+pub(crate) fn http_response(program: &Value) -> SdkResult<Response> {
+    let status = program["status"]
+        .as_u64()
+        .and_then(|status| status.try_into().ok())
+        .unwrap_or(200);
+    let body = program["body"].as_str().unwrap_or_default();
+    let mut response = Response::stream(status, Body::of_bytes(body.as_bytes()));
+    let pairs: Vec<(String, String)> = match &program["headers"] {
+        Value::Object(map) => map
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect(),
+        list => json::from_value(list.clone())?,
+    };
+    for (name, value) in pairs {
+        response = response.with_header(&name, &value);
+    }
+    Ok(response)
+}

@@ -1,0 +1,117 @@
+//! `facet.*` and `class.load`: the children of this facet and what they run.
+
+use facetd_sdk::children::{self, Startup};
+use facetd_sdk::classes::{self, Class};
+use facetd_sdk::context::FacetId;
+use facetd_sdk::{Bytes, Payload, json};
+use serde_json::{Value, json};
+
+use crate::Puppet;
+use crate::op::{Op, Outcome, invalid};
+
+/// The most names that the host answers at a time.
+const NAMES: u32 = 10_000;
+
+impl Puppet {
+    /// Beyond the documented fields: `grants` (`{name: argument}`) and `policy`.
+    pub(crate) fn facet_get(&self, op: &Op<'_>) -> Outcome {
+        let (name, keep) = (op.text("name")?, op.text("as")?);
+        let mut startup = self.with_class(op.text("class")?, Startup::new)?;
+        if let Some(props) = op.get("props") {
+            startup = startup.props(props)?;
+        }
+        if let Some(id) = op.optional_text("id")? {
+            startup = startup.id(&FacetId::Text(id.to_owned()));
+        }
+        for (name, value) in op
+            .optional("limits", "an object", Value::as_object)?
+            .into_iter()
+            .flatten()
+        {
+            let value = value
+                .as_u64()
+                .ok_or_else(|| invalid(format!("limit `{name}` is not a number")))?;
+            startup = startup.limit(&name.replace('_', "-"), value)?;
+        }
+        for (name, argument) in op
+            .optional("grants", "an object", Value::as_object)?
+            .into_iter()
+            .flatten()
+        {
+            startup = startup.grant(name, &Payload::json(argument)?)?;
+        }
+        if op.optional_text("policy")? == Some("escalate") {
+            startup = startup.escalate()?;
+        }
+        let stub = children::get(name, &startup)?;
+        self.stubs.borrow_mut().insert(keep.to_owned(), stub);
+        Ok(Value::Null)
+    }
+
+    /// A class by its name, or one that `class.load` kept: `@` and its `as`.
+    fn with_class<T>(&self, class: &str, use_it: impl FnOnce(&Class) -> T) -> Outcome<T> {
+        match class.strip_prefix('@') {
+            None => Ok(use_it(&classes::named(class)?)),
+            Some(kept) => {
+                let classes = self.classes.borrow();
+                Ok(use_it(
+                    classes
+                        .get(kept)
+                        .ok_or_else(|| invalid(format!("no class is kept as `{kept}`")))?,
+                ))
+            }
+        }
+    }
+
+    pub(crate) fn facet_lookup(&self, op: &Op<'_>) -> Outcome {
+        let (name, keep) = (op.text("name")?, op.text("as")?);
+        let found = children::lookup(name)?;
+        let exists = found.is_some();
+        if let Some(stub) = found {
+            self.stubs.borrow_mut().insert(keep.to_owned(), stub);
+        }
+        Ok(exists.into())
+    }
+
+    pub(crate) fn facet_list(&self) -> Outcome {
+        let mut all = children::names(None, NAMES);
+        let mut fetched = all.len();
+        while fetched == NAMES as usize {
+            let more = children::names(all.last().map(String::as_str), NAMES);
+            fetched = more.len();
+            all.extend(more);
+        }
+        Ok(all.into())
+    }
+
+    pub(crate) fn facet_info(&self, op: &Op<'_>) -> Outcome {
+        let info = children::info(op.text("name")?)?;
+        Ok(json!({ "state": info.state, "class": info.class, "storage_bytes": info.storage_bytes }))
+    }
+
+    pub(crate) fn facet_abort(&self, op: &Op<'_>) -> Outcome {
+        children::abort(op.text("name")?, op.text("reason")?)?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn facet_delete(&self, op: &Op<'_>) -> Outcome {
+        children::delete(op.text("name")?)?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn facet_clone(&self, op: &Op<'_>) -> Outcome {
+        children::clone(op.text("src")?, op.text("dst")?)?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn class_load(&self, op: &Op<'_>) -> Outcome {
+        let keep = op.text("as")?;
+        let Ok(Bytes(component)) = json::from_value(json!({ "$b64": op.text("component")? })) else {
+            return Err(invalid("field `component` is not base64"));
+        };
+        let class = classes::load(&component)?;
+        let digest = class.digest();
+        self.classes.borrow_mut().insert(keep.to_owned(), class);
+        Ok(digest.into())
+    }
+}

@@ -1,0 +1,165 @@
+//! A test host is the real binary on a directory of its own, and it never outlives the test that started it.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::components;
+use super::process::Process;
+use super::tail;
+
+/// From `exec` to the line that says that it serves. Compiling the puppet with an unoptimised host takes seconds.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// From SIGTERM to the end: the journal is flushed and every database checkpointed.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+const SERVING: &str = "facetd listening on ";
+const LOG_LINES_SHOWN: usize = 60;
+
+/// A data directory, and the host process that serves it, if one runs.
+pub(crate) struct Host {
+    config: PathBuf,
+    dir: Option<TempDir>,
+    running: Option<Running>,
+}
+
+struct Running {
+    process: Process,
+    url: String,
+}
+
+impl Host {
+    /// An empty data directory; nothing runs yet. Builds the components of `config` if this process has not done so.
+    pub(crate) fn new(config: &Path) -> Result<Self> {
+        components::build(config)?;
+        Self::without_build(config)
+    }
+
+    /// The same for a config that names no class to be built.
+    pub(crate) fn without_build(config: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("facetd-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        Ok(Self {
+            config: config.to_owned(),
+            dir: Some(dir),
+            running: None,
+        })
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.as_ref().expect("only taken in drop").path()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir().join("stderr")
+    }
+
+    /// `facetd serve` on this data directory, not started.
+    pub(crate) fn serve_command(&self) -> Command {
+        let mut command = Command::new(components::FACETD);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--data")
+            .arg(self.data());
+        command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null());
+        command
+    }
+
+    /// The address of the running host, started if it does not run.
+    pub(crate) fn url(&mut self) -> Result<String> {
+        if self.running.is_none() {
+            self.running = Some(self.start().map_err(|e| anyhow!("{e:#}\n{}", self.log()))?);
+        }
+        Ok(self.running.as_ref().expect("just started").url.clone())
+    }
+
+    fn start(&self) -> Result<Running> {
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut process = Process::spawn(self.serve_command().stdout(Stdio::piped()).stderr(log))?;
+        let stdout = process.child().stdout.take().context("stdout was piped")?;
+        let (tell, told) = channel();
+        // Reads on after the line, so that the host never blocks on a full pipe.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(url) = line.strip_prefix(SERVING) {
+                    let _ = tell.send(url.trim().to_owned());
+                }
+            }
+        });
+        match told.recv_timeout(START_LIMIT) {
+            Ok(url) => Ok(Running { process, url }),
+            // Either stdout was closed, so it ended by itself, or time is up; dropping `process` kills it.
+            Err(_) => bail!("the host did not print \"{SERVING}http://...\" on stdout within {START_LIMIT:?}"),
+        }
+    }
+
+    /// Starts the host and kills it, wherever it has got to after `pause`.
+    pub(crate) fn kill_while_starting(&mut self, pause: Duration) -> Result<()> {
+        self.kill()?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut process = Process::spawn(self.serve_command().stdout(Stdio::null()).stderr(log))?;
+        match process.wait(pause)? {
+            Some(status) => bail!("the host ended by itself while starting: {status}"),
+            None => process.kill(),
+        }
+    }
+
+    /// SIGTERM and exit code 0. A host that does not run is stopped already.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let Some(mut running) = self.running.take() else {
+            return Ok(());
+        };
+        running.process.signal(Signal::TERM)?;
+        match running.process.wait(STOP_LIMIT)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("the host did not stop cleanly: {status}\n{}", self.log()),
+            None => bail!("the host did not stop within {STOP_LIMIT:?} of SIGTERM\n{}", self.log()),
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        match self.running.take() {
+            Some(mut running) => running.process.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of what the host wrote to stderr, over all its runs.
+    pub(crate) fn log(&self) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        format!(
+            "--- stderr of the host ---\n{}\n---",
+            tail(&String::from_utf8_lossy(&text), LOG_LINES_SHOWN)
+        )
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        if thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+        // For looking at what a failed test left on disk.
+        if std::env::var_os("FACETD_TEST_KEEP").is_some()
+            && let Some(dir) = self.dir.take()
+        {
+            eprintln!("kept {}", dir.keep().display());
+        }
+    }
+}
