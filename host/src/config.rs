@@ -18,12 +18,12 @@ pub const FILE_NAME: &str = "facetd.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No such file, or not readable.
-    #[error("cannot read {path}: {source}; name a folder with a facetd.toml, or the file itself")]
+    #[error("cannot read {path}: {error}; name a folder with a facetd.toml in it, or the file itself")]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Not the TOML that it should be.
     #[error("{path} is not right: {message}")]
@@ -148,11 +148,11 @@ impl Config {
     /// Reads a file, or `facetd.toml` in a folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Read { path: path.clone(), error })?;
         let mut config: Self =
             toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.clone(), message: error.to_string() })?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        config.dir = dir.canonicalize().map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        config.dir = dir.canonicalize().map_err(|error| ConfigError::Read { path: path.clone(), error })?;
         config.check().map_err(|message| ConfigError::Invalid { path, message })?;
         Ok(config)
     }
@@ -161,12 +161,12 @@ impl Config {
         for (name, class) in &self.classes {
             match (&class.component, &class.build) {
                 (Some(_), Some(_)) | (None, None) => {
-                    return Err(format!("class {name:?} needs either `component` or `build`"));
+                    return Err(format!("[classes.{name}] needs either `component` or `build`"));
                 }
                 (Some(_), None) | (None, Some(_)) => {}
             }
             if class.command.as_ref().is_some_and(Vec::is_empty) {
-                return Err(format!("the `command` of class {name:?} is empty"));
+                return Err(format!("the `command` of [classes.{name}] is empty"));
             }
         }
         for (name, namespace) in &self.namespaces {
@@ -178,10 +178,14 @@ impl Config {
                 ));
             }
             if !self.classes.contains_key(&namespace.class) {
-                return Err(format!("namespace {name:?} runs class {:?}, which is not defined", namespace.class));
+                return Err(format!(
+                    "[namespaces.{name}] runs class {:?}, which is not defined; there are: {}",
+                    namespace.class,
+                    self.classes.keys().cloned().collect::<Vec<_>>().join(", ")
+                ));
             }
             if let Some(unknown) = namespace.objects.iter().find(|other| !self.namespaces.contains_key(*other)) {
-                return Err(format!("namespace {name:?} is bound to {unknown:?}, which is not defined"));
+                return Err(format!("[namespaces.{name}] is bound to {unknown:?}, which is not defined"));
             }
         }
         if let Some(open) = &self.host.open

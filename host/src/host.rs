@@ -27,24 +27,24 @@ pub enum HostError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// A component that is not there.
-    #[error("class {name:?}: cannot read {path}: {source}; if it is to be built, run `facetd build` first")]
+    #[error("class {name:?}: cannot read {path}: {error}; if it is to be built, run `facetd build` first")]
     Component {
         /// Of the class.
         name: String,
         /// Where it should be.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A component that cannot be a class.
-    #[error("class {name:?} ({path}): {source}")]
+    #[error("class {name:?} ({path}): {error}")]
     Class {
         /// Of the class.
         name: String,
         /// Where it is.
         path: PathBuf,
         /// Why.
-        source: ClassError,
+        error: ClassError,
     },
     /// What an unclean stop left.
     #[error("cannot recover from an unclean stop: {0}")]
@@ -114,9 +114,9 @@ impl Host {
         for (name, class) in &config.classes {
             let path = config.component(name, class);
             let bytes = std::fs::read(&path)
-                .map_err(|source| HostError::Component { name: name.clone(), path: path.clone(), source })?;
+                .map_err(|error| HostError::Component { name: name.clone(), path: path.clone(), error })?;
             let digest =
-                classes.store(&bytes).map_err(|source| HostError::Class { name: name.clone(), path, source })?;
+                classes.store(&bytes).map_err(|error| HostError::Class { name: name.clone(), path, error })?;
             classes.name(name.clone(), digest);
         }
         let mut namespaces = HashMap::new();
@@ -128,7 +128,7 @@ impl Host {
             let objects = namespace.objects.clone();
             let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir);
             if data.was_dirty {
-                crate::recover::remove_orphans(&made.dir).map_err(|e| HostError::Recover(e.to_string()))?;
+                crate::recover::recover(&made.dir).map_err(|e| HostError::Recover(e.to_string()))?;
             }
             namespaces.insert(name.clone(), Arc::new(made));
         }
@@ -189,10 +189,10 @@ impl Host {
         self.inner.object(&namespace, id)
     }
 
-    /// The facets of an object that exist, the root first.
-    pub fn tree(&self, namespace: &str, object: &ObjectRef) -> Result<Vec<Report>, CallError> {
+    /// The id of an object and its facets that exist, the root first.
+    pub fn tree(&self, namespace: &str, object: &ObjectRef) -> Result<(ObjectId, Vec<Report>), CallError> {
         let object = self.object(namespace, object)?;
-        Ok(object.report(object.root()))
+        Ok((object.id, object.report(object.root())))
     }
 
     /// The tables of one facet, for operators.

@@ -1,49 +1,107 @@
-//! After an unclean stop a database that no index names is the left-over of a turn that was never acknowledged: it goes.
-//! Whatever an index names stays, and damage is refused, not mended.
+//! After an unclean stop every index is read and the end that the crash tore is cut off; a database that no index names is
+//! the left-over of a turn that was never acknowledged, and goes. Where the index itself is in doubt nothing is deleted:
+//! such a database is renamed, for a person to look at.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use tracing::info;
+use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, IndexError};
-use crate::storage::{DbFile, remove_db};
+use crate::index::{self, Tail};
+use crate::storage::{DbFile, remove_db, was_committed};
 
-/// Why recovery stopped.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RecoverError {
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
+/// Appended to the name of a database that may or may not belong to its object.
+const DOUBTFUL_SUFFIX: &str = "orphan";
+
+/// What lies in a namespace's directory.
+enum Found {
+    Index(ObjectId),
+    Root(ObjectId),
+    Database(ObjectId, FileId),
 }
 
-/// Removes the databases of a namespace that no index names.
-pub(crate) fn remove_orphans(dir: &Path) -> Result<(), RecoverError> {
-    let mut found: HashMap<ObjectId, Vec<FileId>> = HashMap::new();
+/// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
+/// object says so to whoever calls it.
+pub(crate) fn recover(dir: &Path) -> std::io::Result<()> {
+    let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
-        if let Some((object, file)) = entry?.file_name().to_str().and_then(parse) {
-            found.entry(object).or_default().push(file);
+        match entry?.file_name().to_str().and_then(parse) {
+            Some(Found::Index(object)) => {
+                objects.entry(object).or_default();
+            }
+            Some(Found::Root(object)) => remove_if_uncommitted(&DbFile { dir: dir.to_owned(), object, file: FileId::ROOT })?,
+            Some(Found::Database(object, file)) => {
+                objects.entry(object).or_default().insert(file);
+            }
+            None => {}
         }
     }
-    for (object, files) in found {
-        let known = match index::load(&index::path(dir, object), object) {
-            Ok(loaded) => loaded.map(|l| l.entries).unwrap_or_default(),
-            Err(error @ (IndexError::Io { .. } | IndexError::Damaged { .. })) => {
-                // The object will say so to whoever calls it; the others can be served.
-                tracing::error!(%object, %error, "an index cannot be read; its files are left alone");
+    for (object, files) in objects {
+        let loaded = match index::load(&index::path(dir, object), object, Tail::MayBeTorn) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                error!(%object, %error, "an index cannot be read; its files are left alone");
                 continue;
             }
         };
+        // Without an index, or with a torn one, a crash is the likely reason, and damage a possible one.
+        let in_doubt = loaded.as_ref().is_none_or(|loaded| loaded.torn_bytes > 0);
+        let known = loaded.map(|loaded| loaded.entries).unwrap_or_default();
         for file in files.into_iter().filter(|file| !known.contains_key(file)) {
-            info!(%object, %file, "removed a database that was never part of its object");
-            remove_db(&DbFile { dir: dir.to_owned(), object, file })?;
+            let database = DbFile { dir: dir.to_owned(), object, file };
+            if in_doubt {
+                set_aside(&database)?;
+            } else {
+                info!(%object, %file, "removed a database that was never part of its object");
+                remove_db(&database)?;
+            }
         }
     }
     Ok(())
 }
 
-/// `{object}.{file}.sqlite`.
-fn parse(name: &str) -> Option<(ObjectId, FileId)> {
-    let (object, file) = name.strip_suffix(".sqlite")?.split_once('.')?;
-    Some((object.parse().ok()?, FileId(file.parse().ok()?)))
+/// A root's database needs no entry in an index: it is real from its first commit on.
+fn remove_if_uncommitted(database: &DbFile) -> std::io::Result<()> {
+    match was_committed(database) {
+        Ok(true) => Ok(()),
+        Ok(false) => remove_db(database),
+        // The object says so to whoever calls it.
+        Err(error) => {
+            error!(file = %database.path().display(), %error, "a database cannot be read; it is left alone");
+            Ok(())
+        }
+    }
+}
+
+/// Renames the database and its log, so that stock sqlite3 still opens them together.
+fn set_aside(database: &DbFile) -> std::io::Result<()> {
+    let aside = |path: PathBuf| path.with_file_name(format!("{}.{DOUBTFUL_SUFFIX}", path_name(&database.path())) + log_of(&path));
+    warn!(file = %database.path().display(), "a database that its object's index does not name is set aside as .orphan");
+    std::fs::rename(database.path(), aside(database.path()))?;
+    match std::fs::rename(database.wal_path(), aside(database.wal_path())) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn path_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// `-wal` for the log of a database.
+fn log_of(path: &Path) -> &'static str {
+    if path_name(path).ends_with("-wal") { "-wal" } else { "" }
+}
+
+/// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`.
+fn parse(name: &str) -> Option<Found> {
+    if let Some(object) = name.strip_suffix(".facets") {
+        return Some(Found::Index(object.parse().ok()?));
+    }
+    let database = name.strip_suffix(".sqlite")?;
+    let Some((object, file)) = database.split_once('.') else {
+        return Some(Found::Root(database.parse().ok()?));
+    };
+    Some(Found::Database(object.parse().ok()?, FileId(file.parse().ok()?)))
 }

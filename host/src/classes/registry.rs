@@ -26,7 +26,7 @@ const COMPILES_MAX: usize = 1;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClassError {
     /// Neither component nor module.
-    #[error("this is no WebAssembly component: it does not begin like one")]
+    #[error("this is no WebAssembly component: it does not begin like one; use what `facetd build` writes")]
     NotWasm,
     /// A core module.
     #[error("this is a core WebAssembly module, not a component; link it with wasm-component-ld or `wasm-tools component new`")]
@@ -38,7 +38,7 @@ pub enum ClassError {
     #[error("this is no valid WebAssembly component: {0}")]
     Invalid(String),
     /// Asks for too much.
-    #[error("it imports {0:?}, which facets may not have; docs/limits.md lists what they may")]
+    #[error("it imports {0:?}, which facets may not have; see docs/limits.md for what they may")]
     Import(String),
     /// Not a facet.
     #[error("it exports neither facetd:runtime/handler@0.1.0 nor facetd:runtime/blocking-handler@0.1.0, so it cannot be called")]

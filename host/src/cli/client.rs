@@ -9,7 +9,7 @@ use super::Remote;
 /// An object as the command line names it, percent-encoded for a path.
 fn encode(object: &str) -> anyhow::Result<String> {
     let Some((namespace, name)) = object.split_once('/').filter(|(n, o)| !n.is_empty() && !o.is_empty()) else {
-        bail!("{object:?} names no object: write NAMESPACE/OBJECT, e.g. app/demo");
+        bail!("{object:?} names no object; expected NAMESPACE/OBJECT, e.g. app/demo");
     };
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let name = match name.strip_prefix("id:") {

@@ -35,6 +35,8 @@ fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
 }
 
 async fn run_here(config: &Config, place: &Place) -> anyhow::Result<()> {
+    // Before anybody can know that this process serves: a SIGTERM from here on is a clean stop.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let data = place.data.clone().unwrap_or_else(|| config.data_dir());
     let listen = place.listen.as_deref().or(config.host.listen.as_deref()).unwrap_or(LISTEN_DEFAULT);
     let host = Host::open(config, &data)?;
@@ -47,7 +49,6 @@ async fn run_here(config: &Config, place: &Place) -> anyhow::Result<()> {
     };
     let address = listener.local_addr()?;
     println!("facetd listening on http://{address}");
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (drain, drained) = oneshot::channel::<()>();
     let served = tokio::spawn(crate::serve(host.clone(), listener, config.host.open.clone(), async move {
         let _ = drained.await;

@@ -113,7 +113,7 @@ pub(super) fn decode_record(bytes: &[u8]) -> Found<'_> {
     let Some(record) = bytes.get(..FRAME_BYTES + body_bytes) else {
         return Found::Bad;
     };
-    if body_bytes % ALIGN_BYTES != 0 || checksum(record) != u32_at(bytes, 4) {
+    if !body_bytes.is_multiple_of(ALIGN_BYTES) || checksum(record) != u32_at(bytes, 4) {
         return Found::Bad;
     }
     Found::Record {

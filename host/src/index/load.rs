@@ -35,9 +35,18 @@ pub(crate) struct Loaded {
     pub(crate) torn_bytes: u64,
 }
 
-/// Reads the index at `path`; none if there is none. Cuts off an unfinished record, and rewrites a file that is mostly
-/// history, so the object must not be loaded twice.
-pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, IndexError> {
+/// What may have happened to the file since it was last read or written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tail {
+    /// A crash: what it left of the last record was never acknowledged, and is cut off.
+    MayBeTorn,
+    /// Nothing: every host that wrote to it stopped cleanly, or has been recovered from.
+    Whole,
+}
+
+/// Reads the index at `path`; none if there is none. Cuts off an unfinished record where there may be one, and rewrites a
+/// file that is mostly history, so the object must not be loaded twice.
+pub(crate) fn load(path: &Path, object: ObjectId, tail: Tail) -> Result<Option<Loaded>, IndexError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -45,6 +54,7 @@ pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, Inde
     };
     if frame::is_header_torn(&bytes) {
         // No record was ever acknowledged: it would have been synced after the header.
+        refuse_torn(path, tail)?;
         cut(path, 0)?;
         return Ok(None);
     }
@@ -52,11 +62,22 @@ pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, Inde
         parse(&bytes, object).map_err(|why| IndexError::Damaged { path: path.into(), why })?;
     loaded.torn_bytes = (bytes.len() - good_bytes) as u64;
     if loaded.torn_bytes > 0 {
+        refuse_torn(path, tail)?;
         tracing::warn!(path = %path.display(), bytes = loaded.torn_bytes, "cut off an unfinished record of the index");
         cut(path, good_bytes as u64)?;
     }
     rewrite::if_mostly_dead(path, object, &mut loaded, good_bytes)?;
     Ok(Some(loaded))
+}
+
+fn refuse_torn(path: &Path, tail: Tail) -> Result<(), IndexError> {
+    match tail {
+        Tail::MayBeTorn => Ok(()),
+        Tail::Whole => {
+            let why = "it ends in the middle of a record, though the host was stopped cleanly".to_owned();
+            Err(IndexError::Damaged { path: path.into(), why })
+        }
+    }
 }
 
 /// What `bytes` hold, and how many of them are good.

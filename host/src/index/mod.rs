@@ -25,7 +25,7 @@ use crate::ids::{FacetName, FileId, ObjectId};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
-pub(crate) use load::{Entry, Loaded, load};
+pub(crate) use load::{Tail, load};
 
 /// One change of an object's tree.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -222,6 +222,7 @@ impl Life {
         let mut file = None;
         if let (Some((storage, of)), Ok(())) = (storage, journal) {
             file = Some(of);
+            let path = self.object.db_file(of).path();
             let control = self.control.clone();
             let closed = tokio::task::spawn_blocking(move || {
                 let mut store = storage.lock().expect("storage does not panic: a panic would end this task first");
@@ -230,8 +231,8 @@ impl Life {
             });
             match closed.await {
                 Ok(Ok(removed)) => emptied = removed,
-                Ok(Err(error)) => warn!(facet = %self.describe(), %error, "a database was not closed cleanly"),
-                Err(error) => warn!(facet = %self.describe(), %error, "closing a database panicked"),
+                Ok(Err(error)) => warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly"),
+                Err(error) => warn!(file = %path.display(), %error, "closing a database panicked"),
             }
         }
         self.closed = true;

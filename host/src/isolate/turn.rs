@@ -57,6 +57,11 @@ impl FacetState {
             if committed.is_some() {
                 self.control.storage_bytes.store(storage.bytes(), Ordering::Relaxed);
             }
+            if storage.checkpoint_due() {
+                // Milliseconds, with syncs: other facets of this thread go on elsewhere.
+                tokio::task::block_in_place(|| storage.checkpoint())
+                    .map_err(|error| GuestEnd::Commit(error.to_string()))?;
+            }
             drop(storage);
             self.control.storage_changed.notify_waiters();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, IndexError};
+use crate::index::{self, IndexError, Tail};
 use crate::live::Object;
 use crate::namespace::Namespace;
 use crate::object::{StoredFacet, Tree};
@@ -16,7 +16,7 @@ impl Object {
     pub(crate) fn load(host: &Arc<HostInner>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Self>, IndexError> {
         let db = |file| DbFile { dir: namespace.dir.clone(), object: id, file };
         let path = index::path(&namespace.dir, id);
-        let (mut children, next_file, next_seq) = match index::load(&path, id)? {
+        let (mut children, next_file, next_seq) = match index::load(&path, id, Tail::Whole)? {
             None => (BTreeMap::new(), FileId(1), 1),
             Some(loaded) => {
                 let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();

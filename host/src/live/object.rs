@@ -120,8 +120,12 @@ impl Object {
         let mut inner = self.lock();
         if let (true, Some(file)) = (emptied, file) {
             let record = inner.tree.now_empty(file);
-            if file == FileId::ROOT || !record.is_empty() {
+            if !record.is_empty() {
                 self.record(&mut inner, Vec::new(), record, Vec::new());
+            }
+            if inner.tree.is_empty() {
+                let index = AfterDurable::RemoveIndex { dir: self.namespace.dir.clone(), object: self.id };
+                self.host.journal.append(Unit { then: vec![index], ..Unit::default() });
             }
         }
         inner.tree.gone(control.incarnation);

@@ -39,7 +39,11 @@ impl Object {
                 Some(_) => inner.tree.now_stored(control.node, turn.file),
                 None => Vec::new(),
             };
-            let (more, files) = inner.tree.settle(turn.changes);
+            let (more, mut files) = inner.tree.settle(turn.changes);
+            if record.is_empty() && turn.committed.as_ref().is_some_and(Committed::created) && !inner.tree.owns(turn.file) {
+                // Deleted between its seal and here: nothing will ever name this file.
+                files.push(turn.file);
+            }
             record.extend(more);
             dep = self.record(&mut inner, turn.committed.into_iter().collect(), record, files);
         }

@@ -34,13 +34,3 @@ impl std::fmt::Debug for Stub {
         }
     }
 }
-
-impl Stub {
-    /// S15: object stubs may go anywhere, a facet's only within its tree.
-    pub(crate) fn may_enter(&self, object: &Object) -> bool {
-        match self {
-            Self::Facet(target) => std::ptr::eq(&*target.object, object),
-            Self::Object { .. } => true,
-        }
-    }
-}

@@ -76,7 +76,6 @@ impl Node {
 /// What `facets.info` and `facetd tree` tell.
 #[derive(Clone, Debug)]
 pub(crate) struct FacetInfo {
-    pub(crate) node: NodeId,
     /// Names from the root joined by `/`; empty for the root.
     pub(crate) path: String,
     pub(crate) startup: Arc<Startup>,

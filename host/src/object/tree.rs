@@ -186,7 +186,7 @@ impl Tree {
                     Storage::None | Storage::Entry(_) => None,
                     Storage::Database(file) => Some(file),
                 };
-                found.push(FacetInfo { node: id, path, startup: node.startup.clone(), incarnation, database });
+                found.push(FacetInfo { path, startup: node.startup.clone(), incarnation, database });
             }
         }
         found
@@ -341,9 +341,14 @@ impl Tree {
         self.end_subtree(self.root, &Arc::new(cause), kills);
     }
 
-    /// The node of a live incarnation.
-    pub(crate) fn node_of(&self, incarnation: IncarnationId) -> Option<NodeId> {
-        self.live.get(&incarnation).copied()
+    /// A facet of the tree has its database in that file.
+    pub(crate) fn owns(&self, file: FileId) -> bool {
+        self.nodes.values().any(|node| node.storage == Storage::Database(file))
+    }
+
+    /// Nothing at all is stored: the index can go.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.values().all(|node| node.storage == Storage::None)
     }
 
     /// The facet has committed to its database for the first time: the entries that make it exist.

@@ -28,14 +28,14 @@ fn answer(result: Result<Value, CallError>) -> Response {
 /// `GET /admin/tree/{namespace}/{object}`: the facets that exist, the root first.
 pub(super) async fn tree(State(host): State<Host>, Path((namespace, object)): Path<(String, String)>) -> Response {
     let names: HashMap<_, _> = host.classes().into_iter().map(|(name, digest)| (digest, name)).collect();
-    let reports = host.tree(&namespace, &ObjectRef::parse(&object)).map(|reports| {
+    let reports = host.tree(&namespace, &ObjectRef::parse(&object)).map(|(id, reports)| {
         let facets = reports.into_iter().map(|report| {
             let name = names.get(&report.class).cloned();
             let mut facet = serde_json::to_value(report).expect("a report is plain data");
             facet["class_name"] = json!(name);
             facet
         });
-        json!({ "facets": facets.collect::<Vec<_>>() })
+        json!({ "namespace": namespace, "object": id.to_string(), "facets": facets.collect::<Vec<_>>() })
     });
     answer(reports)
 }

@@ -40,12 +40,6 @@ impl GuestStatements {
 #[derive(Default)]
 pub(super) struct HostStatements(Vec<(&'static str, Statement)>);
 
-impl HostStatements {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
 impl Connected {
     /// Runs one of the host's statements, which may do what guests may not.
     pub(super) fn host<R>(

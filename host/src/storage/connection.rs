@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
@@ -86,13 +87,23 @@ impl Connected {
         Ok(connected)
     }
 
-    /// Creates a database. A file that is there already was created and never committed to: no record names it.
+    /// Creates a database. Files that a crash left are gone since the host started, so one that is there already has lost
+    /// its entry in the index: it is refused, not overwritten.
     pub(super) fn create(
         file: &DbFile,
         quota_bytes: u64,
         interrupt: &Arc<InterruptCell>,
     ) -> Result<Self, StorageError> {
         let path = file.path();
+        if path.exists() {
+            let message = format!(
+                "{} is in the way: a database that the object's index does not name. It is left as it is; restore the \
+                 index from a backup, or move the file away",
+                path.display()
+            );
+            return Err(StorageError::new(StorageCode::Identity, message));
+        }
+        // A log without its database would be taken for the new one's.
         remove_db(file).map_err(|error| StorageError::io("remove the left-over", &path, &error))?;
         let image = template::image()?;
         let mut created = OpenOptions::new()
@@ -121,6 +132,8 @@ impl Connected {
             return Err(StorageError::new(StorageCode::Corrupt, message));
         }
         let mut conn = Connection::open_with_flags(&path, flags)?;
+        // rusqlite waits five seconds for a lock; nobody who holds one here gives it back.
+        conn.busy_timeout(Duration::ZERO)?;
         // Before anything is read: the limits are to hold for the schema, too.
         set_limits(&conn)?;
         set_config(&conn)?;

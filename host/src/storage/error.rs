@@ -76,6 +76,7 @@ pub(crate) enum StorageCode {
 
 impl StorageError {
     /// The `kind` of the call error.
+    #[cfg(test)]
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::InvalidArgument(_) => "invalid-argument",
@@ -114,6 +115,7 @@ impl StorageError {
     }
 
     /// True if the transaction of the turn is gone, so that the facet must break.
+    #[cfg(test)]
     pub(crate) fn transaction_lost(&self) -> bool {
         match self {
             Self::InvalidArgument(_) | Self::Limit { .. } => false,

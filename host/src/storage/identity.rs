@@ -1,7 +1,8 @@
 //! A database carries the identity of its facet, and one that does not match is refused, never adopted: an index that lost
 //! its end would otherwise give one facet another's data.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
@@ -75,4 +76,13 @@ pub(super) fn stamp(connected: &mut Connected, file: &DbFile, path: &str) -> Res
 pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
     conn.execute(STAMP, (FORMAT, &file.object.0[..], i64::from(file.file.0), path))?;
     Ok(())
+}
+
+/// True if something was ever committed to the database. For recovery, when nobody has it open.
+pub(crate) fn was_committed(file: &DbFile) -> Result<bool, StorageError> {
+    // Exclusive, or SQLite would leave a -shm behind.
+    let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=0")?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(conn.query_row("SELECT EXISTS(SELECT 1 FROM _facetd_meta)", (), |row| row.get(0))?)
 }

@@ -16,11 +16,6 @@ pub(crate) struct InterruptCell {
 }
 
 impl InterruptCell {
-    /// A cell of a facet that may run.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// Stops the statement that runs now, if any. A statement that wrote takes the turn's transaction with it.
     pub(crate) fn interrupt(&self) {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -114,10 +114,11 @@ impl FacetStore {
             open.host_run(SAVEPOINT)?;
             let result = entries.iter().try_for_each(|(key, value)| open.kv_put(key, value));
             if !open.conn.is_autocommit() {
-                if result.is_err() {
-                    open.host_run(ROLLBACK)?;
+                let released = if result.is_ok() { open.host_run(RELEASE) } else { Ok(()) };
+                if result.is_err() || released.is_err() {
+                    open.undo(ROLLBACK, RELEASE)?;
                 }
-                open.host_run(RELEASE)?;
+                released?;
             }
             result
         })?;

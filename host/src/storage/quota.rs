@@ -98,10 +98,11 @@ impl Connected {
         self.host_run(SAVEPOINT)?;
         let result = run(self).and_then(|value| self.check_written(before, reach).map(|()| value));
         if !self.conn.is_autocommit() {
-            if result.is_err() {
-                self.host_run(ROLLBACK)?;
+            let released = if result.is_ok() { self.host_run(RELEASE) } else { Ok(()) };
+            if result.is_err() || released.is_err() {
+                self.undo(ROLLBACK, RELEASE)?;
             }
-            self.host_run(RELEASE)?;
+            released?;
         }
         result
     }

@@ -287,11 +287,6 @@ impl Drop for Statement {
     }
 }
 
-/// True once SQLite is out of any transaction.
-pub(super) fn is_autocommit(conn: &Connection) -> bool {
-    conn.is_autocommit()
-}
-
 /// True if the transaction has taken the write lock: something was, or might have been, written.
 pub(super) fn has_written(conn: &Connection) -> bool {
     // SAFETY: the handle is valid while `conn` is borrowed; the name is NUL-terminated.

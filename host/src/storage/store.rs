@@ -38,7 +38,7 @@ pub(crate) struct FacetStore {
 
 impl FacetStore {
     /// The storage of the facet at `path`; opens nothing. `stored`: the index says that something was committed, so the
-    /// file must be there; otherwise a file that is there is the left-over of a crash and goes before a new one is made.
+    /// file must be there; otherwise a file that is there is refused.
     pub(crate) fn new(
         file: DbFile,
         path: String,
@@ -118,7 +118,10 @@ impl FacetStore {
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
-                        // What could not be opened must not stay behind half written.
+                        // What could not be opened must not stay behind half written; what was there before must.
+                        if error.code() == "identity" {
+                            return Err(error);
+                        }
                         if let Err(left) = remove_db(file) {
                             tracing::warn!(path = %file.path().display(), error = %left, "cannot remove a new database");
                         }

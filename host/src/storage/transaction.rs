@@ -55,9 +55,8 @@ impl FacetStore {
     /// As [`Self::rollback`], for a handle that was dropped.
     pub(crate) fn drop_tx(&mut self, id: TxId) {
         if let Err(error) = self.rollback(id) {
-            // The turn cannot be kept: half of what was undone would be in it.
+            // The turn is lost; whatever the facet does next says so.
             tracing::debug!(path = self.path, %error, "a dropped transaction could not be rolled back");
-            self.lost.get_or_insert(error.lost());
         }
     }
 
@@ -71,18 +70,31 @@ impl FacetStore {
         let count = self.transactions.len() - at;
         // Not through `access`: a facet that is being stopped must still be able to undo.
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.undo(count)?;
-        self.transactions.truncate(at);
+        match (0..count).try_for_each(|_| open.undo(ROLLBACK, RELEASE)) {
+            Ok(()) => self.transactions.truncate(at),
+            Err(error) => {
+                self.transactions.clear();
+                self.lost = Some(error.clone().lost());
+                return Err(error.lost());
+            }
+        }
         Ok(())
     }
 }
 
 impl Connected {
-    fn undo(&mut self, count: usize) -> Result<(), StorageError> {
-        for _ in 0..count {
-            self.host_run(ROLLBACK)?;
-            self.host_run(RELEASE)?;
+    /// Rolls back to a savepoint and ends it. An interrupt may hit one try; what then cannot be undone in part is undone as
+    /// a whole, which breaks the facet, rather than kept.
+    pub(super) fn undo(&mut self, rollback: &'static str, release: &'static str) -> Result<(), StorageError> {
+        let result = self
+            .host_run(rollback)
+            .or_else(|_| self.host_run(rollback))
+            .and_then(|()| self.host_run(release).or_else(|_| self.host_run(release)));
+        if result.is_err()
+            && let Err(error) = self.host_run("ROLLBACK")
+        {
+            tracing::warn!(%error, "a transaction could not be rolled back");
         }
-        Ok(())
+        result
     }
 }

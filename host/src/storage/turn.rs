@@ -78,7 +78,6 @@ impl FacetStore {
             .map(|file| NewFile::new(std::sync::Arc::clone(file)));
         let committed = Committed {
             file: file.clone(),
-            frames,
             new_name: first || new_wal,
             new_file,
         };

@@ -14,12 +14,12 @@ pub enum DataDirError {
     )]
     InUse(PathBuf),
     /// The file system said no.
-    #[error("cannot use {path} as data directory: {source}")]
+    #[error("cannot use {path} as data directory: {error}; check its permissions, or name another with --data")]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// What it said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -41,7 +41,7 @@ impl DataDir {
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
         let at = |path: &Path| {
             let path = path.to_owned();
-            move |source| DataDirError::Io { path, source }
+            move |error| DataDirError::Io { path, error }
         };
         private_dir(root).map_err(at(root))?;
         let lock_path = root.join("LOCK");

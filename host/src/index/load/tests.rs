@@ -21,12 +21,12 @@ fn startup(number: u8) -> Startup {
             _ => Some(FacetId::Text("a text, ü".to_owned())),
         },
         limits: StartupLimits {
-            memory_mib: (number % 2 == 0).then_some(0),
-            cpu_ms: (number % 3 == 0).then_some(u64::MAX),
+            memory_mib: (number.is_multiple_of(2)).then_some(0),
+            cpu_ms: (number.is_multiple_of(3)).then_some(u64::MAX),
             wall_ms: Some(30_000),
             storage_mib: None,
         },
-        on_failure: if number % 2 == 0 {
+        on_failure: if number.is_multiple_of(2) {
             FailurePolicy::Isolate
         } else {
             FailurePolicy::Escalate
@@ -97,7 +97,7 @@ fn the_golden_file_is_what_this_version_writes_and_reads() {
         "the format has changed: raise its version, keep reading the old one"
     );
     let (_dir, path) = on_disk(GOLDEN);
-    let loaded = load(&path, OBJECT).unwrap().unwrap();
+    let loaded = load(&path, OBJECT, Tail::MayBeTorn).unwrap().unwrap();
     let files: Vec<_> = loaded.entries.keys().map(|file| file.0).collect();
     assert_eq!(
         (files, loaded.next_file, loaded.next_seq, loaded.torn_bytes),
@@ -127,7 +127,7 @@ fn a_file_cut_anywhere_is_a_prefix_and_can_be_appended_to() {
     let prefixes = prefixes();
     for cut in 0..=GOLDEN.len() {
         let (_dir, path) = on_disk(&GOLDEN[..cut]);
-        let Some(mut loaded) = load(&path, OBJECT).unwrap() else {
+        let Some(mut loaded) = load(&path, OBJECT, Tail::MayBeTorn).unwrap() else {
             assert!(cut < HEADER_BYTES && std::fs::read(&path).unwrap().is_empty());
             continue;
         };
@@ -166,7 +166,7 @@ fn damage_in_the_middle_leaves_the_file_alone() {
     let mut bytes = GOLDEN.to_vec();
     bytes[HEADER_BYTES + FRAME_BYTES + 3] ^= 1;
     let (_dir, path) = on_disk(&bytes);
-    let error = load(&path, OBJECT).unwrap_err().to_string();
+    let error = load(&path, OBJECT, Tail::MayBeTorn).unwrap_err().to_string();
     assert!(
         error.contains("record 9 at byte 64 is damaged, and good records follow"),
         "{error}"
@@ -207,12 +207,12 @@ fn a_file_of_history_is_rewritten_and_ids_are_not_used_again() {
     let bytes = file_of(&history);
     let (dir, path) = on_disk(&bytes);
     let (before, _) = parse(&bytes, OBJECT).unwrap();
-    let loaded = load(&path, OBJECT).unwrap().unwrap();
+    let loaded = load(&path, OBJECT, Tail::MayBeTorn).unwrap().unwrap();
     let rewritten = std::fs::read(&path).unwrap();
     assert!(rewritten.len() * 50 < bytes.len());
     assert_eq!((&loaded.entries, loaded.next_file), (&before.entries, FileId(600)));
     assert!(loaded.next_seq > before.next_seq);
-    assert_eq!(load(&path, OBJECT).unwrap().unwrap(), loaded);
+    assert_eq!(load(&path, OBJECT, Tail::MayBeTorn).unwrap().unwrap(), loaded);
     assert_eq!(dir.path().read_dir().unwrap().count(), 1);
     // Nothing lives: still no id is used twice.
     history.push(vec![
@@ -220,7 +220,7 @@ fn a_file_of_history_is_rewritten_and_ids_are_not_used_again() {
         TreeChange::Delete { file: FileId(1) },
     ]);
     let (_dir, path) = on_disk(&file_of(&history));
-    let loaded = load(&path, OBJECT).unwrap().unwrap();
+    let loaded = load(&path, OBJECT, Tail::MayBeTorn).unwrap().unwrap();
     assert!(loaded.entries.is_empty() && loaded.next_file == FileId(600));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), HEADER_BYTES as u64);
 }

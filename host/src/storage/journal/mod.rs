@@ -2,6 +2,7 @@
 //! after one failure nothing is acknowledged any more.
 
 mod local;
+#[cfg(test)]
 mod memory;
 
 use std::fs::File;
@@ -62,8 +63,6 @@ pub(crate) struct Unit {
 pub(crate) struct Committed {
     /// Which database.
     pub(crate) file: DbFile,
-    /// Frames in its WAL after the commit.
-    pub(crate) frames: u32,
     /// The name of the WAL, perhaps of the database too, may not be durable: the directory must be synced.
     pub(crate) new_name: bool,
     /// The first commit of a new database.

@@ -1,0 +1,243 @@
+use std::sync::Arc;
+
+use crate::error::Outcome;
+use crate::ids::{ClassDigest, FacetName, FileId};
+use crate::object::*;
+use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+
+fn name(text: &str) -> FacetName {
+    FacetName::new(text).expect("the test's own names")
+}
+
+fn startup(class: u8) -> Startup {
+    Startup {
+        class: ClassDigest([class; 32]),
+        props: Payload::empty(),
+        id: None,
+        limits: StartupLimits::default(),
+        on_failure: FailurePolicy::Isolate,
+    }
+}
+
+/// A tree and one turn of its root.
+struct Fixture {
+    tree: Tree,
+    changes: TurnChanges,
+    kills: Vec<Kill>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            tree: Tree::new(Arc::new(startup(0)), false, Vec::new(), FileId(1)),
+            changes: TurnChanges::default(),
+            kills: Vec::new(),
+        }
+    }
+
+    fn get(&mut self, parent: NodeId, text: &str, startup: Startup) -> (NodeId, Arc<Epoch>) {
+        self.tree.get(parent, &name(text), startup, &mut self.changes, &mut self.kills).expect("there is room")
+    }
+
+    fn start(&mut self, node: NodeId) -> IncarnationId {
+        match self.tree.deliver(node, None) {
+            Delivery::Start(start) => start.incarnation,
+            other => panic!("not started: {other:?}"),
+        }
+    }
+
+    /// Starts the facet and lets it commit something.
+    fn store(&mut self, node: NodeId) -> (IncarnationId, FileId, Vec<TreeChange>) {
+        let incarnation = self.start(node);
+        let file = self.tree.launch(incarnation).expect("it lives").file;
+        (incarnation, file, self.tree.now_stored(node, file))
+    }
+
+    fn delete(&mut self, parent: NodeId, text: &str) {
+        self.tree.delete(parent, &name(text), &mut self.changes, &mut self.kills);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tree.names(self.tree.root(), None, 100).iter().map(|n| n.as_str().to_owned()).collect()
+    }
+
+    fn settle(&mut self) -> (Vec<TreeChange>, Vec<FileId>) {
+        self.tree.settle(std::mem::take(&mut self.changes))
+    }
+
+    fn undo(&mut self) -> (Vec<TreeChange>, Vec<FileId>) {
+        self.tree.undo(std::mem::take(&mut self.changes))
+    }
+}
+
+#[test]
+fn s4_an_equal_startup_is_the_same_facet_and_another_restarts_it() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, first) = f.get(root, "a", startup(1));
+    let (b, below) = f.get(a, "b", startup(1));
+    let (running, running_below) = (f.start(a), f.start(b));
+    assert_eq!(f.get(root, "a", startup(1)).0, a);
+    assert!(first.cause().is_none());
+    let (again, second) = f.get(root, "a", startup(2));
+    assert_eq!(again, a);
+    assert_eq!(first.cause().map(|c| (**c).clone()), Some(Cause::Restarted));
+    assert_eq!(below.cause().map(|c| (**c).clone()), Some(Cause::Restarted));
+    assert!(second.cause().is_none());
+    let mut killed: Vec<_> = f.kills.iter().map(|k| k.incarnation).collect();
+    killed.sort();
+    assert_eq!(killed, [running, running_below]);
+}
+
+#[test]
+fn s5_a_child_exists_while_it_runs_or_is_stored() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _stub) = f.get(root, "a", startup(1));
+    assert!(f.names().is_empty() && f.tree.lookup(root, &name("a")).is_none());
+    let (incarnation, ..) = f.store(a);
+    assert_eq!(f.names(), ["a"]);
+    assert!(f.tree.retire(incarnation));
+    f.tree.gone(incarnation);
+    assert_eq!(f.names(), ["a"], "stored facets exist while they are idle");
+    let (z, _z) = f.get(root, "z", startup(1));
+    let (incarnation, ..) = f.store(z);
+    assert_eq!(f.tree.names(root, Some("a"), 100), [name("z")]);
+    f.tree.retire(incarnation);
+    f.tree.gone(incarnation);
+}
+
+#[test]
+fn s8_a_successor_waits_for_the_killed_incarnation() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, stub) = f.get(root, "a", startup(1));
+    let old = f.start(a);
+    assert!(f.tree.abort(root, &name("a"), Cause::Aborted("why".into()), &mut f.kills));
+    assert_eq!(f.kills.last().map(|k| k.incarnation), Some(old));
+    let Delivery::Ended(cause) = f.tree.deliver(a, Some(&stub)) else { panic!("a stub of an older epoch") };
+    assert_eq!(cause.error(Outcome::NotApplied).message, "why");
+    let (a, _stub) = f.get(root, "a", startup(1));
+    let Delivery::Start(start) = f.tree.deliver(a, None) else { panic!("not started") };
+    assert_eq!(start.after, [old]);
+    assert!(!f.tree.abort(root, &name("nobody"), Cause::Aborted(String::new()), &mut f.kills));
+}
+
+#[test]
+fn s8a_the_first_cause_stays() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (_, stub) = f.get(root, "a", startup(1));
+    f.tree.abort(root, &name("a"), Cause::Aborted("first".into()), &mut f.kills);
+    f.tree.abort(root, &name("a"), Cause::Aborted("second".into()), &mut f.kills);
+    assert_eq!(stub.cause().map(|c| (**c).clone()), Some(Cause::Aborted("first".into())));
+}
+
+#[test]
+fn s9_escalate_takes_the_parent_along() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, parent) = f.get(root, "a", startup(1));
+    let (b, child) = f.get(a, "b", Startup { on_failure: FailurePolicy::Escalate, ..startup(1) });
+    let (_, sibling) = f.get(root, "s", startup(1));
+    f.start(a);
+    let broken = f.start(b);
+    f.tree.broken(broken, Cause::Broken { code: "trap", message: String::new() }, &mut f.kills);
+    assert!(parent.cause().is_some() && child.cause().is_some() && sibling.cause().is_none());
+}
+
+#[test]
+fn s10_delete_is_seen_at_once_and_undone_with_its_turn() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    let (b, _) = f.get(a, "b", startup(1));
+    let (_, deep, created) = f.store(b);
+    assert_eq!(created.len(), 2, "an entry for the parent, too: {created:?}");
+    f.delete(root, "a");
+    assert!(f.names().is_empty());
+    let (fresh, _) = f.get(root, "a", startup(1));
+    assert_ne!(fresh, a, "a new facet of that name starts empty");
+    assert_eq!(f.undo(), (Vec::new(), Vec::new()));
+    assert_eq!(f.names(), ["a"]);
+    f.delete(root, "a");
+    let (record, files) = f.settle();
+    assert_eq!(record.len(), 2);
+    assert_eq!(files, [deep], "only that one has a database");
+    assert!(f.names().is_empty());
+}
+
+#[test]
+fn s10a_a_lost_delete_below_a_deleted_parent_is_recorded_at_once() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    let (b, _) = f.get(a, "b", startup(1));
+    let (_, file, _) = f.store(b);
+    // The child's turn deletes the grandchild; before it ends, the parent deletes the child.
+    let mut lost = TurnChanges::default();
+    f.tree.delete(a, &name("b"), &mut lost, &mut f.kills);
+    f.delete(root, "a");
+    let (record, _) = f.settle();
+    assert_eq!(record.len(), 1, "the child's own entry: {record:?}");
+    let (record, files) = f.tree.undo(lost);
+    assert_eq!(record, [TreeChange::Delete { file }]);
+    assert_eq!(files, [file]);
+}
+
+#[test]
+fn s12_nothing_stored_leaves_no_entry_not_even_above() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    let (b, _) = f.get(a, "b", startup(1));
+    let (incarnation, file, created) = f.store(b);
+    assert_eq!(created.len(), 2);
+    f.tree.retire(incarnation);
+    let gone = f.tree.now_empty(file);
+    f.tree.gone(incarnation);
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    assert!(f.names().is_empty());
+}
+
+#[test]
+fn s13_a_clone_gets_new_files_and_keeps_the_source() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "src", startup(1));
+    let (b, _) = f.get(a, "b", startup(1));
+    f.store(a);
+    f.store(b);
+    let (src, dst) = (name("src"), name("dst"));
+    let pairs = f.tree.clone_child(root, &src, &dst, &mut f.changes, &mut f.kills).expect("room");
+    assert_eq!(pairs.len(), 2);
+    assert!(f.kills.is_empty(), "the source goes on running");
+    assert_eq!(f.names(), ["dst", "src"]);
+    let (record, files) = f.settle();
+    assert!(record.iter().all(|c| matches!(c, TreeChange::Create { .. })) && record.len() == 2 && files.is_empty());
+    let pairs = f.tree.clone_child(root, &src, &dst, &mut f.changes, &mut f.kills).expect("room");
+    assert_eq!((pairs.len(), f.undo().1.len()), (2, 2), "the copies of a lost turn are left over");
+    assert_eq!(f.names(), ["dst", "src"], "what it replaced is back");
+}
+
+#[test]
+fn s2_depth_and_number_are_limits() {
+    let mut f = Fixture::new();
+    let mut parent = f.tree.root();
+    for _ in 1..crate::limits::TREE_DEPTH_MAX {
+        parent = f.get(parent, "x", startup(1)).0;
+    }
+    let deeper = f.tree.get(parent, &name("x"), startup(1), &mut f.changes, &mut f.kills);
+    assert_eq!(deeper.map(|_| ()), Err(TreeError::TooDeep));
+
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let mut held = Vec::new();
+    let full = (0..).find_map(|i| {
+        let got = f.tree.get(root, &name(&i.to_string()), startup(1), &mut f.changes, &mut f.kills);
+        got.map(|(_, stub)| held.push(stub)).err()
+    });
+    assert_eq!(full, Some(TreeError::TooMany));
+    held.truncate(10);
+    f.get(root, "what nobody holds a stub of is forgotten", startup(1));
+}
