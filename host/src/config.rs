@@ -123,9 +123,24 @@ pub struct LimitsConfig {
 impl LimitsConfig {
     /// These where they are set, the defaults elsewhere.
     pub fn limits(&self) -> Limits {
-        let unset = Limits { memory_bytes: u64::MAX, cpu_ms: u64::MAX, wall_ms: u64::MAX, storage_bytes: u64::MAX };
-        let Self { memory_mib, cpu_ms, wall_ms, storage_mib } = *self;
-        let set = unset.lowered(&StartupLimits { memory_mib, cpu_ms, wall_ms, storage_mib });
+        let unset = Limits {
+            memory_bytes: u64::MAX,
+            cpu_ms: u64::MAX,
+            wall_ms: u64::MAX,
+            storage_bytes: u64::MAX,
+        };
+        let Self {
+            memory_mib,
+            cpu_ms,
+            wall_ms,
+            storage_mib,
+        } = *self;
+        let set = unset.lowered(&StartupLimits {
+            memory_mib,
+            cpu_ms,
+            wall_ms,
+            storage_mib,
+        });
         let default = Limits::default();
         let or = |set: u64, default: u64| if set == u64::MAX { default } else { set };
         Limits {
@@ -147,13 +162,30 @@ impl NamespaceConfig {
 impl Config {
     /// Reads a file, or `facetd.toml` in a folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Read { path: path.clone(), error })?;
-        let mut config: Self =
-            toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.clone(), message: error.to_string() })?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        config.dir = dir.canonicalize().map_err(|error| ConfigError::Read { path: path.clone(), error })?;
-        config.check().map_err(|message| ConfigError::Invalid { path, message })?;
+        let path = if path.is_dir() {
+            path.join(FILE_NAME)
+        } else {
+            path.to_owned()
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Read {
+            path: path.clone(),
+            error,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
+        let dir = path
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        config.dir = dir.canonicalize().map_err(|error| ConfigError::Read {
+            path: path.clone(),
+            error,
+        })?;
+        config
+            .check()
+            .map_err(|message| ConfigError::Invalid { path, message })?;
         Ok(config)
     }
 
@@ -184,12 +216,20 @@ impl Config {
                     self.classes.keys().cloned().collect::<Vec<_>>().join(", ")
                 ));
             }
-            if let Some(unknown) = namespace.objects.iter().find(|other| !self.namespaces.contains_key(*other)) {
-                return Err(format!("[namespaces.{name}] is bound to {unknown:?}, which is not defined"));
+            if let Some(unknown) = namespace
+                .objects
+                .iter()
+                .find(|other| !self.namespaces.contains_key(*other))
+            {
+                return Err(format!(
+                    "[namespaces.{name}] is bound to {unknown:?}, which is not defined"
+                ));
             }
         }
         if let Some(open) = &self.host.open
-            && !open.split_once('/').is_some_and(|(namespace, _)| self.namespaces.contains_key(namespace))
+            && !open
+                .split_once('/')
+                .is_some_and(|(namespace, _)| self.namespaces.contains_key(namespace))
         {
             return Err(format!("`open` should be namespace/object, not {open:?}"));
         }
@@ -206,6 +246,7 @@ impl Config {
 
     /// The data directory, unless the command line says otherwise.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.join(self.host.data.as_deref().unwrap_or(Path::new(".facetd/data")))
+        self.dir
+            .join(self.host.data.as_deref().unwrap_or(Path::new(".facetd/data")))
     }
 }

@@ -116,7 +116,13 @@ pub struct CallError {
 impl CallError {
     /// An error about something that certainly did not happen.
     pub fn new(kind: Kind, code: &str, message: impl Into<String>) -> Self {
-        Self { kind, code: code.into(), message: message.into(), outcome: Outcome::NotApplied, detail: None }
+        Self {
+            kind,
+            code: code.into(),
+            message: message.into(),
+            outcome: Outcome::NotApplied,
+            detail: None,
+        }
     }
 
     /// The same with another outcome.
@@ -142,8 +148,12 @@ impl CallError {
 
     /// The journal failed: nobody can say what is on disk.
     pub fn journal_failed(why: &str) -> Self {
-        Self::new(Kind::Storage, "journal", format!("the host could not write to disk and stops: {why}"))
-            .outcome(Outcome::Unknown)
+        Self::new(
+            Kind::Storage,
+            "journal",
+            format!("the host could not write to disk and stops: {why}"),
+        )
+        .outcome(Outcome::Unknown)
     }
 }
 

@@ -109,20 +109,27 @@ impl Host {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
         let data = DataDir::open(data)?;
         let engine = new_engine().map_err(|e| start(&e))?;
-        let mut classes =
-            Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
+        let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
             let path = config.component(name, class);
-            let bytes = std::fs::read(&path)
-                .map_err(|error| HostError::Component { name: name.clone(), path: path.clone(), error })?;
-            let digest =
-                classes.store(&bytes).map_err(|error| HostError::Class { name: name.clone(), path, error })?;
+            let bytes = std::fs::read(&path).map_err(|error| HostError::Component {
+                name: name.clone(),
+                path: path.clone(),
+                error,
+            })?;
+            let digest = classes.store(&bytes).map_err(|error| HostError::Class {
+                name: name.clone(),
+                path,
+                error,
+            })?;
             classes.name(name.clone(), digest);
         }
         let mut namespaces = HashMap::new();
         for (name, namespace) in &config.namespaces {
             let dir = data.namespace(name).map_err(|e| start(&e))?;
-            let class = classes.named(&namespace.class).expect("the configuration has been checked");
+            let class = classes
+                .named(&namespace.class)
+                .expect("the configuration has been checked");
             let key = namespace.unique_key.as_deref().unwrap_or(name);
             let limits = namespace.limits.limits();
             let objects = namespace.objects.clone();
@@ -157,7 +164,13 @@ impl Host {
     ) -> Result<Payload, CallError> {
         crate::isolate::check_payload(&args)?;
         let (reply, answered) = ReplyTo::new();
-        let work = Work::Call { method: method.into(), args, stubs: Vec::new(), badge: "".into(), reply };
+        let work = Work::Call {
+            method: method.into(),
+            args,
+            stubs: Vec::new(),
+            badge: "".into(),
+            reply,
+        };
         let epoch = self.deliver(namespace, object, work)?;
         self.inner.outside(answered, &epoch).await.map(|answer| answer.value)
     }
@@ -176,7 +189,12 @@ impl Host {
 
     fn deliver(&self, namespace: &str, object: &ObjectRef, work: Work) -> Result<Arc<Epoch>, CallError> {
         let object = self.object(namespace, object)?;
-        let mail = Mail::Event { work, chain: Chain::default(), deadline: None, dep: Lsn::ZERO };
+        let mail = Mail::Event {
+            work,
+            chain: Chain::default(),
+            deadline: None,
+            dep: Lsn::ZERO,
+        };
         object.deliver(object.root(), None, mail).map_err(|(error, _)| error)
     }
 
@@ -203,15 +221,22 @@ impl Host {
         path: &str,
         rows_max: u32,
     ) -> Result<Vec<TableDump>, CallError> {
-        let path: Vec<_> =
-            path.split('/').filter(|name| !name.is_empty()).map(FacetName::new).collect::<Result<_, _>>()?;
+        let path: Vec<_> = path
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .map(FacetName::new)
+            .collect::<Result<_, _>>()?;
         self.object(namespace, object)?.inspect(&path, rows_max).await
     }
 
     /// Names and digests of the classes of the configuration.
     pub fn classes(&self) -> Vec<(String, String)> {
-        let mut names: Vec<_> =
-            self.inner.classes.names().map(|(name, digest)| (name.to_owned(), digest.to_string())).collect();
+        let mut names: Vec<_> = self
+            .inner
+            .classes
+            .names()
+            .map(|(name, digest)| (name.to_owned(), digest.to_string()))
+            .collect();
         names.sort();
         names
     }
@@ -219,7 +244,9 @@ impl Host {
     /// Waits until the journal fails: the host must stop, for nothing can be acknowledged any more.
     pub async fn failed(&self) -> String {
         let mut durability = self.inner.durability.clone();
-        let state = durability.wait_for(|state| matches!(state, Durability::Failed(_))).await;
+        let state = durability
+            .wait_for(|state| matches!(state, Durability::Failed(_)))
+            .await;
         match state.as_deref() {
             Ok(Durability::Failed(why)) => why.to_string(),
             Ok(Durability::UpTo(_)) | Err(_) => "the journal was closed".into(),
@@ -242,20 +269,28 @@ impl Host {
             inner.watchdog.stop();
             inner.data.clean_stop()
         });
-        closed.await.map_err(|e| HostError::Start(e.to_string()))?.map_err(|e| HostError::Start(e.to_string()))
+        closed
+            .await
+            .map_err(|e| HostError::Start(e.to_string()))?
+            .map_err(|e| HostError::Start(e.to_string()))
     }
 }
 
 impl HostInner {
     fn objects(&self) -> std::sync::MutexGuard<'_, Objects> {
-        self.objects.lock().expect("a panic under this lock is a bug that must not be built upon")
+        self.objects
+            .lock()
+            .expect("a panic under this lock is a bug that must not be built upon")
     }
 
     pub(crate) fn namespace(&self, name: &str) -> Result<Arc<Namespace>, CallError> {
         self.namespaces.get(name).cloned().ok_or_else(|| {
             let mut known: Vec<_> = self.namespaces.keys().map(String::as_str).collect();
             known.sort_unstable();
-            CallError::not_found(format!("there is no namespace {name:?} here; there are: {}", known.join(", ")))
+            CallError::not_found(format!(
+                "there is no namespace {name:?} here; there are: {}",
+                known.join(", ")
+            ))
         })
     }
 
@@ -289,7 +324,9 @@ impl HostInner {
             return Ok(());
         }
         let mut durability = self.durability.clone();
-        wait_durable(&mut durability, lsn).await.map_err(|failed| CallError::journal_failed(&failed.to_string()))
+        wait_durable(&mut durability, lsn)
+            .await
+            .map_err(|failed| CallError::journal_failed(&failed.to_string()))
     }
 
     /// An answer on its way out of its object: nothing leaves before it is durable (S20).

@@ -56,14 +56,20 @@ pub struct Limits {
 impl Default for Limits {
     /// S25: 64 MiB memory, 1 s CPU and 30 s wall time an event, 1 GiB storage.
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, cpu_ms: 1_000, wall_ms: 30_000, storage_bytes: 1 << 30 }
+        Self {
+            memory_bytes: 64 << 20,
+            cpu_ms: 1_000,
+            wall_ms: 30_000,
+            storage_bytes: 1 << 30,
+        }
     }
 }
 
 impl Limits {
     /// These, lowered to what a startup asks for. A startup cannot raise a limit.
     pub fn lowered(self, by: &StartupLimits) -> Self {
-        let lower = |mine: u64, theirs: Option<u64>, unit: u64| theirs.map_or(mine, |t| mine.min(t.saturating_mul(unit)));
+        let lower =
+            |mine: u64, theirs: Option<u64>, unit: u64| theirs.map_or(mine, |t| mine.min(t.saturating_mul(unit)));
         Self {
             memory_bytes: lower(self.memory_bytes, by.memory_mib, 1 << 20),
             cpu_ms: lower(self.cpu_ms, by.cpu_ms, 1),

@@ -43,13 +43,23 @@ impl Namespace {
         dir: PathBuf,
     ) -> Self {
         let key = Sha256::digest(unique_key.as_bytes()).into();
-        Self { name: name.into(), key, class, limits, idle_evict_ms, objects, dir }
+        Self {
+            name: name.into(),
+            key,
+            class,
+            limits,
+            idle_evict_ms,
+            objects,
+            dir,
+        }
     }
 
     fn hmac(&self, data: &[u8]) -> [u8; HALF] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         mac.update(data);
-        mac.finalize().into_bytes()[..HALF].try_into().expect("SHA-256 has 32 bytes")
+        mac.finalize().into_bytes()[..HALF]
+            .try_into()
+            .expect("SHA-256 has 32 bytes")
     }
 
     fn id_from(&self, base: [u8; HALF]) -> ObjectId {
@@ -78,7 +88,9 @@ impl Namespace {
 
     /// The id written in `hex`, if it is one of this namespace.
     pub(crate) fn id_of_hex(&self, hex: &str) -> Result<ObjectId, CallError> {
-        let id = hex.parse().map_err(|error| CallError::invalid(format!("an object id: {error}")))?;
+        let id = hex
+            .parse()
+            .map_err(|error| CallError::invalid(format!("an object id: {error}")))?;
         if !self.owns(id) {
             let message = format!("{id} is no object id of namespace {:?}", self.name);
             return Err(CallError::invalid(message));
@@ -116,7 +128,15 @@ mod tests {
     use super::*;
 
     fn namespace(key: &str) -> Namespace {
-        Namespace::new("n", key, ClassDigest([0; 32]), Limits::default(), 1, Vec::new(), PathBuf::new())
+        Namespace::new(
+            "n",
+            key,
+            ClassDigest([0; 32]),
+            Limits::default(),
+            1,
+            Vec::new(),
+            PathBuf::new(),
+        )
     }
 
     #[test]
@@ -124,9 +144,15 @@ mod tests {
         // Computed with Python's hashlib and hmac by the rule in workerd's sources: see docs/formats.md.
         let n = namespace("app");
         let id = n.id_of_name("demo");
-        assert_eq!(id.to_string(), "5a11bc4e1a3da9115bf49178eb99775340bf45f547c3ef3e11f3c54bd4011224");
+        assert_eq!(
+            id.to_string(),
+            "5a11bc4e1a3da9115bf49178eb99775340bf45f547c3ef3e11f3c54bd4011224"
+        );
         assert!(n.owns(id));
         assert!(!namespace("other").owns(id));
-        assert_ne!(n.unique_id().expect("the system has randomness"), n.unique_id().expect("the system has randomness"));
+        assert_ne!(
+            n.unique_id().expect("the system has randomness"),
+            n.unique_id().expect("the system has randomness")
+        );
     }
 }

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, Tail};
-use crate::storage::{DbFile, remove_db, was_committed};
+use crate::storage::{DbFile, fold, remove_db};
 
 /// Appended to the name of a database that may or may not belong to its object.
 const DOUBTFUL_SUFFIX: &str = "orphan";
@@ -30,7 +30,17 @@ pub(crate) fn recover(dir: &Path) -> std::io::Result<()> {
             Some(Found::Index(object)) => {
                 objects.entry(object).or_default();
             }
-            Some(Found::Root(object)) => remove_if_uncommitted(&DbFile { dir: dir.to_owned(), object, file: FileId::ROOT })?,
+            Some(Found::Root(object)) => {
+                let database = DbFile {
+                    dir: dir.to_owned(),
+                    object,
+                    file: FileId::ROOT,
+                };
+                // A root's database needs no entry in an index: it is real from its first commit on.
+                if !fold_if_logged(&database) {
+                    remove_db(&database)?;
+                }
+            }
             Some(Found::Database(object, file)) => {
                 objects.entry(object).or_default().insert(file);
             }
@@ -48,9 +58,15 @@ pub(crate) fn recover(dir: &Path) -> std::io::Result<()> {
         // Without an index, or with a torn one, a crash is the likely reason, and damage a possible one.
         let in_doubt = loaded.as_ref().is_none_or(|loaded| loaded.torn_bytes > 0);
         let known = loaded.map(|loaded| loaded.entries).unwrap_or_default();
-        for file in files.into_iter().filter(|file| !known.contains_key(file)) {
-            let database = DbFile { dir: dir.to_owned(), object, file };
-            if in_doubt {
+        for file in files {
+            let database = DbFile {
+                dir: dir.to_owned(),
+                object,
+                file,
+            };
+            if known.contains_key(&file) {
+                fold_if_logged(&database);
+            } else if in_doubt {
                 set_aside(&database)?;
             } else {
                 info!(%object, %file, "removed a database that was never part of its object");
@@ -61,22 +77,24 @@ pub(crate) fn recover(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A root's database needs no entry in an index: it is real from its first commit on.
-fn remove_if_uncommitted(database: &DbFile) -> std::io::Result<()> {
-    match was_committed(database) {
-        Ok(true) => Ok(()),
-        Ok(false) => remove_db(database),
-        // The object says so to whoever calls it.
-        Err(error) => {
-            error!(file = %database.path().display(), %error, "a database cannot be read; it is left alone");
-            Ok(())
-        }
+/// Folds the log of a database into it, so that what stock sqlite3 sees is complete. False if there is a log, and nothing
+/// was ever committed.
+fn fold_if_logged(database: &DbFile) -> bool {
+    if !database.wal_path().exists() && database.file != FileId::ROOT {
+        return true;
     }
+    fold(database).unwrap_or_else(|error| {
+        // The facet says so to whoever calls it.
+        error!(file = %database.path().display(), %error, "a database cannot be read; it is left alone");
+        true
+    })
 }
 
 /// Renames the database and its log, so that stock sqlite3 still opens them together.
 fn set_aside(database: &DbFile) -> std::io::Result<()> {
-    let aside = |path: PathBuf| path.with_file_name(format!("{}.{DOUBTFUL_SUFFIX}", path_name(&database.path())) + log_of(&path));
+    let aside = |path: PathBuf| {
+        path.with_file_name(format!("{}.{DOUBTFUL_SUFFIX}", path_name(&database.path())) + log_of(&path))
+    };
     warn!(file = %database.path().display(), "a database that its object's index does not name is set aside as .orphan");
     std::fs::rename(database.path(), aside(database.path()))?;
     match std::fs::rename(database.wal_path(), aside(database.wal_path())) {

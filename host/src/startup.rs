@@ -25,7 +25,10 @@ pub struct Payload {
 impl Payload {
     /// No bytes at all.
     pub fn empty() -> Self {
-        Self { format: Format::Bytes, body: Vec::new() }
+        Self {
+            format: Format::Bytes,
+            body: Vec::new(),
+        }
     }
 }
 

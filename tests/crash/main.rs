@@ -1,5 +1,10 @@
 //! What was acknowledged is there and nothing is there in part, however the host ended and whatever happened to its files.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests watch the host from outside, by the machine's own clock"
+)]
+
 mod damage;
 mod directory;
 mod kill;

@@ -1,5 +1,10 @@
 //! Whoever makes a mistake at the command line or in a config is told what is wrong and what to do.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests watch the host from outside, by the machine's own clock"
+)]
+
 mod classes;
 mod commands;
 mod configs;

@@ -21,8 +21,23 @@ pub(crate) const SUBCOMMANDS: &[(&str, &[&str])] = &[
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// Words with which an error says what to do, what was expected or what there is instead.
 const HINTS: &[&str] = &[
-    "hint", "help", "try", "use ", "run ", "check", "expected", "known", "must", "see ", "start ", "there are", "name ",
-    "link ", "at most", "should", "needs",
+    "hint",
+    "help",
+    "try",
+    "use ",
+    "run ",
+    "check",
+    "expected",
+    "known",
+    "must",
+    "see ",
+    "start ",
+    "there are",
+    "name ",
+    "link ",
+    "at most",
+    "should",
+    "needs",
 ];
 /// What only somebody who reads the source could make sense of.
 const DEBRIS: &[&str] = &[

@@ -49,7 +49,10 @@ pub(crate) fn explain(error: Error) -> Error {
 }
 
 fn not_json(error: impl std::fmt::Display) -> Error {
-    Error::new("not-json", format!("the app called its answer JSON, and it is none: {error}"))
+    Error::new(
+        "not-json",
+        format!("the app called its answer JSON, and it is none: {error}"),
+    )
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The page's addresses: JSON in, JSON out. Errors have the host's shape, `{"error": {"kind", "code", "message",
 //! "outcome"}}`, whoever made them.
 
+use facetd_sdk::Outcome;
 use facetd_sdk::bindings::facetd::runtime::types::Format;
 use facetd_sdk::prelude::*;
-use facetd_sdk::Outcome;
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::answer::Problem;
@@ -161,7 +161,14 @@ mod tests {
     fn statuses_tell_refusals_from_breakage() {
         let of = |kinds: [&str; 6]| kinds.map(status);
         assert_eq!(
-            of(["invalid-name", "failed", "aborted", "limit", "broken", "a-kind-of-tomorrow"]),
+            of([
+                "invalid-name",
+                "failed",
+                "aborted",
+                "limit",
+                "broken",
+                "a-kind-of-tomorrow"
+            ]),
             [400, 422, 409, 429, 500, 500]
         );
     }

@@ -33,7 +33,10 @@ pub struct App {
 }
 
 pub(crate) fn all() -> Result<Vec<App>> {
-    query("SELECT * FROM apps ORDER BY name", &[])?.iter().map(read).collect()
+    query("SELECT * FROM apps ORDER BY name", &[])?
+        .iter()
+        .map(read)
+        .collect()
 }
 
 pub(crate) fn find(name: &str) -> Result<App> {
@@ -90,6 +93,7 @@ impl App {
 fn startup(class: &classes::Class) -> Result<Startup> {
     Startup::new(class)
         .limit("memory-mib", 64)?
+        .limit("cpu-ms", 1_000)?
         .limit("wall-ms", 20_000)?
         .limit("storage-mib", 64)
 }
@@ -100,7 +104,10 @@ fn check_free(name: &str) -> Result<()> {
     }
     let count = query("SELECT count(*) AS n FROM apps", &[])?;
     if count.first().map_or(Ok(0), |row| row.get::<u32>("n"))? >= MAX_APPS {
-        fail!("too-many-apps", "there are {MAX_APPS} apps, which is all there can be; delete one");
+        fail!(
+            "too-many-apps",
+            "there are {MAX_APPS} apps, which is all there can be; delete one"
+        );
     }
     Ok(())
 }
@@ -108,7 +115,10 @@ fn check_free(name: &str) -> Result<()> {
 fn insert(name: &str, class: &str, digest: &str) -> Result<()> {
     let created = i64::try_from(clock::now_ms())?;
     let row = params![name, class, digest, created];
-    query("INSERT INTO apps (name, class, digest, created) VALUES (?, ?, ?, ?)", row)?;
+    query(
+        "INSERT INTO apps (name, class, digest, created) VALUES (?, ?, ?, ?)",
+        row,
+    )?;
     Ok(())
 }
 

@@ -58,7 +58,10 @@ pub(crate) fn find(meant: &str) -> Result<(classes::Class, String)> {
     if is_digest(meant) {
         return Ok((classes::by_digest(meant)?, meant.chars().take(12).collect()));
     }
-    fail!("no-such-class", "there is no class {meant:?}: facetd.toml names none, and none was uploaded as that")
+    fail!(
+        "no-such-class",
+        "there is no class {meant:?}: facetd.toml names none, and none was uploaded as that"
+    )
 }
 
 /// Hands a component to the host while it comes in, and remembers it under a label. The same label again means the new
@@ -66,7 +69,10 @@ pub(crate) fn find(meant: &str) -> Result<(classes::Class, String)> {
 pub(crate) async fn upload(label: &str, body: http::Body) -> Result<Component> {
     let label = checked_label(label)?;
     if named(&label)?.is_some() {
-        fail!("label-taken", "{label:?} is a class of facetd.toml; choose another label");
+        fail!(
+            "label-taken",
+            "{label:?} is a class of facetd.toml; choose another label"
+        );
     }
     let (mut upload, mut bytes) = (classes::Upload::new(), 0_u64);
     while let Some(piece) = body.read(PIECE).await? {
@@ -104,7 +110,10 @@ fn is_digest(text: &str) -> bool {
 fn checked_label(label: &str) -> Result<String> {
     let label = label.trim();
     if label.is_empty() || label.chars().count() > MAX_LABEL_CHARS || label.chars().any(char::is_control) {
-        fail!("bad-label", "a label has 1 to {MAX_LABEL_CHARS} characters, none of them a control character");
+        fail!(
+            "bad-label",
+            "a label has 1 to {MAX_LABEL_CHARS} characters, none of them a control character"
+        );
     }
     if is_digest(label) {
         fail!("bad-label", "a label must not look like a digest");

@@ -49,7 +49,15 @@ mod tests {
 
     #[test]
     fn what_strangers_wrote_is_never_markup() {
-        for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http:", "https:"] {
+        for way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "http:",
+            "https:",
+        ] {
             assert!(!JS.contains(way), "{way}");
         }
     }

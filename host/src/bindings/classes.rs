@@ -48,7 +48,11 @@ impl HostUpload for FacetState {
         let host = self.host().clone();
         // Checking a large component takes a while; other facets of this thread go on elsewhere.
         let stored = tokio::task::block_in_place(|| host.classes.store(&bytes));
-        answered(stored.map_err(Into::into).and_then(|digest| self.keep(ClassHandle(digest))))
+        answered(
+            stored
+                .map_err(Into::into)
+                .and_then(|digest| self.keep(ClassHandle(digest))),
+        )
     }
 
     fn drop(&mut self, upload: Resource<Upload>) -> wasmtime::Result<()> {

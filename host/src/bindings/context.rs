@@ -67,7 +67,10 @@ impl Host for FacetState {
         self.alive()?;
         let usage = self.object.usage(self.control.node);
         let body = serde_json::to_vec(&usage)?;
-        Ok(payload_out(startup::Payload { format: Format::Json, body }))
+        Ok(payload_out(startup::Payload {
+            format: Format::Json,
+            body,
+        }))
     }
 }
 
@@ -76,7 +79,9 @@ impl HostWithStore<FacetState> for HasSelf<FacetState> {
         let event = current_event(access.as_context_mut());
         let state = access.get();
         state.alive()?;
-        let deadline = event.and_then(|event| state.events.get(&event)).and_then(|event| event.deadline);
+        let deadline = event
+            .and_then(|event| state.events.get(&event))
+            .and_then(|event| event.deadline);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
         Ok(left.map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX)))
     }
@@ -86,7 +91,9 @@ impl HostWithStore<FacetState> for HasSelf<FacetState> {
         let state = access.get();
         state.alive()?;
         if !state.gate.close(event) {
-            return answered(Err(CallError::invalid("the gate of this facet is held already; open it first")));
+            return answered(Err(CallError::invalid(
+                "the gate of this facet is held already; open it first",
+            )));
         }
         let gate = state.keep(GateHandle { opened: false });
         match &gate {

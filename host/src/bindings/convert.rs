@@ -30,7 +30,10 @@ impl From<wit::Format> for Format {
 
 impl From<wit::Payload> for Payload {
     fn from(payload: wit::Payload) -> Self {
-        Self { format: payload.format.into(), body: payload.body }
+        Self {
+            format: payload.format.into(),
+            body: payload.body,
+        }
     }
 }
 
@@ -41,7 +44,10 @@ pub(crate) fn payload_out(payload: Payload) -> wit::Payload {
         Format::Json => wit::Format::Json,
         Format::Cbor => wit::Format::Cbor,
     };
-    wit::Payload { format, body: payload.body }
+    wit::Payload {
+        format,
+        body: payload.body,
+    }
 }
 
 impl From<CallError> for wit::CallError {
@@ -104,5 +110,8 @@ pub(super) fn answer_for_guest(
 ) -> Result<wit::Answer, CallError> {
     let answer = result?;
     let stubs = answer_in(state, answer.stubs)?;
-    Ok(wit::Answer { value: payload_out(answer.value), stubs })
+    Ok(wit::Answer {
+        value: payload_out(answer.value),
+        stubs,
+    })
 }

@@ -3,9 +3,9 @@
 use wasmtime::component::Resource;
 
 use crate::bindings::convert::{Answered, answered};
+use crate::bindings::payload_out;
 use crate::bindings::wit::facetd::runtime::facets::{Host, HostStartup};
 use crate::bindings::wit::facetd::runtime::types::{FacetId, Payload};
-use crate::bindings::payload_out;
 use crate::classes::ClassHandle;
 use crate::error::{CallError, Kind};
 use crate::ids::FacetName;
@@ -37,15 +37,25 @@ impl From<TreeError> for CallError {
 }
 
 impl FacetState {
-    fn child_stub(&mut self, (node, epoch): (crate::object::NodeId, std::sync::Arc<crate::object::Epoch>)) -> Result<Resource<Stub>, CallError> {
-        let target = Target { object: self.object.clone(), node, epoch, badge: "".into() };
+    fn child_stub(
+        &mut self,
+        (node, epoch): (crate::object::NodeId, std::sync::Arc<crate::object::Epoch>),
+    ) -> Result<Resource<Stub>, CallError> {
+        let target = Target {
+            object: self.object.clone(),
+            node,
+            epoch,
+            badge: "".into(),
+        };
         self.keep(Stub::Facet(target))
     }
 
     /// Deleting and cloning cannot be undone by a transaction (S10a).
     fn outside_transaction(&self) -> Result<(), CallError> {
         if self.lock_storage().in_transaction() {
-            return Err(CallError::invalid("children are not part of a transaction; commit or roll back first"));
+            return Err(CallError::invalid(
+                "children are not part of a transaction; commit or roll back first",
+            ));
         }
         Ok(())
     }
@@ -95,13 +105,20 @@ impl Host for FacetState {
         };
         let node = self.control.node;
         let Some((child, _)) = self.object.decide(|tree, _| tree.lookup(node, &name)) else {
-            return answered(Err(CallError::not_found(format!("there is no child {name:?}", name = name.as_str()))));
+            return answered(Err(CallError::not_found(format!(
+                "there is no child {name:?}",
+                name = name.as_str()
+            ))));
         };
         let report = self.object.report(child).into_iter().next();
-        let body = serde_json::to_vec(&report.map(|r| {
-            serde_json::json!({ "state": r.state, "class": r.class, "storage_bytes": r.storage_bytes })
-        }))?;
-        answered(Ok(payload_out(startup::Payload { format: Format::Json, body })))
+        let body = serde_json::to_vec(
+            &report
+                .map(|r| serde_json::json!({ "state": r.state, "class": r.class, "storage_bytes": r.storage_bytes })),
+        )?;
+        answered(Ok(payload_out(startup::Payload {
+            format: Format::Json,
+            body,
+        })))
     }
 
     fn abort(&mut self, name: String, reason: String) -> Answered<()> {
@@ -115,7 +132,8 @@ impl Host for FacetState {
             return answered(Err(CallError::limit("reason", message)));
         }
         let node = self.control.node;
-        self.object.decide(|tree, kills| tree.abort(node, &name, Cause::Aborted(reason), kills));
+        self.object
+            .decide(|tree, kills| tree.abort(node, &name, Cause::Aborted(reason), kills));
         answered(Ok(()))
     }
 
@@ -185,7 +203,9 @@ impl HostStartup for FacetState {
             FacetId::Object(hex) => match hex.parse() {
                 Ok(id) => builder.startup.id = Some(startup::FacetId::Object(id)),
                 Err(error) => {
-                    builder.wrong.get_or_insert(CallError::invalid(format!("an object id: {error}")));
+                    builder
+                        .wrong
+                        .get_or_insert(CallError::invalid(format!("an object id: {error}")));
                 }
             },
         }

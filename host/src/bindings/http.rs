@@ -48,7 +48,9 @@ impl BodyEntry {
             HttpBody::Bytes(bytes) => (bytes, None),
             HttpBody::Pipe(pipe) => (Bytes::new(), Some(pipe)),
         };
-        Self { source: Arc::new(Mutex::new(Source { rest, pipe })) }
+        Self {
+            source: Arc::new(Mutex::new(Source { rest, pipe })),
+        }
     }
 
     /// None while a read is under way.
@@ -68,7 +70,9 @@ impl Source {
         let max = PIECE_BYTES_MAX.min(max_bytes.max(1) as usize);
         let mut dep = Lsn::ZERO;
         while self.rest.is_empty() {
-            let Some(pipe) = &mut self.pipe else { return (Ok(None), dep) };
+            let Some(pipe) = &mut self.pipe else {
+                return (Ok(None), dep);
+            };
             match pipe.recv().await {
                 Some(Piece::Bytes(bytes, of)) => {
                     self.rest = bytes;
@@ -88,7 +92,10 @@ impl Source {
 
 fn check_piece(chunk: &[u8]) -> Result<(), CallError> {
     if chunk.len() > PIECE_BYTES_MAX {
-        return Err(CallError::limit("piece", format!("a piece has at most {PIECE_BYTES_MAX} bytes")));
+        return Err(CallError::limit(
+            "piece",
+            format!("a piece has at most {PIECE_BYTES_MAX} bytes"),
+        ));
     }
     Ok(())
 }
@@ -99,9 +106,22 @@ fn reader_gone() -> CallError {
 
 /// Gives a request to the guest.
 pub(crate) fn request_in(state: &mut FacetState, request: HttpRequest) -> Result<Request, CallError> {
-    let HttpRequest { method, uri, headers, body } = request;
-    let headers = headers.into_iter().map(|(name, value)| Header { name, value }).collect();
-    Ok(Request { method, uri, headers, body: state.keep(BodyEntry::new(body))? })
+    let HttpRequest {
+        method,
+        uri,
+        headers,
+        body,
+    } = request;
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| Header { name, value })
+        .collect();
+    Ok(Request {
+        method,
+        uri,
+        headers,
+        body: state.keep(BodyEntry::new(body))?,
+    })
 }
 
 /// Takes a response from the guest.
@@ -110,7 +130,10 @@ pub(crate) fn response_out(state: &mut FacetState, response: Response) -> Result
     let body = state.table.delete(body).ok().and_then(BodyEntry::into_body);
     let body = body.ok_or_else(|| CallError::invalid("the body of the response has been read already"))?;
     if headers.len() > HEADERS_MAX {
-        return Err(CallError::limit("headers", format!("a response has at most {HEADERS_MAX} headers")));
+        return Err(CallError::limit(
+            "headers",
+            format!("a response has at most {HEADERS_MAX} headers"),
+        ));
     }
     let headers = headers.into_iter().map(|header| (header.name, header.value)).collect();
     Ok(HttpResponse { status, headers, body })
@@ -202,7 +225,9 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
             state.alive()?;
             wasmtime::error::Ok((event, state.gate.clone(), state.table.get(&writer)?.pipe.clone()))
         })?;
-        let Ok(room) = pipe.reserve_owned().await else { return answered(Err(reader_gone())) };
+        let Ok(room) = pipe.reserve_owned().await else {
+            return answered(Err(reader_gone()));
+        };
         gate.pass(event).await;
         accessor.with(|mut access| access.get().send(Effect::Piece(room, chunk.into())));
         answered(Ok(()))

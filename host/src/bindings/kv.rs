@@ -38,8 +38,22 @@ impl Host for FacetState {
 
     fn list(&mut self, range: Range) -> Answered<Vec<Entry>> {
         self.alive()?;
-        let Range { prefix, start, start_after, end, reverse, limit } = range;
-        let range = KvRange { prefix, start, start_after, end, reverse, limit };
+        let Range {
+            prefix,
+            start,
+            start_after,
+            end,
+            reverse,
+            limit,
+        } = range;
+        let range = KvRange {
+            prefix,
+            start,
+            start_after,
+            end,
+            reverse,
+            limit,
+        };
         answered(self.storage().kv_list(&range).map(entries_out).map_err(Into::into))
     }
 }

@@ -34,7 +34,10 @@ fn value_out(value: storage::Value) -> Value {
 
 fn rows_out(rows: storage::Rows) -> Rows {
     let storage::Rows { columns, rows, more } = rows;
-    let rows = rows.into_iter().map(|row| row.into_iter().map(value_out).collect()).collect();
+    let rows = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(value_out).collect())
+        .collect();
     Rows { columns, rows, more }
 }
 
@@ -42,7 +45,12 @@ impl Host for FacetState {
     fn query(&mut self, text: String, params: Vec<Value>, max_rows: u32) -> Answered<Rows> {
         self.alive()?;
         let params: Vec<_> = params.into_iter().map(value_in).collect();
-        answered(self.storage().query(&text, &params, max_rows).map(rows_out).map_err(Into::into))
+        answered(
+            self.storage()
+                .query(&text, &params, max_rows)
+                .map(rows_out)
+                .map_err(Into::into),
+        )
     }
 
     fn open(&mut self, text: String, params: Vec<Value>) -> Answered<Resource<CursorHandle>> {
@@ -51,14 +59,24 @@ impl Host for FacetState {
         let opened = self.storage().open_cursor(&text, &params);
         answered(match opened {
             Err(error) => Err(error.into()),
-            Ok(id) => self.keep(CursorHandle(id)).inspect_err(|_| self.lock_storage().close_cursor(id)),
+            Ok(id) => self
+                .keep(CursorHandle(id))
+                .inspect_err(|_| self.lock_storage().close_cursor(id)),
         })
     }
 
     fn statistics(&mut self) -> wasmtime::Result<Usage> {
         self.alive()?;
-        let storage::Usage { rows_read, rows_written, database_bytes } = self.lock_storage().statistics();
-        Ok(Usage { rows_read, rows_written, database_bytes })
+        let storage::Usage {
+            rows_read,
+            rows_written,
+            database_bytes,
+        } = self.lock_storage().statistics();
+        Ok(Usage {
+            rows_read,
+            rows_written,
+            database_bytes,
+        })
     }
 }
 
@@ -66,7 +84,12 @@ impl HostCursor for FacetState {
     fn next(&mut self, cursor: Resource<CursorHandle>, max_rows: u32, max_bytes: u32) -> Answered<Rows> {
         self.alive()?;
         let id = self.table.get(&cursor)?.0;
-        answered(self.storage().cursor_next(id, max_rows, max_bytes).map(rows_out).map_err(Into::into))
+        answered(
+            self.storage()
+                .cursor_next(id, max_rows, max_bytes)
+                .map(rows_out)
+                .map_err(Into::into),
+        )
     }
 
     fn drop(&mut self, cursor: Resource<CursorHandle>) -> wasmtime::Result<()> {

@@ -19,7 +19,9 @@ impl Host for FacetState {
         let begun = self.storage().begin();
         answered(match begun {
             Err(error) => Err(error.into()),
-            Ok(id) => self.keep(TransactionHandle(id)).inspect_err(|_| self.lock_storage().drop_tx(id)),
+            Ok(id) => self
+                .keep(TransactionHandle(id))
+                .inspect_err(|_| self.lock_storage().drop_tx(id)),
         })
     }
 

@@ -85,7 +85,11 @@ struct LogLines {
 
 impl LogLines {
     fn new(facet: Arc<str>, level: tracing::Level) -> Self {
-        Self { facet, level, line: Vec::new() }
+        Self {
+            facet,
+            level,
+            line: Vec::new(),
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {

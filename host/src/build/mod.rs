@@ -30,7 +30,11 @@ pub(crate) fn build(config: &Config) -> anyhow::Result<Vec<Built>> {
         let Some(source) = &class.build else { continue };
         let source = config.dir.join(source);
         let component = config.component(name, class);
-        ensure!(source.is_dir(), "class {name:?} is built from {}, which is no folder", source.display());
+        ensure!(
+            source.is_dir(),
+            "class {name:?} is built from {}, which is no folder",
+            source.display()
+        );
         eprintln!("facetd: building class {name} from {}", source.display());
         let folder = component.parent().expect("a component lies in a folder");
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -38,7 +42,10 @@ pub(crate) fn build(config: &Config) -> anyhow::Result<Vec<Built>> {
             Some(command) => run_command(name, &source, command, &component)?,
             None => build_crate(name, &source, class, &component)?,
         }
-        built.push(Built { class: name.clone(), component });
+        built.push(Built {
+            class: name.clone(),
+            component,
+        });
     }
     Ok(built)
 }
@@ -53,15 +60,27 @@ fn run_command(name: &str, source: &Path, command: &[String], component: &Path) 
         .stdout(io::stderr())
         .status()
         .with_context(|| format!("cannot run {:?} for class {name:?}", command.join(" ")))?;
-    ensure!(status.success(), "class {name:?} could not be built: {:?} in {} failed ({status})", command.join(" "), source.display());
+    ensure!(
+        status.success(),
+        "class {name:?} could not be built: {:?} in {} failed ({status})",
+        command.join(" "),
+        source.display()
+    );
     put(&part, component).with_context(|| {
-        format!("class {name:?}: {:?} should have written the component to ${OUT_VARIABLE}", command.join(" "))
+        format!(
+            "class {name:?}: {:?} should have written the component to ${OUT_VARIABLE}",
+            command.join(" ")
+        )
     })
 }
 
 fn build_crate(name: &str, source: &Path, class: &ClassConfig, component: &Path) -> anyhow::Result<()> {
     let manifest = source.join("Cargo.toml");
-    ensure!(manifest.is_file(), "class {name:?}: {} has no Cargo.toml; say how to build it with `command`", source.display());
+    ensure!(
+        manifest.is_file(),
+        "class {name:?}: {} has no Cargo.toml; say how to build it with `command`",
+        source.display()
+    );
     let cargo = toolchain::cargo()?;
     let target_dir = toolchain::cache_dir()?.join("target");
     std::fs::create_dir_all(&target_dir)?;
@@ -80,12 +99,18 @@ fn build_crate(name: &str, source: &Path, class: &ClassConfig, component: &Path)
     if !class.features.is_empty() {
         command.args(["--features", &class.features.join(",")]);
     }
-    let status = command.status().with_context(|| format!("cannot run {}", cargo.display()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", cargo.display()))?;
     ensure!(status.success(), "class {name:?} could not be built; see above");
     let library = library_name(&manifest)?;
     let artefact = target_dir.join(TARGET).join("release").join(format!("{library}.wasm"));
-    put_copy(&artefact, component)
-        .with_context(|| format!("class {name:?}: cargo built no {}; is the crate a cdylib?", artefact.display()))
+    put_copy(&artefact, component).with_context(|| {
+        format!(
+            "class {name:?}: cargo built no {}; is the crate a cdylib?",
+            artefact.display()
+        )
+    })
 }
 
 /// The name of the crate's library as cargo writes it.
@@ -104,8 +129,14 @@ fn library_name(manifest: &Path) -> anyhow::Result<String> {
         name: Option<String>,
     }
     let text = std::fs::read_to_string(manifest)?;
-    let Ok(parsed) = toml::from_str::<Manifest>(&text) else { bail!("{} names no package", manifest.display()) };
-    Ok(parsed.lib.and_then(|lib| lib.name).unwrap_or(parsed.package.name).replace('-', "_"))
+    let Ok(parsed) = toml::from_str::<Manifest>(&text) else {
+        bail!("{} names no package", manifest.display())
+    };
+    Ok(parsed
+        .lib
+        .and_then(|lib| lib.name)
+        .unwrap_or(parsed.package.name)
+        .replace('-', "_"))
 }
 
 /// Replaces the component in one step, and leaves it alone if nothing changed.

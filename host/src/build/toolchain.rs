@@ -25,7 +25,11 @@ const OUTER: [&str; 10] = [
 
 /// Where toolchains and the guests' target directory lie.
 pub(super) fn cache_dir() -> anyhow::Result<PathBuf> {
-    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let given = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     given("FACETD_TOOLCHAIN_DIR")
         .or_else(|| given("XDG_CACHE_HOME").map(|cache| cache.join("facetd")))
         .or_else(|| given("HOME").map(|home| home.join(".cache/facetd")))

@@ -81,17 +81,28 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| ClassError::Invalid(error.to_string()))? {
-            Payload::Version { encoding: Encoding::Component | Encoding::Module, .. } => depth += 1,
+            Payload::Version {
+                encoding: Encoding::Component | Encoding::Module,
+                ..
+            } => depth += 1,
             Payload::End(_) => depth -= 1,
             // Nested components import from the one around them, not from the host.
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    check_import(import.map_err(|error| ClassError::Invalid(error.to_string()))?.name.name)?;
+                    check_import(
+                        import
+                            .map_err(|error| ClassError::Invalid(error.to_string()))?
+                            .name
+                            .name,
+                    )?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
-                    let name = export.map_err(|error| ClassError::Invalid(error.to_string()))?.name.name;
+                    let name = export
+                        .map_err(|error| ClassError::Invalid(error.to_string()))?
+                        .name
+                        .name;
                     has_handler |= ["handler", "blocking-handler"].iter().any(|h| is_runtime(name, h));
                 }
             }
@@ -100,18 +111,26 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
                     if let CanonicalFunction::Lift { options, .. } =
                         function.map_err(|error| ClassError::Invalid(error.to_string()))?
                     {
-                        interleaves &= options.iter().any(|option| matches!(option, CanonicalOption::Callback(_)));
+                        interleaves &= options
+                            .iter()
+                            .any(|option| matches!(option, CanonicalOption::Callback(_)));
                     }
                 }
             }
             _ => {}
         }
     }
-    if has_handler { Ok(Inspected { interleaves }) } else { Err(ClassError::NoHandler) }
+    if has_handler {
+        Ok(Inspected { interleaves })
+    } else {
+        Err(ClassError::NoHandler)
+    }
 }
 
 fn is_runtime(name: &str, interface: &str) -> bool {
-    name.strip_prefix("facetd:runtime/").and_then(|rest| rest.strip_suffix("@0.1.0")) == Some(interface)
+    name.strip_prefix("facetd:runtime/")
+        .and_then(|rest| rest.strip_suffix("@0.1.0"))
+        == Some(interface)
 }
 
 fn check_import(name: &str) -> Result<(), ClassError> {
@@ -120,7 +139,11 @@ fn check_import(name: &str) -> Result<(), ClassError> {
             .strip_prefix("wasi:")
             .and_then(|rest| rest.split_once("@0.2."))
             .is_some_and(|(interface, _patch)| WASI.contains(&interface));
-    if known { Ok(()) } else { Err(ClassError::Import(name.into())) }
+    if known {
+        Ok(())
+    } else {
+        Err(ClassError::Import(name.into()))
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +166,12 @@ mod tests {
 
     #[test]
     fn an_import_off_the_list_is_named() {
-        for name in ["wasi:sockets/tcp@0.2.0", "facetd:runtime/kv@0.2.0", "acme:secret/door", "wasi:io/poll@0.3.0"] {
+        for name in [
+            "wasi:sockets/tcp@0.2.0",
+            "facetd:runtime/kv@0.2.0",
+            "acme:secret/door",
+            "wasi:io/poll@0.3.0",
+        ] {
             let error = component(&format!("(component (import {name:?} (instance)))"));
             assert!(matches!(error, Err(ClassError::Import(n)) if n == name), "{name}");
         }

@@ -29,7 +29,9 @@ pub enum ClassError {
     #[error("this is no WebAssembly component: it does not begin like one; use what `facetd build` writes")]
     NotWasm,
     /// A core module.
-    #[error("this is a core WebAssembly module, not a component; link it with wasm-component-ld or `wasm-tools component new`")]
+    #[error(
+        "this is a core WebAssembly module, not a component; link it with wasm-component-ld or `wasm-tools component new`"
+    )]
     CoreModule,
     /// Over the limit.
     #[error("a component has at most {COMPONENT_BYTES_MAX} bytes, this one has {0}")]
@@ -41,7 +43,9 @@ pub enum ClassError {
     #[error("it imports {0:?}, which facets may not have; see docs/limits.md for what they may")]
     Import(String),
     /// Not a facet.
-    #[error("it exports neither facetd:runtime/handler@0.1.0 nor facetd:runtime/blocking-handler@0.1.0, so it cannot be called")]
+    #[error(
+        "it exports neither facetd:runtime/handler@0.1.0 nor facetd:runtime/blocking-handler@0.1.0, so it cannot be called"
+    )]
     NoHandler,
     /// Valid, yet it does not fit the contract.
     #[error("it does not fit the contract of facetd:runtime@0.1.0: {0}")]
@@ -190,11 +194,17 @@ impl Registry {
             cache.put(digest, &component);
             Ok((component, inspected))
         };
-        let (component, inspected) =
-            tokio::task::spawn_blocking(work).await.map_err(|error| ClassError::Invalid(error.to_string()))??;
+        let (component, inspected) = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| ClassError::Invalid(error.to_string()))??;
         let mismatch = |error: wasmtime::Error| ClassError::Mismatch(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let exports = HandlerExports::find(&component).map_err(mismatch)?;
-        Ok(Arc::new(Class { digest, interleaves: inspected.interleaves, pre, exports }))
+        Ok(Arc::new(Class {
+            digest,
+            interleaves: inspected.interleaves,
+            pre,
+            exports,
+        }))
     }
 }

@@ -13,11 +13,17 @@ pub struct Upload {
 impl Upload {
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), CallError> {
         if piece.len() > PIECE_BYTES_MAX {
-            return Err(CallError::limit("piece", format!("a piece has at most {PIECE_BYTES_MAX} bytes")));
+            return Err(CallError::limit(
+                "piece",
+                format!("a piece has at most {PIECE_BYTES_MAX} bytes"),
+            ));
         }
         if self.bytes.len() + piece.len() > COMPONENT_BYTES_MAX {
             self.bytes = Vec::new();
-            return Err(CallError::limit("component", format!("a component has at most {COMPONENT_BYTES_MAX} bytes")));
+            return Err(CallError::limit(
+                "component",
+                format!("a component has at most {COMPONENT_BYTES_MAX} bytes"),
+            ));
         }
         self.bytes.extend_from_slice(piece);
         Ok(())

@@ -6,8 +6,10 @@ pub(super) fn build(args: &super::Build) -> anyhow::Result<()> {
     let config = Config::read(&args.project)?;
     let built = crate::build::build(&config)?;
     if args.json {
-        let paths: serde_json::Map<_, _> =
-            built.iter().map(|b| (b.class.clone(), b.component.display().to_string().into())).collect();
+        let paths: serde_json::Map<_, _> = built
+            .iter()
+            .map(|b| (b.class.clone(), b.component.display().to_string().into()))
+            .collect();
         println!("{}", serde_json::Value::Object(paths));
         return Ok(());
     }

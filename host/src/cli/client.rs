@@ -38,7 +38,9 @@ pub(super) fn tree(args: &super::Tree) -> anyhow::Result<()> {
         return Ok(());
     }
     let tree: Value = serde_json::from_str(&text).context("the host's answer is no JSON; is it a facetd?")?;
-    let facets = tree["facets"].as_array().context("the host's answer is no tree; is it another version of facetd?")?;
+    let facets = tree["facets"]
+        .as_array()
+        .context("the host's answer is no tree; is it another version of facetd?")?;
     for facet in facets {
         println!("{}", line(&args.object, facet));
     }
@@ -53,9 +55,15 @@ fn line(object: &str, facet: &Value) -> String {
         None => (1, path),
     };
     let digest = facet["class"].as_str().unwrap_or_default();
-    let class = facet["class_name"].as_str().unwrap_or_else(|| digest.get(..12).unwrap_or(digest));
+    let class = facet["class_name"]
+        .as_str()
+        .unwrap_or_else(|| digest.get(..12).unwrap_or(digest));
     let label = format!("{}{name}", "  ".repeat(depth));
-    format!("{label:<32} {class:<16} {:<8} {:>10} bytes", facet["state"].as_str().unwrap_or("?"), facet["storage_bytes"])
+    format!(
+        "{label:<32} {class:<16} {:<8} {:>10} bytes",
+        facet["state"].as_str().unwrap_or("?"),
+        facet["storage_bytes"]
+    )
 }
 
 fn send(remote: &Remote, path: &str, body: Option<&str>) -> anyhow::Result<String> {
@@ -66,16 +74,28 @@ fn send(remote: &Remote, path: &str, body: Option<&str>) -> anyhow::Result<Strin
         None => agent.get(&url).call(),
     };
     let mut response = response.map_err(|error| {
-        anyhow!("no host answers at {}: {error}; start one with `facetd dev` or `facetd serve`, or name another with --url", remote.url)
+        anyhow!(
+            "no host answers at {}: {error}; start one with `facetd dev` or `facetd serve`, or name another with --url",
+            remote.url
+        )
     })?;
     let status = response.status();
-    let text = response.body_mut().read_to_string().context("the host's answer broke off")?;
+    let text = response
+        .body_mut()
+        .read_to_string()
+        .context("the host's answer broke off")?;
     if status.is_success() {
         return Ok(text);
     }
     let error: Value = serde_json::from_str(&text).unwrap_or_default();
     let error = &error["error"];
-    let Some(kind) = error["kind"].as_str() else { bail!("the host answered {status}: {}", text.trim()) };
-    let code = error["code"].as_str().filter(|code| !code.is_empty()).map(|code| format!(" ({code})")).unwrap_or_default();
+    let Some(kind) = error["kind"].as_str() else {
+        bail!("the host answered {status}: {}", text.trim())
+    };
+    let code = error["code"]
+        .as_str()
+        .filter(|code| !code.is_empty())
+        .map(|code| format!(" ({code})"))
+        .unwrap_or_default();
     bail!("{kind}{code}: {}", error["message"].as_str().unwrap_or_default())
 }

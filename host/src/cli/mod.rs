@@ -72,7 +72,12 @@ struct Build {
 #[derive(Args)]
 struct Remote {
     /// Address of the running host
-    #[arg(long, env = "FACETD_URL", default_value = "http://127.0.0.1:8787", value_name = "URL")]
+    #[arg(
+        long,
+        env = "FACETD_URL",
+        default_value = "http://127.0.0.1:8787",
+        value_name = "URL"
+    )]
     url: String,
 }
 

@@ -29,7 +29,10 @@ pub(super) fn serve(path: &Path, place: &Place) -> anyhow::Result<()> {
 
 fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("FACETD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run_here(config, place))
 }
@@ -38,7 +41,11 @@ async fn run_here(config: &Config, place: &Place) -> anyhow::Result<()> {
     // Before anybody can know that this process serves: a SIGTERM from here on is a clean stop.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let data = place.data.clone().unwrap_or_else(|| config.data_dir());
-    let listen = place.listen.as_deref().or(config.host.listen.as_deref()).unwrap_or(LISTEN_DEFAULT);
+    let listen = place
+        .listen
+        .as_deref()
+        .or(config.host.listen.as_deref())
+        .unwrap_or(LISTEN_DEFAULT);
     let host = Host::open(config, &data)?;
     let listener = match TcpListener::bind(listen).await {
         Ok(listener) => listener,
@@ -50,9 +57,14 @@ async fn run_here(config: &Config, place: &Place) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     println!("facetd listening on http://{address}");
     let (drain, drained) = oneshot::channel::<()>();
-    let served = tokio::spawn(crate::serve(host.clone(), listener, config.host.open.clone(), async move {
-        let _ = drained.await;
-    }));
+    let served = tokio::spawn(crate::serve(
+        host.clone(),
+        listener,
+        config.host.open.clone(),
+        async move {
+            let _ = drained.await;
+        },
+    ));
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,

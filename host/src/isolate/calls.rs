@@ -39,7 +39,10 @@ impl FacetState {
     ) -> Result<Outgoing, CallError> {
         check_payload(&args)?;
         if method.len() > METHOD_BYTES_MAX {
-            return Err(CallError::limit("method", format!("method names have at most {METHOD_BYTES_MAX} bytes")));
+            return Err(CallError::limit(
+                "method",
+                format!("method names have at most {METHOD_BYTES_MAX} bytes"),
+            ));
         }
         self.check_transfer(&to, &stubs)?;
         let caller = event.and_then(|event| self.events.get(&event));
@@ -51,8 +54,20 @@ impl FacetState {
             Stub::Object { .. } => None,
         };
         let (reply, answer) = ReplyTo::new();
-        self.send(Effect::Call(Call { to, method, args, stubs, chain, deadline, reply }));
-        Ok(Outgoing { answer, deadline, epoch })
+        self.send(Effect::Call(Call {
+            to,
+            method,
+            args,
+            stubs,
+            chain,
+            deadline,
+            reply,
+        }));
+        Ok(Outgoing {
+            answer,
+            deadline,
+            epoch,
+        })
     }
 
     /// S15: a facet stub stays in its tree.
@@ -72,7 +87,11 @@ impl FacetState {
 impl Outgoing {
     /// Waits for the answer. A deadline ends the waiting only.
     pub(crate) async fn answer(self) -> (Result<Answer, CallError>, Lsn) {
-        let Self { answer, deadline, epoch } = self;
+        let Self {
+            answer,
+            deadline,
+            epoch,
+        } = self;
         let answered = match deadline {
             None => answer.await,
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
@@ -87,7 +106,10 @@ impl Outgoing {
             Ok(reply) => (reply.result, reply.dep),
             Err(_dropped) => {
                 let cause = epoch.as_ref().and_then(|e| e.cause().cloned());
-                (Err(cause.as_deref().unwrap_or(&Cause::Unavailable).error(Outcome::Unknown)), Lsn::ZERO)
+                (
+                    Err(cause.as_deref().unwrap_or(&Cause::Unavailable).error(Outcome::Unknown)),
+                    Lsn::ZERO,
+                )
             }
         }
     }
@@ -98,6 +120,9 @@ pub(crate) fn check_payload(payload: &Payload) -> Result<(), CallError> {
     if payload.body.len() <= PAYLOAD_BYTES_MAX {
         return Ok(());
     }
-    let message = format!("a payload has at most {PAYLOAD_BYTES_MAX} bytes, this one has {}", payload.body.len());
+    let message = format!(
+        "a payload has at most {PAYLOAD_BYTES_MAX} bytes, this one has {}",
+        payload.body.len()
+    );
     Err(CallError::limit("payload", message))
 }

@@ -45,7 +45,11 @@ pub(crate) struct Event {
 impl Event {
     /// The facet is lost in turn number `turn`.
     pub(crate) fn lose(self, cause: &Cause, turn: u64, dep: Lsn) {
-        let outcome = if self.entered_in == turn { Outcome::NotApplied } else { Outcome::Unknown };
+        let outcome = if self.entered_in == turn {
+            Outcome::NotApplied
+        } else {
+            Outcome::Unknown
+        };
         self.pending.fail(cause.error(outcome), dep);
     }
 }

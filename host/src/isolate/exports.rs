@@ -38,7 +38,11 @@ impl HandlerExports {
             })
         };
         let call = find("handler", "call").context("it exports neither facetd:runtime/handler nor blocking-handler")?;
-        Ok(Self { call, start: find("start", "start"), http: find("http", "handle") })
+        Ok(Self {
+            call,
+            start: find("start", "start"),
+            http: find("http", "handle"),
+        })
     }
 
     pub(crate) fn of(
@@ -46,9 +50,17 @@ impl HandlerExports {
         mut store: impl AsContextMut<Data = FacetState>,
         instance: &Instance,
     ) -> wasmtime::Result<Exports> {
-        let call = instance.get_typed_func(&mut store, &self.call)?;
-        let start = self.start.as_ref().map(|start| instance.get_typed_func(&mut store, start)).transpose()?;
-        let http = self.http.as_ref().map(|http| instance.get_typed_func(&mut store, http)).transpose()?;
+        let call = instance.get_typed_func(&mut store, self.call)?;
+        let start = self
+            .start
+            .as_ref()
+            .map(|start| instance.get_typed_func(&mut store, start))
+            .transpose()?;
+        let http = self
+            .http
+            .as_ref()
+            .map(|http| instance.get_typed_func(&mut store, http))
+            .transpose()?;
         Ok(Exports { call, start, http })
     }
 }

@@ -18,7 +18,7 @@ use crate::isolate::{EPOCH_TICK_MS, Exports};
 use crate::live::{Control, Ending, Launched, Mail, Object};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
-use crate::storage::{FacetStore, Lsn, StorageError, remove_db};
+use crate::storage::{FacetStore, Lsn};
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
 const HOSTCALL_FUEL_BYTES: usize = 16 << 20;
@@ -34,7 +34,13 @@ pub(crate) fn spawn(
 ) {
     object.host.watchdog.watch(control.clone(), mailbox.downgrade());
     let runtime = object.host.runtime.clone();
-    let life = Life { object, control, epoch, inbox, closed: false };
+    let life = Life {
+        object,
+        control,
+        epoch,
+        inbox,
+        closed: false,
+    };
     runtime.spawn(life.run(after));
 }
 
@@ -44,7 +50,10 @@ enum End {
     /// The tree knows.
     Killed(Arc<Cause>),
     /// The tree has to be told.
-    Broken { code: &'static str, message: String },
+    Broken {
+        code: &'static str,
+        message: String,
+    },
     /// Not remembered: the next event tries again (S6).
     StartFailed(String),
 }
@@ -93,14 +102,22 @@ impl Life {
     fn ended_from_outside(&self) -> End {
         match self.control.ending() {
             Some(Ending::Killed(cause)) => End::Killed(cause.clone()),
-            Some(Ending::Broken { code, message }) => End::Broken { code, message: message.clone() },
+            Some(Ending::Broken { code, message }) => End::Broken {
+                code,
+                message: message.clone(),
+            },
             None => End::Killed(Arc::new(Cause::Unavailable)),
         }
     }
 
     /// From the class to the end of the store.
     async fn live(&mut self, launched: Launched, storage: Arc<Mutex<FacetStore>>) -> (End, Option<Remains>) {
-        let digest = launched.stored.lineage.last().expect("a lineage ends with the facet itself").class;
+        let digest = launched
+            .stored
+            .lineage
+            .last()
+            .expect("a lineage ends with the facet itself")
+            .class;
         let class = tokio::select! {
             biased;
             _ = self.control.ended() => return (self.ended_from_outside(), None),
@@ -145,7 +162,12 @@ impl Life {
     fn new_store(&self, launched: Launched, class: Arc<Class>, storage: Arc<Mutex<FacetStore>>) -> Store<FacetState> {
         let Launched { stored, limits, .. } = launched;
         let own = stored.lineage.last().expect("a lineage ends with the facet itself");
-        let id = stored.lineage.iter().rev().find_map(|s| s.id.clone()).unwrap_or(FacetId::Object(self.object.id));
+        let id = stored
+            .lineage
+            .iter()
+            .rev()
+            .find_map(|s| s.id.clone())
+            .unwrap_or(FacetId::Object(self.object.id));
         let identity = Identity {
             id,
             is_root: stored.path.is_empty(),
@@ -157,8 +179,10 @@ impl Life {
         let limiter = Limiter::new(limits.memory_bytes, self.control.clone());
         let (object, control, epoch) = (self.object.clone(), self.control.clone(), self.epoch.clone());
         let engine = &self.object.host.engine;
-        let mut store =
-            Store::new(engine, FacetState::new(object, control, epoch, class, identity, storage, limiter));
+        let mut store = Store::new(
+            engine,
+            FacetState::new(object, control, epoch, class, identity, storage, limiter),
+        );
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_FUEL_BYTES);
         store.set_epoch_deadline(1);
@@ -188,12 +212,7 @@ impl Life {
     }
 
     /// Tells everybody, closes the database, and lets a successor start.
-    async fn close(
-        &mut self,
-        end: End,
-        remains: Option<Remains>,
-        storage: Option<(Arc<Mutex<FacetStore>>, FileId)>,
-    ) {
+    async fn close(&mut self, end: End, remains: Option<Remains>, storage: Option<(Arc<Mutex<FacetStore>>, FileId)>) {
         let cause = match end {
             End::Idle => Arc::new(Cause::Unavailable),
             End::Killed(cause) => cause,
@@ -205,10 +224,17 @@ impl Life {
             End::StartFailed(message) => {
                 info!(facet = %self.describe(), %message, "a facet could not be started");
                 self.object.retire_failed(&self.control);
-                Arc::new(Cause::Broken { code: "start", message: format!("the facet could not be started: {message}") })
+                Arc::new(Cause::Broken {
+                    code: "start",
+                    message: format!("the facet could not be started: {message}"),
+                })
             }
         };
-        let Remains { events, turns, dep } = remains.unwrap_or(Remains { events: Vec::new(), turns: 0, dep: Lsn::ZERO });
+        let Remains { events, turns, dep } = remains.unwrap_or(Remains {
+            events: Vec::new(),
+            turns: 0,
+            dep: Lsn::ZERO,
+        });
         for event in events {
             event.lose(&cause, turns, dep);
         }
@@ -225,13 +251,17 @@ impl Life {
             let path = self.object.db_file(of).path();
             let control = self.control.clone();
             let closed = tokio::task::spawn_blocking(move || {
-                let mut store = storage.lock().expect("storage does not panic: a panic would end this task first");
+                let mut store = storage
+                    .lock()
+                    .expect("storage does not panic: a panic would end this task first");
                 control.storage_closed.store(true, Ordering::SeqCst);
-                close(&mut store)
+                store.close_or_remove()
             });
             match closed.await {
                 Ok(Ok(removed)) => emptied = removed,
-                Ok(Err(error)) => warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly"),
+                Ok(Err(error)) => {
+                    warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly")
+                }
                 Err(error) => warn!(file = %path.display(), %error, "closing a database panicked"),
             }
         }
@@ -241,7 +271,10 @@ impl Life {
     }
 
     fn describe(&self) -> String {
-        format!("{}/{} #{:?}", self.object.namespace.name, self.object.id, self.control.node)
+        format!(
+            "{}/{} #{:?}",
+            self.object.namespace.name, self.object.id, self.control.node
+        )
     }
 }
 
@@ -249,21 +282,11 @@ impl Drop for Life {
     /// Only after a panic of the host inside this task: that costs the facet, not its object.
     fn drop(&mut self) {
         if !self.closed {
-            self.object.broken(&self.control, "host", "the host failed while it ran this facet".into());
+            self.object
+                .broken(&self.control, "host", "the host failed while it ran this facet".into());
             self.object.gone(&self.control, None, false);
         }
     }
-}
-
-/// Closes the database. True if nothing is stored in it, and it was removed (S12).
-fn close(store: &mut FacetStore) -> Result<bool, StorageError> {
-    store.discard_turn();
-    let emptied = store.exists() && store.is_empty()?;
-    store.close()?;
-    if emptied {
-        remove_db(store.file()).map_err(StorageError::from_io)?;
-    }
-    Ok(emptied)
 }
 
 async fn instantiate(class: &Class, store: &mut Store<FacetState>) -> wasmtime::Result<Exports> {
@@ -276,7 +299,11 @@ fn remains(mut store: Store<FacetState>) -> Remains {
     let state = store.data_mut();
     state.lose_turn();
     let events = std::mem::take(&mut state.events).into_values().collect();
-    Remains { events, turns: state.turns, dep: state.dep }
+    Remains {
+        events,
+        turns: state.turns,
+        dep: state.dep,
+    }
 }
 
 impl FacetState {
@@ -291,6 +318,10 @@ impl FacetState {
             None => &mut self.stray_cpu_ms,
         };
         *used_ms += EPOCH_TICK_MS;
-        if *used_ms > self.identity.cpu_ms_max { Err(GuestEnd::Cpu(self.identity.cpu_ms_max)) } else { Ok(()) }
+        if *used_ms > self.identity.cpu_ms_max {
+            Err(GuestEnd::Cpu(self.identity.cpu_ms_max))
+        } else {
+            Ok(())
+        }
     }
 }

@@ -23,7 +23,12 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn new(limit_bytes: u64, control: Arc<Control>) -> Self {
-        Self { limit_bytes, used_bytes: 0, refused: false, control }
+        Self {
+            limit_bytes,
+            used_bytes: 0,
+            refused: false,
+            control,
+        }
     }
 
     fn grow(&mut self, current: u64, desired: u64) -> bool {
@@ -44,7 +49,10 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(current as u64 * TABLE_ELEMENT_BYTES, desired as u64 * TABLE_ELEMENT_BYTES))
+        Ok(self.grow(
+            current as u64 * TABLE_ELEMENT_BYTES,
+            desired as u64 * TABLE_ELEMENT_BYTES,
+        ))
     }
 
     fn instances(&self) -> usize {

@@ -59,14 +59,23 @@ impl<'a> Pump<'a> {
     ) -> wasmtime::Result<Self> {
         let in_flight_max = if interleaves { IN_FLIGHT_MAX } else { 1 };
         let in_flight = FuturesUnordered::new();
-        let mut pump =
-            Self { accessor, exports, inbox, in_flight, in_flight_max, started, next_event: 1, idle: false, evict: false };
+        let mut pump = Self {
+            accessor,
+            exports,
+            inbox,
+            in_flight,
+            in_flight_max,
+            started,
+            next_event: 1,
+            idle: false,
+            evict: false,
+        };
         pump.start()?;
         Ok(pump)
     }
 
     fn start(&mut self) -> wasmtime::Result<()> {
-        let Some(start) = self.exports.start.clone() else {
+        let Some(start) = self.exports.start else {
             *self.started = true;
             return Ok(());
         };
@@ -80,7 +89,15 @@ impl<'a> Pump<'a> {
         })?;
         let accessor = self.accessor;
         self.in_flight.push(Box::pin(async move {
-            (id, Done::Start(start.finish_call_concurrent(accessor, call).await.map(|(result,)| result)))
+            (
+                id,
+                Done::Start(
+                    start
+                        .finish_call_concurrent(accessor, call)
+                        .await
+                        .map(|(result,)| result),
+                ),
+            )
         }));
         Ok(())
     }
@@ -146,9 +163,15 @@ impl<'a> Pump<'a> {
     }
 
     fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
-        while self.in_flight.len() < self.in_flight_max && self.accessor.with(|mut access| access.get().gate.is_open()) {
+        while self.in_flight.len() < self.in_flight_max && self.accessor.with(|mut access| access.get().gate.is_open())
+        {
             match self.inbox.poll_recv(cx) {
-                Poll::Ready(Some(Mail::Event { work, chain, deadline, dep })) => {
+                Poll::Ready(Some(Mail::Event {
+                    work,
+                    chain,
+                    deadline,
+                    dep,
+                })) => {
                     if deadline.is_some_and(|deadline| deadline <= clock::now()) {
                         let error = CallError::new(Kind::Deadline, "", "the time was up before the facet got to it");
                         work.fail(error, dep);
@@ -159,7 +182,11 @@ impl<'a> Pump<'a> {
                     let wall_ms = self.accessor.with(|mut access| {
                         let state = access.get();
                         state.dep = state.dep.max(dep);
-                        state.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms)
+                        state
+                            .control
+                            .limits
+                            .get()
+                            .map_or(START_WALL_MS, |limits| limits.wall_ms)
                     });
                     self.admit(id, work, chain, deadline, wall_ms)?;
                 }
@@ -181,8 +208,14 @@ impl<'a> Pump<'a> {
     ) -> wasmtime::Result<()> {
         let accessor = self.accessor;
         match work {
-            Work::Call { method, args, stubs, badge, reply } => {
-                let call = self.exports.call.clone();
+            Work::Call {
+                method,
+                args,
+                stubs,
+                badge,
+                reply,
+            } => {
+                let call = self.exports.call;
                 let begun = accessor.with(|mut access| {
                     let stubs = match bindings::answer_in(access.get(), stubs) {
                         Ok(stubs) => stubs,
@@ -201,11 +234,18 @@ impl<'a> Pump<'a> {
                 })?;
                 let Some(begun) = begun else { return Ok(()) };
                 self.in_flight.push(Box::pin(async move {
-                    (id, Done::Call(call.finish_call_concurrent(accessor, begun).await.map(|(result,)| result)))
+                    (
+                        id,
+                        Done::Call(
+                            call.finish_call_concurrent(accessor, begun)
+                                .await
+                                .map(|(result,)| result),
+                        ),
+                    )
                 }));
             }
             Work::Http { request, reply } => {
-                let Some(http) = self.exports.http.clone() else {
+                let Some(http) = self.exports.http else {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
                     let dep = accessor.with(|mut access| access.get().dep);
                     reply.send(Err(CallError::not_found(message)), dep);
@@ -228,7 +268,14 @@ impl<'a> Pump<'a> {
                 })?;
                 let Some(begun) = begun else { return Ok(()) };
                 self.in_flight.push(Box::pin(async move {
-                    (id, Done::Http(http.finish_call_concurrent(accessor, begun).await.map(|(result,)| result)))
+                    (
+                        id,
+                        Done::Http(
+                            http.finish_call_concurrent(accessor, begun)
+                                .await
+                                .map(|(result,)| result),
+                        ),
+                    )
                 }));
             }
         }
@@ -240,7 +287,8 @@ impl<'a> Pump<'a> {
         if idle != self.idle {
             self.idle = idle;
             let since_ms = if idle { clock::monotonic_ms() } else { 0 };
-            self.accessor.with(|mut access| access.get().control.idle_since_ms.store(since_ms, Ordering::Relaxed));
+            self.accessor
+                .with(|mut access| access.get().control.idle_since_ms.store(since_ms, Ordering::Relaxed));
         }
     }
 }
@@ -256,7 +304,10 @@ impl FacetState {
         wall_ms: u64,
     ) {
         let mut chain = Arc::unwrap_or_clone(chain);
-        chain.push(ChainLink { object: self.object.id, node: self.control.node });
+        chain.push(ChainLink {
+            object: self.object.id,
+            node: self.control.node,
+        });
         let wall_deadline_ms = clock::monotonic_ms().saturating_add(wall_ms);
         let event = Event {
             pending,
@@ -280,7 +331,12 @@ impl FacetState {
     }
 
     fn note_events(&self) {
-        let wall_deadline_ms = self.events.values().map(|event| event.wall_deadline_ms).min().unwrap_or(0);
+        let wall_deadline_ms = self
+            .events
+            .values()
+            .map(|event| event.wall_deadline_ms)
+            .min()
+            .unwrap_or(0);
         self.control.wall_deadline_ms.store(wall_deadline_ms, Ordering::Relaxed);
         self.note_held();
     }

@@ -11,11 +11,11 @@ use crate::classes::Class;
 use crate::error::CallError;
 use crate::host::HostInner;
 use crate::ids::{FacetName, FileId};
-use crate::limits::HANDLES_MAX;
-use crate::live::{Control, EventId, Forwarder, Gate, Object};
+use crate::isolate::Event;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::turn::Turn;
-use crate::isolate::Event;
+use crate::limits::HANDLES_MAX;
+use crate::live::{Control, EventId, Forwarder, Gate, Object};
 use crate::object::Epoch;
 use crate::startup::{FacetId, Payload};
 use crate::storage::{FacetStore, Lsn};
@@ -133,7 +133,11 @@ impl FacetState {
 
     /// Every import begins with this: a facet that was ended does nothing more (S8).
     pub(crate) fn alive(&self) -> wasmtime::Result<()> {
-        if self.control.is_dead() { Err(GuestEnd::Killed.into()) } else { Ok(()) }
+        if self.control.is_dead() {
+            Err(GuestEnd::Killed.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// The facet's database, as part of the running turn.
@@ -144,13 +148,24 @@ impl FacetState {
 
     /// The facet's database, to be looked at only.
     pub(crate) fn lock_storage(&self) -> MutexGuard<'_, FacetStore> {
-        self.storage.lock().expect("storage does not panic: a panic would end this task first")
+        self.storage
+            .lock()
+            .expect("storage does not panic: a panic would end this task first")
     }
 
     /// WASI's context, made when first used, and the handles.
     pub(crate) fn wasi_parts(&mut self, make: impl FnOnce(Arc<str>) -> WasiCtx) -> (&mut WasiCtx, &mut ResourceTable) {
-        let Self { wasi, table, object, identity, .. } = self;
-        (wasi.get_or_insert_with(|| make(object.describe(&identity.path).into())), table)
+        let Self {
+            wasi,
+            table,
+            object,
+            identity,
+            ..
+        } = self;
+        (
+            wasi.get_or_insert_with(|| make(object.describe(&identity.path).into())),
+            table,
+        )
     }
 
     /// Keeps something for the guest.

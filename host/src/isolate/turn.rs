@@ -53,7 +53,9 @@ impl FacetState {
         let mut committed = None;
         if std::mem::take(&mut self.turn.touched_storage) {
             let mut storage = self.lock_storage();
-            committed = storage.end_turn().map_err(|error| GuestEnd::Commit(error.to_string()))?;
+            committed = storage
+                .end_turn()
+                .map_err(|error| GuestEnd::Commit(error.to_string()))?;
             if committed.is_some() {
                 self.control.storage_bytes.store(storage.bytes(), Ordering::Relaxed);
             }
@@ -83,8 +85,12 @@ impl FacetState {
 
     /// True while databases are copied. When they all are, the turn ends.
     pub(super) fn poll_copying(&mut self, cx: &mut std::task::Context<'_>) -> Result<bool, GuestEnd> {
-        let Some(copying) = &mut self.turn.copying else { return Ok(false) };
-        let std::task::Poll::Ready(result) = copying.as_mut().poll(cx) else { return Ok(true) };
+        let Some(copying) = &mut self.turn.copying else {
+            return Ok(false);
+        };
+        let std::task::Poll::Ready(result) = copying.as_mut().poll(cx) else {
+            return Ok(true);
+        };
         self.turn.copying = None;
         self.gate.set_host(false);
         result.map_err(|error| GuestEnd::Commit(error.message))?;

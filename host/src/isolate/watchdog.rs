@@ -34,9 +34,14 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
-        let watchdog = Arc::new(Self { live: Mutex::default(), changed: Condvar::new() });
+        let watchdog = Arc::new(Self {
+            live: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let own = watchdog.clone();
-        std::thread::Builder::new().name("facetd-epoch".into()).spawn(move || own.run(&engine))?;
+        std::thread::Builder::new()
+            .name("facetd-epoch".into())
+            .spawn(move || own.run(&engine))?;
         Ok(watchdog)
     }
 
@@ -60,7 +65,10 @@ impl Watchdog {
             {
                 let mut live = self.live();
                 while live.watched.is_empty() && !live.stopped {
-                    live = self.changed.wait(live).expect("nothing panics while it holds this lock");
+                    live = self
+                        .changed
+                        .wait(live)
+                        .expect("nothing panics while it holds this lock");
                 }
                 if live.stopped && live.watched.is_empty() {
                     return;
@@ -91,14 +99,19 @@ impl Watched {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
         } else if past(idle_since_ms) && now_ms - idle_since_ms > self.control.idle_evict_ms {
             // A full mailbox or a closed one: it is not idle, or it is on its way out.
-            let _ = self.mailbox.upgrade().map(|mailbox| mailbox.try_send(Mail::Evict));
+            if let Some(mailbox) = self.mailbox.upgrade() {
+                let _ = mailbox.try_send(Mail::Evict);
+            }
         }
         true
     }
 
     fn end(&self, code: &'static str, message: &str) {
         if !self.control.is_dead() {
-            self.control.end(Ending::Broken { code, message: message.into() });
+            self.control.end(Ending::Broken {
+                code,
+                message: message.into(),
+            });
         }
     }
 }

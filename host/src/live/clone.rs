@@ -20,10 +20,16 @@ impl Object {
     /// Copies the databases of the source nodes to those of the copies. Reading is done on blocking threads.
     pub(crate) async fn copy_databases(self: Arc<Self>, pairs: Vec<(NodeId, NodeId)>) -> Result<(), CallError> {
         for (from, to) in pairs {
-            let Some((file, path)) = self.lock().tree.database(to) else { continue };
+            let Some((file, path)) = self.lock().tree.database(to) else {
+                continue;
+            };
             let (dst, dst_path) = (self.db_file(file), join(&path));
             self.copy_database(from, dst, dst_path).await.map_err(|error| {
-                CallError::new(Kind::Storage, error.code(), format!("the clone could not be made: {error}"))
+                CallError::new(
+                    Kind::Storage,
+                    error.code(),
+                    format!("the clone could not be made: {error}"),
+                )
             })?;
         }
         Ok(())
@@ -35,12 +41,19 @@ impl Object {
             match source {
                 Source::Live(control) => {
                     let (dst, dst_path) = (dst.clone(), dst_path.clone());
-                    let copied = control.between_turns(move |store| store.copy_committed_to(&dst, &dst_path)).await;
+                    let copied = control
+                        .between_turns(move |store| store.copy_committed_to(&dst, &dst_path))
+                        .await;
                     if let Some(result) = copied {
                         return result.map(|_| ());
                     }
                 }
-                Source::Idle { control, after, file, path } => {
+                Source::Idle {
+                    control,
+                    after,
+                    file,
+                    path,
+                } => {
                     for mut gone in after {
                         let _ = gone.wait_for(|gone| *gone).await;
                     }
@@ -63,11 +76,25 @@ impl Object {
         let mut inner = self.lock();
         match inner.tree.borrow_files(from)? {
             Borrow::Live(incarnation) => inner.control(incarnation).cloned().map(Source::Live),
-            Borrow::Reserved { borrow, after, file, path } => {
-                let after = after.iter().filter_map(|i| inner.control(*i)).map(|c| c.gone()).collect();
+            Borrow::Reserved {
+                borrow,
+                after,
+                file,
+                path,
+            } => {
+                let after = after
+                    .iter()
+                    .filter_map(|i| inner.control(*i))
+                    .map(|c| c.gone())
+                    .collect();
                 let control = Control::new(borrow, from, u64::MAX);
                 inner.hold(borrow, control.clone());
-                Some(Source::Idle { control, after, file, path })
+                Some(Source::Idle {
+                    control,
+                    after,
+                    file,
+                    path,
+                })
             }
         }
     }
@@ -78,10 +105,17 @@ pub(super) enum Source {
     /// A facet that runs.
     Live(Arc<Control>),
     /// This clone, once `after` are gone.
-    Idle { control: Arc<Control>, after: Vec<watch::Receiver<bool>>, file: FileId, path: Vec<FacetName> },
+    Idle {
+        control: Arc<Control>,
+        after: Vec<watch::Receiver<bool>>,
+        file: FileId,
+        path: Vec<FacetName>,
+    },
 }
 
 /// Work that waits for a disk, off the threads that run facets.
 pub(super) async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    tokio::task::spawn_blocking(work).await.expect("copying does not panic, and the runtime outlives its tasks")
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("copying does not panic, and the runtime outlives its tasks")
 }

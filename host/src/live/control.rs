@@ -112,13 +112,17 @@ impl Control {
 
     /// The linearisation point of a turn. False if the incarnation is dead: the turn is lost.
     pub(crate) fn begin_seal(&self) -> bool {
-        self.state.compare_exchange(RUNNING, SEALING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.state
+            .compare_exchange(RUNNING, SEALING, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// False if the incarnation was ended while its turn was committed: what the turn wrote stays, what it sent does not
     /// leave. Called under the object's lock, as `end` is for kills, so that nothing leaves after an abort has returned.
     pub(crate) fn end_seal(&self) -> bool {
-        self.state.compare_exchange(SEALING, RUNNING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.state
+            .compare_exchange(SEALING, RUNNING, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// Store and database are closed: the successor may start.

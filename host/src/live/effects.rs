@@ -50,7 +50,13 @@ const FORWARD_LEN_MAX: usize = MAILBOX_LEN_MAX * IN_FLIGHT_MAX;
 
 impl Inner {
     /// Releases one effect.
-    pub(super) fn release(&mut self, object: &Arc<Object>, forwarder: &mut Option<Forwarder>, effect: Effect, dep: Lsn) {
+    pub(super) fn release(
+        &mut self,
+        object: &Arc<Object>,
+        forwarder: &mut Option<Forwarder>,
+        effect: Effect,
+        dep: Lsn,
+    ) {
         match effect {
             Effect::Answer(to, result) => to.send(result, dep),
             Effect::Respond(to, result) => to.send(result, dep),
@@ -87,9 +93,28 @@ impl Inner {
         if self.is_held_in(object, &call.chain, target.node) {
             return call.reply.send(Err(reentrant()), dep);
         }
-        let Call { method, args, stubs, chain, deadline, reply, .. } = call;
-        let work = Work::Call { method, args, stubs, badge: target.badge.clone(), reply };
-        let mail = Mail::Event { work, chain, deadline, dep };
+        let Call {
+            method,
+            args,
+            stubs,
+            chain,
+            deadline,
+            reply,
+            ..
+        } = call;
+        let work = Work::Call {
+            method,
+            args,
+            stubs,
+            badge: target.badge.clone(),
+            reply,
+        };
+        let mail = Mail::Event {
+            work,
+            chain,
+            deadline,
+            dep,
+        };
         if let Err(refused) = self.deliver(object, target.node, Some(&target.epoch), mail) {
             refuse(refused);
         }
@@ -97,9 +122,15 @@ impl Inner {
 
     /// S16: the callee waits for the caller, and can take no event before it has its answer.
     fn is_held_in(&self, object: &Object, chain: &[ChainLink], node: crate::object::NodeId) -> bool {
-        let link = ChainLink { object: object.id, node };
+        let link = ChainLink {
+            object: object.id,
+            node,
+        };
         chain.contains(&link)
-            && self.running.values().any(|r| r.control.node == node && r.control.held.load(std::sync::atomic::Ordering::SeqCst))
+            && self
+                .running
+                .values()
+                .any(|r| r.control.node == node && r.control.held.load(std::sync::atomic::Ordering::SeqCst))
     }
 }
 
@@ -117,7 +148,9 @@ fn spawn_forwarder(host: Arc<HostInner>) -> Forwarder {
                 call.reply.send(Err(error), dep);
                 continue;
             }
-            let Stub::Object { namespace, id } = call.to.clone() else { continue };
+            let Stub::Object { namespace, id } = call.to.clone() else {
+                continue;
+            };
             forward(&host, namespace, id, call);
         }
     });
@@ -126,14 +159,33 @@ fn spawn_forwarder(host: Arc<HostInner>) -> Forwarder {
 
 /// Delivers to another object and passes its answer on once that is durable there.
 fn forward(host: &Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, call: Call) {
-    let Call { method, args, stubs, chain, deadline, reply, .. } = call;
+    let Call {
+        method,
+        args,
+        stubs,
+        chain,
+        deadline,
+        reply,
+        ..
+    } = call;
     let object = match host.object(&namespace, id) {
         Ok(object) => object,
         Err(error) => return reply.send(Err(error), Lsn::ZERO),
     };
     let (reply_here, answered) = ReplyTo::new();
-    let work = Work::Call { method, args, stubs, badge: "".into(), reply: reply_here };
-    let mail = Mail::Event { work, chain, deadline, dep: Lsn::ZERO };
+    let work = Work::Call {
+        method,
+        args,
+        stubs,
+        badge: "".into(),
+        reply: reply_here,
+    };
+    let mail = Mail::Event {
+        work,
+        chain,
+        deadline,
+        dep: Lsn::ZERO,
+    };
     let root = object.root();
     if object.lock().is_held_in(&object, mail.chain(), root) {
         return reply.send(Err(reentrant()), Lsn::ZERO);

@@ -11,7 +11,11 @@ use crate::storage::{FacetStore, InterruptCell, StorageError, TableDump};
 
 impl Object {
     /// The tables of the facet at `path`, with at most `rows_max` rows of each; none if nothing is stored there.
-    pub(crate) async fn inspect(self: Arc<Self>, path: &[FacetName], rows_max: u32) -> Result<Vec<TableDump>, CallError> {
+    pub(crate) async fn inspect(
+        self: Arc<Self>,
+        path: &[FacetName],
+        rows_max: u32,
+    ) -> Result<Vec<TableDump>, CallError> {
         let node = {
             let inner = self.lock();
             let mut node = inner.tree.root();
@@ -24,7 +28,9 @@ impl Object {
             node
         };
         loop {
-            let Some(source) = self.source(node) else { return Ok(Vec::new()) };
+            let Some(source) = self.source(node) else {
+                return Ok(Vec::new());
+            };
             match source {
                 Source::Live(control) => {
                     let read = control.between_turns(move |store| store.inspect(rows_max)).await;
@@ -32,7 +38,12 @@ impl Object {
                         return tables.map_err(Into::into);
                     }
                 }
-                Source::Idle { control, after, file, path } => {
+                Source::Idle {
+                    control,
+                    after,
+                    file,
+                    path,
+                } => {
                     for mut gone in after {
                         let _ = gone.wait_for(|gone| *gone).await;
                     }
@@ -69,7 +80,9 @@ impl crate::live::Control {
             if let Some(storage) = self.storage.get().cloned() {
                 let (work, control) = (work.clone(), self.clone());
                 let done = blocking(move || {
-                    let mut store = storage.lock().expect("storage does not panic: a panic would end its facet first");
+                    let mut store = storage
+                        .lock()
+                        .expect("storage does not panic: a panic would end its facet first");
                     if store.in_turn() || control.storage_closed.load(Ordering::SeqCst) {
                         return None;
                     }

@@ -13,8 +13,16 @@ use crate::storage::DbFile;
 
 impl Object {
     /// Reads the object's index. An object that has nothing on disk is empty, not an error.
-    pub(crate) fn load(host: &Arc<HostInner>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Self>, IndexError> {
-        let db = |file| DbFile { dir: namespace.dir.clone(), object: id, file };
+    pub(crate) fn load(
+        host: &Arc<HostInner>,
+        namespace: &Arc<Namespace>,
+        id: ObjectId,
+    ) -> Result<Arc<Self>, IndexError> {
+        let db = |file| DbFile {
+            dir: namespace.dir.clone(),
+            object: id,
+            file,
+        };
         let path = index::path(&namespace.dir, id);
         let (mut children, next_file, next_seq) = match index::load(&path, id, Tail::Whole)? {
             None => (BTreeMap::new(), FileId(1), 1),
@@ -23,7 +31,13 @@ impl Object {
                 for (file, entry) in loaded.entries {
                     let has_database = db(file).path().exists();
                     let startup = Arc::new(entry.startup);
-                    let facet = StoredFacet { name: entry.name, file, has_database, startup, children: Vec::new() };
+                    let facet = StoredFacet {
+                        name: entry.name,
+                        file,
+                        has_database,
+                        startup,
+                        children: Vec::new(),
+                    };
                     children.entry(entry.parent).or_default().push(facet);
                 }
                 (children, loaded.next_file, loaded.next_seq)

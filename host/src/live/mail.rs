@@ -97,8 +97,17 @@ pub(crate) struct HttpResponse {
 /// What is asked of a facet.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Call { method: String, args: Payload, stubs: Vec<Stub>, badge: Arc<str>, reply: ReplyTo<Answer> },
-    Http { request: HttpRequest, reply: ReplyTo<HttpResponse> },
+    Call {
+        method: String,
+        args: Payload,
+        stubs: Vec<Stub>,
+        badge: Arc<str>,
+        reply: ReplyTo<Answer>,
+    },
+    Http {
+        request: HttpRequest,
+        reply: ReplyTo<HttpResponse>,
+    },
 }
 
 impl Work {

@@ -9,12 +9,14 @@ use tokio::sync::mpsc;
 use crate::error::{CallError, Outcome};
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
+use crate::isolate;
 use crate::limits::{Limits, MAILBOX_LEN_MAX};
 use crate::live::{Control, Ending, Mail, Work};
 use crate::namespace::Namespace;
-use crate::object::{Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges};
+use crate::object::{
+    Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges,
+};
 use crate::storage::{AfterDurable, DbFile, Lsn, TreeAppend, Unit};
-use crate::isolate;
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -45,13 +47,30 @@ pub(crate) struct Launched {
 }
 
 impl Object {
-    pub(super) fn new(host: Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, tree: Tree, next_seq: u64) -> Self {
-        let inner = Mutex::new(Inner { tree, running: HashMap::new(), next_seq });
-        Self { id, namespace, host, inner }
+    pub(super) fn new(
+        host: Arc<HostInner>,
+        namespace: Arc<Namespace>,
+        id: ObjectId,
+        tree: Tree,
+        next_seq: u64,
+    ) -> Self {
+        let inner = Mutex::new(Inner {
+            tree,
+            running: HashMap::new(),
+            next_seq,
+        });
+        Self {
+            id,
+            namespace,
+            host,
+            inner,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("a panic under this lock is a bug that must not be built upon")
+        self.inner
+            .lock()
+            .expect("a panic under this lock is a bug that must not be built upon")
     }
 
     /// A decision about the tree, carried out before this returns.
@@ -68,10 +87,15 @@ impl Object {
     }
 
     pub(crate) fn db_file(&self, file: FileId) -> DbFile {
-        DbFile { dir: self.namespace.dir.clone(), object: self.id, file }
+        DbFile {
+            dir: self.namespace.dir.clone(),
+            object: self.id,
+            file,
+        }
     }
 
     /// Puts an event into the facet's mailbox and starts the facet if need be. Answers the epoch it was delivered in.
+    #[allow(clippy::result_large_err, reason = "who is refused gets the mail back, to answer it")]
     pub(crate) fn deliver(
         self: &Arc<Self>,
         node: NodeId,
@@ -84,7 +108,10 @@ impl Object {
     /// What the incarnation is started with, once those before it are gone.
     pub(crate) fn launch(&self, control: &Control) -> Option<Launched> {
         let stored = self.lock().tree.launch(control.incarnation)?;
-        let limits = stored.lineage.iter().fold(self.namespace.limits, |limits, s| limits.lowered(&s.limits));
+        let limits = stored
+            .lineage
+            .iter()
+            .fold(self.namespace.limits, |limits, s| limits.lowered(&s.limits));
         let file = self.db_file(stored.file);
         Some(Launched { stored, limits, file })
     }
@@ -124,8 +151,14 @@ impl Object {
                 self.record(&mut inner, Vec::new(), record, Vec::new());
             }
             if inner.tree.is_empty() {
-                let index = AfterDurable::RemoveIndex { dir: self.namespace.dir.clone(), object: self.id };
-                self.host.journal.append(Unit { then: vec![index], ..Unit::default() });
+                let index = AfterDurable::RemoveIndex {
+                    dir: self.namespace.dir.clone(),
+                    object: self.id,
+                };
+                self.host.journal.append(Unit {
+                    then: vec![index],
+                    ..Unit::default()
+                });
             }
         }
         inner.tree.gone(control.incarnation);
@@ -147,7 +180,10 @@ impl Object {
             inner.next_seq += 1;
             TreeAppend::new(&self.namespace.dir, self.id, inner.tree.next_file(), seq, &changes)
         });
-        let then: Vec<_> = files.into_iter().map(|file| AfterDurable::Remove(self.db_file(file))).collect();
+        let then: Vec<_> = files
+            .into_iter()
+            .map(|file| AfterDurable::Remove(self.db_file(file)))
+            .collect();
         let reads_stale = tree.is_some() || !then.is_empty();
         let lsn = self.host.journal.append(Unit { members, tree, then });
         if reads_stale {
@@ -186,6 +222,7 @@ impl Inner {
         }
     }
 
+    #[allow(clippy::result_large_err, reason = "who is refused gets the mail back, to answer it")]
     pub(super) fn deliver(
         &mut self,
         object: &Arc<Object>,
@@ -202,7 +239,10 @@ impl Inner {
                 incarnation
             }
         };
-        let running = self.running.get(&incarnation).expect("an incarnation is in `running` as long as it is in the tree");
+        let running = self
+            .running
+            .get(&incarnation)
+            .expect("an incarnation is in `running` as long as it is in the tree");
         match running.mailbox.try_send(mail) {
             Ok(()) => Ok(self.tree.epoch(node).expect("the tree has just found that node")),
             Err(mpsc::error::TrySendError::Full(mail)) => {
@@ -216,14 +256,31 @@ impl Inner {
     fn start(&mut self, object: &Arc<Object>, start: Start) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX_LEN_MAX);
         let control = Control::new(start.incarnation, start.node, object.namespace.idle_evict_ms);
-        let after = start.after.iter().filter_map(|i| self.running.get(i)).map(|r| r.control.gone()).collect();
-        self.running.insert(start.incarnation, Running { control: control.clone(), mailbox: mailbox.clone() });
+        let after = start
+            .after
+            .iter()
+            .filter_map(|i| self.running.get(i))
+            .map(|r| r.control.gone())
+            .collect();
+        self.running.insert(
+            start.incarnation,
+            Running {
+                control: control.clone(),
+                mailbox: mailbox.clone(),
+            },
+        );
         isolate::spawn(object.clone(), control, start.epoch, inbox, mailbox, after);
     }
 
     /// Lets a facet's successor wait for whoever has borrowed its files.
     pub(super) fn hold(&mut self, borrow: IncarnationId, control: Arc<Control>) {
-        self.running.insert(borrow, Running { control, mailbox: mpsc::channel(1).0 });
+        self.running.insert(
+            borrow,
+            Running {
+                control,
+                mailbox: mpsc::channel(1).0,
+            },
+        );
     }
 
     /// The control of a facet that runs.
@@ -235,10 +292,21 @@ impl Inner {
 impl From<TreeChange> for crate::index::TreeChange {
     fn from(change: TreeChange) -> Self {
         match change {
-            TreeChange::Create { file, parent, name, startup } => {
-                Self::Create { file, parent, name, startup: Arc::unwrap_or_clone(startup) }
-            }
-            TreeChange::Restart { file, startup } => Self::Restart { file, startup: Arc::unwrap_or_clone(startup) },
+            TreeChange::Create {
+                file,
+                parent,
+                name,
+                startup,
+            } => Self::Create {
+                file,
+                parent,
+                name,
+                startup: Arc::unwrap_or_clone(startup),
+            },
+            TreeChange::Restart { file, startup } => Self::Restart {
+                file,
+                startup: Arc::unwrap_or_clone(startup),
+            },
             TreeChange::Delete { file } => Self::Delete { file },
         }
     }

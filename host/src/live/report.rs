@@ -42,7 +42,9 @@ impl Object {
         let facets: Vec<_> = {
             let inner = self.lock();
             let facets = inner.tree.subtree(node).into_iter();
-            facets.map(|info| (info.incarnation.and_then(|i| inner.control(i)).cloned(), info)).collect()
+            facets
+                .map(|info| (info.incarnation.and_then(|i| inner.control(i)).cloned(), info))
+                .collect()
         };
         let on_disk = |file| std::fs::metadata(self.db_file(file).path()).map_or(0, |found| found.len());
         facets
@@ -50,7 +52,11 @@ impl Object {
             .map(|(control, info)| {
                 let of = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
                 let live_bytes = control.as_ref().map_or(0, |c| of(&c.storage_bytes));
-                let storage_bytes = if live_bytes > 0 { live_bytes } else { info.database.map_or(0, on_disk) };
+                let storage_bytes = if live_bytes > 0 {
+                    live_bytes
+                } else {
+                    info.database.map_or(0, on_disk)
+                };
                 Report {
                     path: info.path,
                     state: if control.is_some() { "running" } else { "idle" },

@@ -40,7 +40,10 @@ impl Object {
                 None => Vec::new(),
             };
             let (more, mut files) = inner.tree.settle(turn.changes);
-            if record.is_empty() && turn.committed.as_ref().is_some_and(Committed::created) && !inner.tree.owns(turn.file) {
+            if record.is_empty()
+                && turn.committed.as_ref().is_some_and(Committed::created)
+                && !inner.tree.owns(turn.file)
+            {
                 // Deleted between its seal and here: nothing will ever name this file.
                 files.push(turn.file);
             }

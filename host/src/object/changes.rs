@@ -11,7 +11,12 @@ use crate::startup::Startup;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum TreeChange {
     /// A facet has something stored from now on.
-    Create { file: FileId, parent: FileId, name: FacetName, startup: Arc<Startup> },
+    Create {
+        file: FileId,
+        parent: FileId,
+        name: FacetName,
+        startup: Arc<Startup>,
+    },
     /// The facet of that file runs something else from now on.
     Restart { file: FileId, startup: Arc<Startup> },
     /// The facet of that file is gone, with its database.

@@ -25,7 +25,11 @@ impl Cause {
     pub(crate) fn error(&self, outcome: Outcome) -> CallError {
         let (kind, code, message) = match self {
             Self::Aborted(reason) => (Kind::Aborted, "", reason.clone()),
-            Self::Restarted => (Kind::Restarted, "", "the facet was restarted with another startup".into()),
+            Self::Restarted => (
+                Kind::Restarted,
+                "",
+                "the facet was restarted with another startup".into(),
+            ),
             Self::Deleted => (Kind::Deleted, "", "the facet was deleted".into()),
             Self::Broken { code, message } => (Kind::Broken, *code, message.clone()),
             Self::Unavailable => (Kind::Unavailable, "", "the host is stopping; try again".into()),

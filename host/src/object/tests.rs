@@ -36,7 +36,9 @@ impl Fixture {
     }
 
     fn get(&mut self, parent: NodeId, text: &str, startup: Startup) -> (NodeId, Arc<Epoch>) {
-        self.tree.get(parent, &name(text), startup, &mut self.changes, &mut self.kills).expect("there is room")
+        self.tree
+            .get(parent, &name(text), startup, &mut self.changes, &mut self.kills)
+            .expect("there is room")
     }
 
     fn start(&mut self, node: NodeId) -> IncarnationId {
@@ -54,11 +56,16 @@ impl Fixture {
     }
 
     fn delete(&mut self, parent: NodeId, text: &str) {
-        self.tree.delete(parent, &name(text), &mut self.changes, &mut self.kills);
+        self.tree
+            .delete(parent, &name(text), &mut self.changes, &mut self.kills);
     }
 
     fn names(&self) -> Vec<String> {
-        self.tree.names(self.tree.root(), None, 100).iter().map(|n| n.as_str().to_owned()).collect()
+        self.tree
+            .names(self.tree.root(), None, 100)
+            .iter()
+            .map(|n| n.as_str().to_owned())
+            .collect()
     }
 
     fn settle(&mut self) -> (Vec<TreeChange>, Vec<FileId>) {
@@ -113,14 +120,24 @@ fn s8_a_successor_waits_for_the_killed_incarnation() {
     let root = f.tree.root();
     let (a, stub) = f.get(root, "a", startup(1));
     let old = f.start(a);
-    assert!(f.tree.abort(root, &name("a"), Cause::Aborted("why".into()), &mut f.kills));
+    assert!(
+        f.tree
+            .abort(root, &name("a"), Cause::Aborted("why".into()), &mut f.kills)
+    );
     assert_eq!(f.kills.last().map(|k| k.incarnation), Some(old));
-    let Delivery::Ended(cause) = f.tree.deliver(a, Some(&stub)) else { panic!("a stub of an older epoch") };
+    let Delivery::Ended(cause) = f.tree.deliver(a, Some(&stub)) else {
+        panic!("a stub of an older epoch")
+    };
     assert_eq!(cause.error(Outcome::NotApplied).message, "why");
     let (a, _stub) = f.get(root, "a", startup(1));
-    let Delivery::Start(start) = f.tree.deliver(a, None) else { panic!("not started") };
+    let Delivery::Start(start) = f.tree.deliver(a, None) else {
+        panic!("not started")
+    };
     assert_eq!(start.after, [old]);
-    assert!(!f.tree.abort(root, &name("nobody"), Cause::Aborted(String::new()), &mut f.kills));
+    assert!(
+        !f.tree
+            .abort(root, &name("nobody"), Cause::Aborted(String::new()), &mut f.kills)
+    );
 }
 
 #[test]
@@ -128,9 +145,14 @@ fn s8a_the_first_cause_stays() {
     let mut f = Fixture::new();
     let root = f.tree.root();
     let (_, stub) = f.get(root, "a", startup(1));
-    f.tree.abort(root, &name("a"), Cause::Aborted("first".into()), &mut f.kills);
-    f.tree.abort(root, &name("a"), Cause::Aborted("second".into()), &mut f.kills);
-    assert_eq!(stub.cause().map(|c| (**c).clone()), Some(Cause::Aborted("first".into())));
+    f.tree
+        .abort(root, &name("a"), Cause::Aborted("first".into()), &mut f.kills);
+    f.tree
+        .abort(root, &name("a"), Cause::Aborted("second".into()), &mut f.kills);
+    assert_eq!(
+        stub.cause().map(|c| (**c).clone()),
+        Some(Cause::Aborted("first".into()))
+    );
 }
 
 #[test]
@@ -138,11 +160,25 @@ fn s9_escalate_takes_the_parent_along() {
     let mut f = Fixture::new();
     let root = f.tree.root();
     let (a, parent) = f.get(root, "a", startup(1));
-    let (b, child) = f.get(a, "b", Startup { on_failure: FailurePolicy::Escalate, ..startup(1) });
+    let (b, child) = f.get(
+        a,
+        "b",
+        Startup {
+            on_failure: FailurePolicy::Escalate,
+            ..startup(1)
+        },
+    );
     let (_, sibling) = f.get(root, "s", startup(1));
     f.start(a);
     let broken = f.start(b);
-    f.tree.broken(broken, Cause::Broken { code: "trap", message: String::new() }, &mut f.kills);
+    f.tree.broken(
+        broken,
+        Cause::Broken {
+            code: "trap",
+            message: String::new(),
+        },
+        &mut f.kills,
+    );
     assert!(parent.cause().is_some() && child.cause().is_some() && sibling.cause().is_none());
 }
 
@@ -209,14 +245,24 @@ fn s13_a_clone_gets_new_files_and_keeps_the_source() {
     f.store(a);
     f.store(b);
     let (src, dst) = (name("src"), name("dst"));
-    let pairs = f.tree.clone_child(root, &src, &dst, &mut f.changes, &mut f.kills).expect("room");
+    let pairs = f
+        .tree
+        .clone_child(root, &src, &dst, &mut f.changes, &mut f.kills)
+        .expect("room");
     assert_eq!(pairs.len(), 2);
     assert!(f.kills.is_empty(), "the source goes on running");
     assert_eq!(f.names(), ["dst", "src"]);
     let (record, files) = f.settle();
     assert!(record.iter().all(|c| matches!(c, TreeChange::Create { .. })) && record.len() == 2 && files.is_empty());
-    let pairs = f.tree.clone_child(root, &src, &dst, &mut f.changes, &mut f.kills).expect("room");
-    assert_eq!((pairs.len(), f.undo().1.len()), (2, 2), "the copies of a lost turn are left over");
+    let pairs = f
+        .tree
+        .clone_child(root, &src, &dst, &mut f.changes, &mut f.kills)
+        .expect("room");
+    assert_eq!(
+        (pairs.len(), f.undo().1.len()),
+        (2, 2),
+        "the copies of a lost turn are left over"
+    );
     assert_eq!(f.names(), ["dst", "src"], "what it replaced is back");
 }
 
@@ -234,7 +280,9 @@ fn s2_depth_and_number_are_limits() {
     let root = f.tree.root();
     let mut held = Vec::new();
     let full = (0..).find_map(|i| {
-        let got = f.tree.get(root, &name(&i.to_string()), startup(1), &mut f.changes, &mut f.kills);
+        let got = f
+            .tree
+            .get(root, &name(&i.to_string()), startup(1), &mut f.changes, &mut f.kills);
         got.map(|(_, stub)| held.push(stub)).err()
     });
     assert_eq!(full, Some(TreeError::TooMany));

@@ -53,7 +53,12 @@ pub(crate) enum Borrow {
     /// This incarnation does.
     Live(IncarnationId),
     /// The borrower does, once `after` are gone and until `gone(borrow)`.
-    Reserved { borrow: IncarnationId, after: Vec<IncarnationId>, file: FileId, path: Vec<FacetName> },
+    Reserved {
+        borrow: IncarnationId,
+        after: Vec<IncarnationId>,
+        file: FileId,
+        path: Vec<FacetName>,
+    },
 }
 
 /// What a facet has to be started with.
@@ -83,9 +88,18 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// A tree as it lies on disk. `next_file` is past every id that the index or a file names.
-    pub(crate) fn new(root: Arc<Startup>, root_has_database: bool, stored: Vec<StoredFacet>, next_file: FileId) -> Self {
+    pub(crate) fn new(
+        root: Arc<Startup>,
+        root_has_database: bool,
+        stored: Vec<StoredFacet>,
+        next_file: FileId,
+    ) -> Self {
         let root_id = NodeId(0);
-        let storage = if root_has_database { Storage::Database(FileId::ROOT) } else { Storage::None };
+        let storage = if root_has_database {
+            Storage::Database(FileId::ROOT)
+        } else {
+            Storage::None
+        };
         let node = Node {
             parent: None,
             name: None,
@@ -159,7 +173,9 @@ impl Tree {
 
     /// S5: names of the children that exist, in byte order.
     pub(crate) fn names(&self, parent: NodeId, after: Option<&str>, max: usize) -> Vec<FacetName> {
-        let Some(node) = self.nodes.get(&parent) else { return Vec::new() };
+        let Some(node) = self.nodes.get(&parent) else {
+            return Vec::new();
+        };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         node.children
             .range::<str, _>((from, Bound::Unbounded))
@@ -177,7 +193,12 @@ impl Tree {
             let Some(node) = self.nodes.get(&id) else { continue };
             todo.extend(node.children.values().rev());
             if node.exists() || node.parent.is_none() {
-                let path = self.path(id).iter().map(FacetName::as_str).collect::<Vec<_>>().join("/");
+                let path = self
+                    .path(id)
+                    .iter()
+                    .map(FacetName::as_str)
+                    .collect::<Vec<_>>()
+                    .join("/");
                 let incarnation = match node.slot {
                     Slot::Cold => None,
                     Slot::Live(incarnation) => Some(incarnation),
@@ -186,7 +207,12 @@ impl Tree {
                     Storage::None | Storage::Entry(_) => None,
                     Storage::Database(file) => Some(file),
                 };
-                found.push(FacetInfo { path, startup: node.startup.clone(), incarnation, database });
+                found.push(FacetInfo {
+                    path,
+                    startup: node.startup.clone(),
+                    incarnation,
+                    database,
+                });
             }
         }
         found
@@ -194,7 +220,9 @@ impl Tree {
 
     /// S8: ends the child's epoch and those below it. True if there was such a child.
     pub(crate) fn abort(&mut self, parent: NodeId, name: &FacetName, cause: Cause, kills: &mut Vec<Kill>) -> bool {
-        let Some(child) = self.child(parent, name) else { return false };
+        let Some(child) = self.child(parent, name) else {
+            return false;
+        };
         self.end_subtree(child, &Arc::new(cause), kills);
         self.forget(child);
         true
@@ -217,7 +245,11 @@ impl Tree {
 
     /// S11: deletes all children.
     pub(crate) fn delete_children(&mut self, parent: NodeId, changes: &mut TurnChanges, kills: &mut Vec<Kill>) {
-        let names: Vec<_> = self.nodes.get(&parent).map(|n| n.children.keys().cloned().collect()).unwrap_or_default();
+        let names: Vec<_> = self
+            .nodes
+            .get(&parent)
+            .map(|n| n.children.keys().cloned().collect())
+            .unwrap_or_default();
         for name in &names {
             self.delete(parent, name, changes, kills);
         }
@@ -244,10 +276,15 @@ impl Tree {
             self.check_room(parent, depth, many)?;
         }
         self.delete(parent, dst, changes, kills);
-        let (Some(source), Some(from)) = (source, self.child(parent, src)) else { return Ok(Vec::new()) };
+        let (Some(source), Some(from)) = (source, self.child(parent, src)) else {
+            return Ok(Vec::new());
+        };
         let mut copy = self.renumbered(&source);
         copy.name = dst.clone();
-        changes.pending.push(Pending::Cloned { parent, copy: copy.clone() });
+        changes.pending.push(Pending::Cloned {
+            parent,
+            copy: copy.clone(),
+        });
         let to = self.attach(parent, copy);
         let mut pairs = Vec::new();
         self.pair_databases(from, to, &mut pairs);
@@ -259,17 +296,29 @@ impl Tree {
         if let Some(cause) = epoch.and_then(|e| e.cause()) {
             return Delivery::Ended(cause.clone());
         }
-        let Some(found) = self.nodes.get(&node) else { return Delivery::Ended(Arc::new(Cause::Deleted)) };
+        let Some(found) = self.nodes.get(&node) else {
+            return Delivery::Ended(Arc::new(Cause::Deleted));
+        };
         match found.slot {
             Slot::Live(incarnation) => Delivery::To(incarnation),
             Slot::Cold => {
                 let epoch = found.epoch.clone();
                 let path = self.path(node);
-                let after = self.departing.iter().filter(|(_, p)| **p == path).map(|(i, _)| *i).collect();
+                let after = self
+                    .departing
+                    .iter()
+                    .filter(|(_, p)| **p == path)
+                    .map(|(i, _)| *i)
+                    .collect();
                 let incarnation = IncarnationId(self.count());
                 self.live.insert(incarnation, node);
                 self.node_mut(node).slot = Slot::Live(incarnation);
-                Delivery::Start(Start { incarnation, node, epoch, after })
+                Delivery::Start(Start {
+                    incarnation,
+                    node,
+                    epoch,
+                    after,
+                })
             }
         }
     }
@@ -283,15 +332,27 @@ impl Tree {
             None => self.new_file(),
         };
         self.node_mut(id).file_reserved = Some(file);
-        let lineage = self.ancestors(id).iter().rev().map(|n| self.node(*n).startup.clone()).collect();
+        let lineage = self
+            .ancestors(id)
+            .iter()
+            .rev()
+            .map(|n| self.node(*n).startup.clone())
+            .collect();
         let has_database = matches!(storage, Storage::Database(_));
-        Some(Stored { path: self.path(id), lineage, file, has_database })
+        Some(Stored {
+            path: self.path(id),
+            lineage,
+            file,
+            has_database,
+        })
     }
 
     /// The incarnation ends by itself without raising an epoch (idle, or a failed start): it takes no more events, and its
     /// successor waits for its store to be dropped. False if it was killed meanwhile.
     pub(crate) fn retire(&mut self, incarnation: IncarnationId) -> bool {
-        let Some(id) = self.live.remove(&incarnation) else { return false };
+        let Some(id) = self.live.remove(&incarnation) else {
+            return false;
+        };
         self.departing.insert(incarnation, self.path(id));
         self.node_mut(id).slot = Slot::Cold;
         true
@@ -304,12 +365,24 @@ impl Tree {
         if let Slot::Live(incarnation) = found.slot {
             return Some(Borrow::Live(incarnation));
         }
-        let Storage::Database(file) = found.storage else { return None };
+        let Storage::Database(file) = found.storage else {
+            return None;
+        };
         let path = self.path(node);
-        let after = self.departing.iter().filter(|(_, p)| **p == path).map(|(i, _)| *i).collect();
+        let after = self
+            .departing
+            .iter()
+            .filter(|(_, p)| **p == path)
+            .map(|(i, _)| *i)
+            .collect();
         let borrow = IncarnationId(self.count());
         self.departing.insert(borrow, path.clone());
-        Some(Borrow::Reserved { borrow, after, file, path })
+        Some(Borrow::Reserved {
+            borrow,
+            after,
+            file,
+            path,
+        })
     }
 
     /// The file and path of the facet's database.
@@ -327,7 +400,9 @@ impl Tree {
 
     /// S9: the incarnation was lost by itself, and takes along what is below it; by `Escalate` what is above it, too.
     pub(crate) fn broken(&mut self, incarnation: IncarnationId, cause: Cause, kills: &mut Vec<Kill>) {
-        let Some(mut top) = self.live.get(&incarnation).copied() else { return };
+        let Some(mut top) = self.live.get(&incarnation).copied() else {
+            return;
+        };
         while let (crate::startup::FailurePolicy::Escalate, Some(parent)) =
             (self.node(top).startup.on_failure, self.node(top).parent)
         {
@@ -354,7 +429,9 @@ impl Tree {
     /// The facet has committed to its database for the first time: the entries that make it exist.
     pub(crate) fn now_stored(&mut self, node: NodeId, file: FileId) -> Vec<TreeChange> {
         let mut created = Vec::new();
-        let Some(found) = self.nodes.get(&node) else { return created };
+        let Some(found) = self.nodes.get(&node) else {
+            return created;
+        };
         match found.storage {
             Storage::Database(_) => return created,
             Storage::Entry(_) => {}
@@ -367,13 +444,24 @@ impl Tree {
     /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed.
     pub(crate) fn now_empty(&mut self, file: FileId) -> Vec<TreeChange> {
         let mut gone = Vec::new();
-        let found = self.nodes.iter().find(|(_, n)| n.storage == Storage::Database(file)).map(|(id, _)| *id);
+        let found = self
+            .nodes
+            .iter()
+            .find(|(_, n)| n.storage == Storage::Database(file))
+            .map(|(id, _)| *id);
         let Some(mut id) = found else { return gone };
-        self.node_mut(id).storage = if file == FileId::ROOT { Storage::None } else { Storage::Entry(file) };
+        self.node_mut(id).storage = if file == FileId::ROOT {
+            Storage::None
+        } else {
+            Storage::Entry(file)
+        };
         while let (Storage::Entry(file), false) = (self.node(id).storage, self.has_stored_children(id)) {
             self.node_mut(id).storage = Storage::None;
             gone.push(TreeChange::Delete { file });
-            let parent = self.node(id).parent.expect("only the root has no parent, and it has no entry");
+            let parent = self
+                .node(id)
+                .parent
+                .expect("only the root has no parent, and it has no entry");
             self.forget(id);
             id = parent;
         }
@@ -389,7 +477,10 @@ impl Tree {
                 Pending::Restarted { node, .. } => {
                     let Some(found) = self.nodes.get(&node) else { continue };
                     if let Some(file) = found.storage.entry() {
-                        record.push(TreeChange::Restart { file, startup: found.startup.clone() });
+                        record.push(TreeChange::Restart {
+                            file,
+                            startup: found.startup.clone(),
+                        });
                     }
                 }
                 Pending::Cloned { parent, copy } => {
@@ -441,11 +532,15 @@ impl Tree {
     // ---- inner workings
 
     fn node(&self, id: NodeId) -> &Node {
-        self.nodes.get(&id).expect("ids inside the tree lead to nodes: a node is removed with all references to it")
+        self.nodes
+            .get(&id)
+            .expect("ids inside the tree lead to nodes: a node is removed with all references to it")
     }
 
     fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.get_mut(&id).expect("ids inside the tree lead to nodes: a node is removed with all references to it")
+        self.nodes
+            .get_mut(&id)
+            .expect("ids inside the tree lead to nodes: a node is removed with all references to it")
     }
 
     fn child(&self, parent: NodeId, name: &FacetName) -> Option<NodeId> {
@@ -459,7 +554,11 @@ impl Tree {
 
     fn new_file(&mut self) -> FileId {
         let file = self.next_file;
-        self.next_file = FileId(file.0.checked_add(1).expect("four billion facets in one object are out of reach"));
+        self.next_file = FileId(
+            file.0
+                .checked_add(1)
+                .expect("four billion facets in one object are out of reach"),
+        );
         file
     }
 
@@ -469,7 +568,11 @@ impl Tree {
     }
 
     fn path(&self, id: NodeId) -> Vec<FacetName> {
-        let mut names: Vec<_> = self.ancestors(id).iter().filter_map(|id| self.node(*id).name.clone()).collect();
+        let mut names: Vec<_> = self
+            .ancestors(id)
+            .iter()
+            .filter_map(|id| self.node(*id).name.clone())
+            .collect();
         names.reverse();
         names
     }
@@ -494,7 +597,11 @@ impl Tree {
     }
 
     fn attach(&mut self, parent: NodeId, facet: StoredFacet) -> NodeId {
-        let storage = if facet.has_database { Storage::Database(facet.file) } else { Storage::Entry(facet.file) };
+        let storage = if facet.has_database {
+            Storage::Database(facet.file)
+        } else {
+            Storage::Entry(facet.file)
+        };
         let id = self.insert(parent, facet.name, facet.startup, storage);
         for child in facet.children {
             self.attach(id, child);
@@ -561,7 +668,10 @@ impl Tree {
                 let path = self.path(id);
                 self.live.remove(&incarnation);
                 self.departing.insert(incarnation, path);
-                kills.push(Kill { incarnation, cause: cause.clone() });
+                kills.push(Kill {
+                    incarnation,
+                    cause: cause.clone(),
+                });
             }
         }
     }
@@ -569,7 +679,9 @@ impl Tree {
     /// Drops the node, and those above it, as far as nobody could tell.
     fn forget(&mut self, mut id: NodeId) {
         while let Some(node) = self.nodes.get(&id) {
-            let (true, Some(parent), Some(name)) = (node.is_forgettable(), node.parent, node.name.clone()) else { return };
+            let (true, Some(parent), Some(name)) = (node.is_forgettable(), node.parent, node.name.clone()) else {
+                return;
+            };
             self.nodes.remove(&id);
             self.node_mut(parent).children.remove(&name);
             id = parent;
@@ -581,8 +693,16 @@ impl Tree {
             return Err(TreeError::TooDeep);
         }
         if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
-            let leaves: Vec<_> = self.nodes.iter().filter(|(_, n)| n.is_forgettable()).map(|(id, _)| *id).collect();
-            leaves.into_iter().filter(|id| *id != parent).for_each(|id| self.forget(id));
+            let leaves: Vec<_> = self
+                .nodes
+                .iter()
+                .filter(|(_, n)| n.is_forgettable())
+                .map(|(id, _)| *id)
+                .collect();
+            leaves
+                .into_iter()
+                .filter(|id| *id != parent)
+                .for_each(|id| self.forget(id));
         }
         if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
             return Err(TreeError::TooMany);
@@ -591,7 +711,10 @@ impl Tree {
     }
 
     fn has_stored_children(&self, id: NodeId) -> bool {
-        self.node(id).children.values().any(|child| self.node(*child).storage != Storage::None)
+        self.node(id)
+            .children
+            .values()
+            .any(|child| self.node(*child).storage != Storage::None)
     }
 
     /// Records the facet and what above it has no entry yet, parents first.
@@ -603,8 +726,16 @@ impl Tree {
             None => self.entry_for_descendants(parent, record),
         };
         let node = self.node(id);
-        let name = node.name.clone().expect("only the root has no name, and it has no parent");
-        record.push(TreeChange::Create { file, parent: above, name, startup: node.startup.clone() });
+        let name = node
+            .name
+            .clone()
+            .expect("only the root has no name, and it has no parent");
+        record.push(TreeChange::Create {
+            file,
+            parent: above,
+            name,
+            startup: node.startup.clone(),
+        });
     }
 
     fn entry_for_descendants(&mut self, id: NodeId, record: &mut Vec<TreeChange>) -> FileId {
@@ -633,7 +764,12 @@ fn delete_all(facet: &StoredFacet, record: &mut Vec<TreeChange>, files: &mut Vec
 
 fn create_all(facet: &StoredFacet, parent: FileId, record: &mut Vec<TreeChange>) {
     let (name, startup) = (facet.name.clone(), facet.startup.clone());
-    record.push(TreeChange::Create { file: facet.file, parent, name, startup });
+    record.push(TreeChange::Create {
+        file: facet.file,
+        parent,
+        name,
+        startup,
+    });
     for child in &facet.children {
         create_all(child, facet.file, record);
     }

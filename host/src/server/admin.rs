@@ -27,7 +27,11 @@ fn answer(result: Result<Value, CallError>) -> Response {
 
 /// `GET /admin/tree/{namespace}/{object}`: the facets that exist, the root first.
 pub(super) async fn tree(State(host): State<Host>, Path((namespace, object)): Path<(String, String)>) -> Response {
-    let names: HashMap<_, _> = host.classes().into_iter().map(|(name, digest)| (digest, name)).collect();
+    let names: HashMap<_, _> = host
+        .classes()
+        .into_iter()
+        .map(|(name, digest)| (digest, name))
+        .collect();
     let reports = host.tree(&namespace, &ObjectRef::parse(&object)).map(|(id, reports)| {
         let facets = reports.into_iter().map(|report| {
             let name = names.get(&report.class).cloned();
@@ -47,20 +51,35 @@ pub(super) async fn rows(
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     let path = query.get("path").map(String::as_str).unwrap_or_default();
-    let rows_max = query.get("rows").and_then(|rows| rows.parse().ok()).unwrap_or(ROWS_SHOWN);
+    let rows_max = query
+        .get("rows")
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(ROWS_SHOWN);
     let tables = host.rows(&namespace, &ObjectRef::parse(&object), path, rows_max).await;
     answer(tables.map(|tables| json!({ "tables": tables.into_iter().map(table).collect::<Vec<_>>() })))
 }
 
 /// `GET /admin/classes`: names and digests.
 pub(super) async fn classes(State(host): State<Host>) -> Response {
-    let classes = host.classes().into_iter().map(|(name, digest)| json!({ "name": name, "digest": digest }));
+    let classes = host
+        .classes()
+        .into_iter()
+        .map(|(name, digest)| json!({ "name": name, "digest": digest }));
     answer(Ok(json!({ "classes": classes.collect::<Vec<_>>() })))
 }
 
 fn table(table: TableDump) -> Value {
-    let TableDump { name, columns, rows, total, .. } = table;
-    let rows: Vec<Vec<_>> = rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
+    let TableDump {
+        name,
+        columns,
+        rows,
+        total,
+        ..
+    } = table;
+    let rows: Vec<Vec<_>> = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(cell).collect())
+        .collect();
     json!({ "name": name, "columns": columns, "rows": rows, "total": total })
 }
 

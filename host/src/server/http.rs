@@ -10,19 +10,20 @@ use crate::server::{body, error_response};
 use crate::{Host, ObjectRef};
 
 /// Headers that belong to one connection and are not passed on.
-const HOP_BY_HOP: [HeaderName; 5] =
-    [header::CONNECTION, header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE];
+const HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// A folder's address ends in `/`, so that links on its page work.
 pub(super) async fn to_folder(request: Request) -> Response {
     Redirect::permanent(&format!("{}/", request.uri().path())).into_response()
 }
 
-pub(super) async fn deliver(
-    State(host): State<Host>,
-    Path(parts): Path<Vec<String>>,
-    request: Request,
-) -> Response {
+pub(super) async fn deliver(State(host): State<Host>, Path(parts): Path<Vec<String>>, request: Request) -> Response {
     let [namespace, object, ..] = parts.as_slice() else {
         return error_response(&CallError::not_found("no such address here"));
     };
@@ -40,7 +41,12 @@ pub(super) async fn deliver(
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect();
     let body = body::incoming(body, host.runtime());
-    let request = HttpRequest { method: head.method.as_str().to_owned(), uri, headers, body };
+    let request = HttpRequest {
+        method: head.method.as_str().to_owned(),
+        uri,
+        headers,
+        body,
+    };
     match host.request(namespace, &ObjectRef::parse(object), request).await {
         Ok(response) => outgoing(&host, response).unwrap_or_else(|error| error_response(&error)),
         Err(error) => error_response(&error),

@@ -25,7 +25,9 @@ pub async fn serve(
     open: Option<String>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(host, open)).with_graceful_shutdown(stop).await
+    axum::serve(listener, router(host, open))
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 fn router(host: Host, open: Option<String>) -> Router {
@@ -53,7 +55,10 @@ fn router(host: Host, open: Option<String>) -> Router {
 /// Pages of other sites cannot make a browser call facets: a request that says it comes from elsewhere is refused.
 async fn same_origin(request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let foreign = headers.get(header::ORIGIN).is_some_and(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         origin.split_once("://").is_none_or(|(_, authority)| authority != host)
@@ -85,6 +90,8 @@ fn error_response(error: &CallError) -> Response {
 
 fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = (status, body).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

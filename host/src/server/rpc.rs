@@ -24,21 +24,21 @@ pub(super) async fn call(
     }
 }
 
-async fn answer(
-    host: &Host,
-    namespace: &str,
-    object: &str,
-    method: &str,
-    body: Body,
-) -> Result<Vec<u8>, CallError> {
+async fn answer(host: &Host, namespace: &str, object: &str, method: &str, body: Body) -> Result<Vec<u8>, CallError> {
     let body = to_bytes(body, PAYLOAD_BYTES_MAX).await.map_err(|_| {
-        CallError::limit("payload", format!("the arguments have at most {PAYLOAD_BYTES_MAX} bytes"))
+        CallError::limit(
+            "payload",
+            format!("the arguments have at most {PAYLOAD_BYTES_MAX} bytes"),
+        )
     })?;
     let body = if body.is_empty() { b"[]".to_vec() } else { body.into() };
     // Checked, not rewritten: numbers and the order of fields arrive as they were sent.
     serde_json::from_slice::<Vec<&RawValue>>(&body)
         .map_err(|error| CallError::invalid(format!("the body should be a JSON array of arguments: {error}")))?;
-    let args = Payload { format: Format::Json, body };
+    let args = Payload {
+        format: Format::Json,
+        body,
+    };
     let answer = host.call(namespace, &ObjectRef::parse(object), method, args).await?;
     Ok(match answer.format {
         Format::Json => answer.body,

@@ -1,7 +1,6 @@
 //! A database carries the identity of its facet, and one that does not match is refused, never adopted: an index that lost
 //! its end would otherwise give one facet another's data.
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::connection::Connected;
@@ -78,11 +77,11 @@ pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<()
     Ok(())
 }
 
-/// True if something was ever committed to the database. For recovery, when nobody has it open.
-pub(crate) fn was_committed(file: &DbFile) -> Result<bool, StorageError> {
-    // Exclusive, or SQLite would leave a -shm behind.
+/// Folds the log that a killed process left into the database. False if nothing was ever committed to it. For recovery,
+/// when nobody has it open.
+pub(crate) fn fold(file: &DbFile) -> Result<bool, StorageError> {
+    // Exclusive, or SQLite would make a -shm.
     let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=0")?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(conn.query_row("SELECT EXISTS(SELECT 1 FROM _facetd_meta)", (), |row| row.get(0))?)
 }

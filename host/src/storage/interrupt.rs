@@ -32,6 +32,12 @@ impl InterruptCell {
         self.interrupt();
     }
 
+    /// The facet has stopped: what follows is the host's own work, and nobody interrupts it.
+    pub(super) fn retire(&self) {
+        self.set_handle(None);
+        self.for_ever.store(false, Ordering::SeqCst);
+    }
+
     /// True after [`Self::interrupt_for_ever`].
     pub(crate) fn is_stopped(&self) -> bool {
         self.for_ever.load(Ordering::SeqCst)

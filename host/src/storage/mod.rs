@@ -28,7 +28,7 @@ mod value;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
 pub(crate) use file::{DbFile, remove_db};
-pub(crate) use identity::was_committed;
+pub(crate) use identity::fold;
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{

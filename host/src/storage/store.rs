@@ -62,6 +62,7 @@ impl FacetStore {
     }
 
     /// Which file it is.
+    #[cfg(test)]
     pub(crate) fn file(&self) -> &DbFile {
         &self.file
     }

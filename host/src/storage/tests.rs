@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::journal::Committed;
-use super::{DbFile, FacetStore, InterruptCell, StorageError, Value, was_committed};
+use super::{DbFile, FacetStore, InterruptCell, StorageError, Value, fold};
 use crate::ids::{FileId, ObjectId};
 
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -177,7 +177,10 @@ fn a_database_that_was_never_committed_to_is_told_from_one_that_was() {
         for name in dir.names() {
             std::fs::copy(dir.0.path().join(&name), left.0.path().join(&name)).unwrap();
         }
-        let was = was_committed(&DbFile { dir: left.0.path().into(), ..file.clone() });
+        let was = fold(&DbFile {
+            dir: left.0.path().into(),
+            ..file.clone()
+        });
         was.unwrap_or_else(|error| panic!("{when}: {error}"))
     };
     assert!(!killed("in the first turn"));
@@ -414,7 +417,7 @@ fn is_empty_means_no_keys_and_no_tables() {
 }
 
 #[test]
-fn a_copy_is_what_was_committed_with_its_own_identity() {
+fn a_copy_is_what_fold_with_its_own_identity() {
     let dir = Dir::new();
     let mut source = dir.store(1, false);
     let target = dir.file(9);

@@ -143,6 +143,19 @@ impl FacetStore {
         Ok(())
     }
 
+    /// Closes the database for good, or removes it if nothing is stored in it (S12): then true.
+    pub(crate) fn close_or_remove(&mut self) -> Result<bool, StorageError> {
+        self.discard_turn();
+        // An abort has interrupted the facet's statements for ever; these are the host's.
+        self.interrupt.retire();
+        let emptied = self.exists() && self.is_empty()?;
+        self.close()?;
+        if emptied {
+            remove_db(&self.file).map_err(StorageError::from_io)?;
+        }
+        Ok(emptied)
+    }
+
     /// Drops the connection without a checkpoint, its statements first.
     pub(super) fn disconnect(&mut self) {
         self.interrupt.set_handle(None);

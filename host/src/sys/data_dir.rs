@@ -66,7 +66,11 @@ impl DataDir {
             std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
             sync_dir(root).map_err(at(root))?;
         }
-        Ok(Self { root: root.to_owned(), was_dirty, _lock: lock })
+        Ok(Self {
+            root: root.to_owned(),
+            was_dirty,
+            _lock: lock,
+        })
     }
 
     /// Where the databases of a namespace lie; created and made durable if missing.

@@ -57,7 +57,9 @@ fn commits_records_and_removals_are_done_in_order() {
         last = lsn;
     }
     block_on(wait_durable(&mut durability, last)).unwrap();
-    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole).unwrap().unwrap();
+    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole)
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (loaded.entries.len(), loaded.next_seq, loaded.next_file),
         (20, 20, FileId(21))
@@ -85,7 +87,9 @@ fn commits_records_and_removals_are_done_in_order() {
     block_on(wait_durable(&mut durability, lsn)).unwrap();
     journal.close();
     assert!(!dir.file(1).path().exists() && dir.file(2).path().exists());
-    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole).unwrap().unwrap();
+    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole)
+        .unwrap()
+        .unwrap();
     assert_eq!((loaded.entries.len(), loaded.next_file), (19, FileId(21)));
 }
 
@@ -113,7 +117,9 @@ fn an_index_that_is_used_again_is_not_removed() {
     ));
     journal.append(unit(append_tree(&path, object, 2, create(2)), vec![]));
     journal.close();
-    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole).unwrap().unwrap();
+    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole)
+        .unwrap()
+        .unwrap();
     let files: Vec<_> = loaded.entries.keys().collect();
     assert_eq!((files, loaded.next_seq), (vec![&FileId(2)], 3));
 }
