@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use wasmtime::component::Linker;
+use wasmtime::component::{HasData, HasSelf, Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
+use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView, async_trait};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView, async_trait};
 
 use crate::isolate::FacetState;
 use crate::sys::clock;
@@ -22,8 +23,15 @@ const LINE_BYTES_MAX: usize = 4096;
 
 pub(super) fn add_to_linker(linker: &mut Linker<FacetState>) -> wasmtime::Result<()> {
     type S = FacetState;
-    // io, clocks, random/random, and the three streams of cli.
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    io::error::add_to_linker::<S, HasTable>(linker, |state| &mut state.table)?;
+    io::streams::add_to_linker::<S, HasTable>(linker, |state| &mut state.table)?;
+    io::poll::add_to_linker::<S, HasSelf<S>>(linker, |state| state)?;
+    clocks::wall_clock::add_to_linker::<S, WasiClocks>(linker, S::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<S, WasiClocks>(linker, S::clocks)?;
+    random::random::add_to_linker::<S, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
+    cli::stdin::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::stdout::add_to_linker::<S, WasiCli>(linker, S::cli)?;
+    cli::stderr::add_to_linker::<S, WasiCli>(linker, S::cli)?;
     random::insecure::add_to_linker::<S, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
     random::insecure_seed::add_to_linker::<S, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
     cli::environment::add_to_linker::<S, WasiCli>(linker, S::cli)?;
@@ -35,6 +43,40 @@ pub(super) fn add_to_linker(linker: &mut Linker<FacetState>) -> wasmtime::Result
     cli::terminal_stderr::add_to_linker::<S, WasiCli>(linker, S::cli)?;
     filesystem::types::add_to_linker::<S, WasiFilesystem>(linker, S::filesystem)?;
     filesystem::preopens::add_to_linker::<S, WasiFilesystem>(linker, S::filesystem)
+}
+
+struct HasTable;
+
+impl HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+impl io::poll::Host for FacetState {
+    /// Waiting is a blocking import like any other: it ends the turn.
+    async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        self.begin_block().await?;
+        let ready = io::poll::Host::poll(&mut self.table, pollables).await;
+        self.end_block()?;
+        ready
+    }
+}
+
+impl io::poll::HostPollable for FacetState {
+    async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
+        self.alive()?;
+        io::poll::HostPollable::ready(&mut self.table, pollable).await
+    }
+
+    async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        self.begin_block().await?;
+        let ready = io::poll::HostPollable::block(&mut self.table, pollable).await;
+        self.end_block()?;
+        ready
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        io::poll::HostPollable::drop(&mut self.table, pollable)
+    }
 }
 
 impl WasiView for FacetState {

@@ -151,10 +151,12 @@ impl Life {
             None => self.ended_from_outside(),
             Some(Ok(PumpEnd::Idle)) => End::Idle,
             Some(Ok(PumpEnd::StartFailed(message))) => End::StartFailed(message),
-            Some(Err(error)) => match (self.lost(&store, &error), started) {
-                (End::Broken { message, .. }, false) => End::StartFailed(message),
-                (end, _) => end,
-            },
+            Some(Err(error)) => self.lost(&store, &error),
+        };
+        // What breaks before it has started raises no epoch: the next event tries again (S6).
+        let end = match end {
+            End::Broken { message, .. } if !started => End::StartFailed(message),
+            end => end,
         };
         (end, Some(remains(store)))
     }

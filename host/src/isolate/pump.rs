@@ -132,6 +132,7 @@ impl<'a> Pump<'a> {
                 return Poll::Ready(Ok(PumpEnd::Idle));
             }
             self.evict = false;
+            self.set_idle_since(clock::monotonic_ms());
         }
         Poll::Pending
     }
@@ -286,10 +287,13 @@ impl<'a> Pump<'a> {
         let idle = *self.started && self.in_flight.is_empty();
         if idle != self.idle {
             self.idle = idle;
-            let since_ms = if idle { clock::monotonic_ms() } else { 0 };
-            self.accessor
-                .with(|mut access| access.get().control.idle_since_ms.store(since_ms, Ordering::Relaxed));
+            self.set_idle_since(if idle { clock::monotonic_ms() } else { 0 });
         }
+    }
+
+    fn set_idle_since(&self, since_ms: u64) {
+        self.accessor
+            .with(|mut access| access.get().control.idle_since_ms.store(since_ms, Ordering::Relaxed));
     }
 }
 
@@ -319,6 +323,7 @@ impl FacetState {
             log_bytes: 0,
         };
         self.events.insert(id, event);
+        self.stray_cpu_ms = 0;
         self.note_events();
     }
 

@@ -98,6 +98,8 @@ impl Watched {
         } else if past(self.control.gate_deadline_ms.load(Ordering::Relaxed)) {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
         } else if past(idle_since_ms) && now_ms - idle_since_ms > self.control.idle_evict_ms {
+            // Once: the facet sets it again if it is still idle when it has seen the mail.
+            self.control.idle_since_ms.store(0, Ordering::Relaxed);
             // A full mailbox or a closed one: it is not idle, or it is on its way out.
             if let Some(mailbox) = self.mailbox.upgrade() {
                 let _ = mailbox.try_send(Mail::Evict);

@@ -31,6 +31,8 @@ pub(super) struct Inner {
     pub(super) running: HashMap<IncarnationId, Running>,
     /// Sequence number of the next record in the index.
     pub(super) next_seq: u64,
+    /// The host stops: nothing is started any more.
+    stopped: bool,
 }
 
 /// What the object keeps of an incarnation until its store and database are closed.
@@ -58,6 +60,7 @@ impl Object {
             tree,
             running: HashMap::new(),
             next_seq,
+            stopped: false,
         });
         Self {
             id,
@@ -139,7 +142,9 @@ impl Object {
         }
         let mut inner = self.lock();
         let (record, files) = inner.tree.undo(changes);
-        self.record(&mut inner, Vec::new(), record, files);
+        if !record.is_empty() || !files.is_empty() {
+            self.record(&mut inner, Vec::new(), record, files);
+        }
     }
 
     /// Store and database of the incarnation are closed; `emptied` if nothing was stored in it.
@@ -202,6 +207,7 @@ impl Object {
         let waits: Vec<_> = {
             let mut inner = self.lock();
             let mut kills = Vec::new();
+            inner.stopped = true;
             inner.tree.end_all(Cause::Unavailable, &mut kills);
             inner.carry_out(kills);
             inner.running.values().map(|r| r.control.gone()).collect()
@@ -230,6 +236,9 @@ impl Inner {
         epoch: Option<&Arc<Epoch>>,
         mail: Mail,
     ) -> Result<Arc<Epoch>, (CallError, Mail)> {
+        if self.stopped {
+            return Err((Cause::Unavailable.error(Outcome::NotApplied), mail));
+        }
         let incarnation = match self.tree.deliver(node, epoch) {
             Delivery::Ended(cause) => return Err((cause.error(Outcome::NotApplied), mail)),
             Delivery::To(incarnation) => incarnation,

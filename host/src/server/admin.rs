@@ -74,13 +74,13 @@ fn table(table: TableDump) -> Value {
         columns,
         rows,
         total,
-        ..
+        error,
     } = table;
     let rows: Vec<Vec<_>> = rows
         .into_iter()
         .map(|row| row.into_iter().map(cell).collect())
         .collect();
-    json!({ "name": name, "columns": columns, "rows": rows, "total": total })
+    json!({ "name": name, "columns": columns, "rows": rows, "total": total, "error": error })
 }
 
 fn cell(value: storage::Value) -> Value {

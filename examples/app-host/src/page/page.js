@@ -4,6 +4,7 @@
 
 const [, , namespace, object] = location.pathname.split("/");
 const MAX_COMPONENT = 64 * 1024 * 1024;
+const MAX_SHOWN = 100_000;
 const ROWS = 50;
 const LOOK_AGAIN_MS = 4000;
 const UPLOAD = "upload:";
@@ -197,7 +198,7 @@ function drawApp() {
   const facts = [
     ["State", stateMark(app)], ["Stored", size(app.storage_bytes)], ["Class", app.class],
     ["Digest", el("code", { textContent: app.digest.slice(0, 12), title: app.digest })],
-    ["Since", new Date(app.created).toLocaleString()],
+    ["Created", new Date(app.created).toLocaleString()],
   ];
   $("facts").replaceChildren(...facts.map(([term, what]) => el("div", {}, el("dt", { textContent: term }), el("dd", {}, what))));
   const known = state.components.find(({ label, digest }) => digest === app.digest && HINTS[label])?.label ?? app.class;
@@ -223,6 +224,11 @@ function showAnswer(asked, bad, ...what) {
   place.replaceChildren(el("p", { className: "mono asked", textContent: asked }), ...what);
 }
 
+function blame(name, kind) {
+  if (kind === "failed") return `${name} answered with an error.`;
+  return ["aborted", "restarted", "deleted"].includes(kind) ? `${name} was ${kind} meanwhile.` : "The call failed.";
+}
+
 function problemList(problem) {
   const words = { kind: problem.kind, code: problem.code || "none", message: problem.message, outcome: problem.outcome };
   const meaning = OUTCOMES[problem.outcome];
@@ -240,16 +246,17 @@ async function showRows(path) {
     const tree = await ask(`/admin/tree/${namespace}/${object}`);
     if (!still()) return;
     drawFacets(name, path, tree.facets);
-    const { tables } = await ask(`/admin/rows/${namespace}/${object}?path=${encodeURIComponent(facet)}&rows=${ROWS}`);
+    // An app that has stored nothing and does not run does not exist for the host.
+    const exists = tree.facets.some((known) => known.path === facet);
+    const address = `/admin/rows/${namespace}/${object}?path=${encodeURIComponent(facet)}&rows=${ROWS}`;
+    const { tables } = exists ? await ask(address) : { tables: [] };
     if (!still()) return;
     $("rows").replaceChildren(...tables.map(table));
     say($("rows-said"), tables.length === 0 ? "Nothing yet." : "");
   } catch (error) {
     if (!still()) return;
     $("rows").replaceChildren();
-    // What does not exist has stored nothing; the app's row is there, or it would not be shown.
-    if (error.kind === "not-found") say($("rows-said"), "Nothing yet.");
-    else say($("rows-said"), sentence(error.message), true);
+    say($("rows-said"), sentence(error.message), true);
   }
 }
 
@@ -331,10 +338,14 @@ onSubmit("call", async () => {
   try {
     // The arguments go as they were typed: reading and writing them here would round large numbers.
     const body = `{"name": ${JSON.stringify(app.name)}, "method": ${JSON.stringify(method)}, "args": ${args}}`;
-    shown = [false, el("pre", { textContent: JSON.stringify(await post("api/call", body), null, 2) })];
+    const answer = JSON.stringify(await post("api/call", body), null, 2);
+    shown = [false, el("pre", { tabIndex: 0, textContent: answer.slice(0, MAX_SHOWN) })];
+    if (answer.length > MAX_SHOWN) {
+      const textContent = `This is the beginning; the whole answer has ${answer.length.toLocaleString()} characters.`;
+      shown.push(el("p", { className: "hint", textContent }));
+    }
   } catch (error) {
-    const who = error.kind === "failed" ? `${app.name} answered with an error.` : "The call failed.";
-    shown = [true, el("p", { textContent: `${who} ${sentence(error.message)}` }), problemList(error)];
+    shown = [true, el("p", { textContent: `${blame(app.name, error.kind)} ${sentence(error.message)}` }), problemList(error)];
   }
   if (state.selected !== app.name) return;
   showAnswer(asked, ...shown);

@@ -1,0 +1,173 @@
+//! What of the tree is durable. Entries appear with the first commit at or below a facet and go with the last; parents
+//! are recorded before their children.
+
+use crate::ids::FileId;
+use crate::object::changes::Pending;
+use crate::object::node::Storage;
+use crate::object::tree::Tree;
+use crate::object::{NodeId, StoredFacet, TreeChange, TurnChanges};
+
+impl Tree {
+    /// The facet has committed to its database for the first time: the entries that make it exist.
+    pub(crate) fn now_stored(&mut self, node: NodeId, file: FileId) -> Vec<TreeChange> {
+        let mut created = Vec::new();
+        let Some(found) = self.nodes.get(&node) else {
+            return created;
+        };
+        match found.storage {
+            Storage::Database(_) => return created,
+            Storage::Entry(_) => {}
+            Storage::None => self.create_entries(node, file, &mut created),
+        }
+        self.node_mut(node).storage = Storage::Database(file);
+        created
+    }
+
+    /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed.
+    pub(crate) fn now_empty(&mut self, file: FileId) -> Vec<TreeChange> {
+        let mut gone = Vec::new();
+        let found = self
+            .nodes
+            .iter()
+            .find(|(_, n)| n.storage == Storage::Database(file))
+            .map(|(id, _)| *id);
+        let Some(mut id) = found else { return gone };
+        self.node_mut(id).storage = if file == FileId::ROOT {
+            Storage::None
+        } else {
+            Storage::Entry(file)
+        };
+        while let (Storage::Entry(file), false) = (self.node(id).storage, self.has_stored_children(id)) {
+            self.node_mut(id).storage = Storage::None;
+            gone.push(TreeChange::Delete { file });
+            let parent = self
+                .node(id)
+                .parent
+                .expect("only the root has no parent, and it has no entry");
+            self.forget(id);
+            id = parent;
+        }
+        gone
+    }
+
+    /// The changes of a turn that has committed, in order, and the files whose databases go with them.
+    pub(crate) fn settle(&mut self, changes: TurnChanges) -> (Vec<TreeChange>, Vec<FileId>) {
+        let (mut record, mut files) = (Vec::new(), Vec::new());
+        for pending in changes.pending {
+            match pending {
+                Pending::Deleted { facet, .. } => delete_all(&facet, &mut record, &mut files),
+                Pending::Restarted { node, .. } => {
+                    let Some(found) = self.nodes.get(&node) else { continue };
+                    if let Some(file) = found.storage.entry() {
+                        record.push(TreeChange::Restart {
+                            file,
+                            startup: found.startup.clone(),
+                        });
+                    }
+                }
+                Pending::Cloned { parent, copy } => {
+                    let Some(above) = self.nodes.get(&parent) else { continue };
+                    let above = match above.storage.entry() {
+                        Some(file) => file,
+                        None if above.parent.is_none() => FileId::ROOT,
+                        None => self.entry_for_descendants(parent, &mut record),
+                    };
+                    create_all(&copy, above, &mut record);
+                }
+            }
+        }
+        (record, files)
+    }
+
+    /// The turn was lost: storage is as if it had not been. Answers what cannot be put back, because its parent is gone
+    /// for good, and the files of it and of copies that were never recorded.
+    pub(crate) fn undo(&mut self, changes: TurnChanges) -> (Vec<TreeChange>, Vec<FileId>) {
+        let (mut record, mut files) = (Vec::new(), Vec::new());
+        for pending in changes.pending.into_iter().rev() {
+            match pending {
+                Pending::Deleted { parent, facet } => {
+                    if !self.nodes.contains_key(&parent) {
+                        delete_all(&facet, &mut record, &mut files);
+                        continue;
+                    }
+                    if let Some(fresh) = self.child(parent, &facet.name) {
+                        self.detach(fresh);
+                    }
+                    self.attach(parent, facet);
+                }
+                Pending::Restarted { node, before } => {
+                    if let Some(node) = self.nodes.get_mut(&node) {
+                        node.startup = before;
+                    }
+                }
+                Pending::Cloned { parent, copy } => {
+                    copy.walk(&mut |facet| files.extend(facet.has_database.then_some(facet.file)));
+                    if let Some(child) = self.child(parent, &copy.name) {
+                        self.detach(child);
+                    }
+                }
+            }
+        }
+        (record, files)
+    }
+
+    fn has_stored_children(&self, id: NodeId) -> bool {
+        self.node(id)
+            .children
+            .values()
+            .any(|child| self.node(*child).storage != Storage::None)
+    }
+
+    /// Records the facet and what above it has no entry yet, parents first.
+    fn create_entries(&mut self, id: NodeId, file: FileId, record: &mut Vec<TreeChange>) {
+        let Some(parent) = self.node(id).parent else { return };
+        let above = match self.node(parent).storage.entry() {
+            Some(above) => above,
+            None if self.node(parent).parent.is_none() => FileId::ROOT,
+            None => self.entry_for_descendants(parent, record),
+        };
+        let node = self.node(id);
+        let name = node
+            .name
+            .clone()
+            .expect("only the root has no name, and it has no parent");
+        record.push(TreeChange::Create {
+            file,
+            parent: above,
+            name,
+            startup: node.startup.clone(),
+        });
+    }
+
+    fn entry_for_descendants(&mut self, id: NodeId, record: &mut Vec<TreeChange>) -> FileId {
+        let file = match self.node(id).file_reserved {
+            Some(file) => file,
+            None => self.new_file(),
+        };
+        self.create_entries(id, file, record);
+        let node = self.node_mut(id);
+        node.storage = Storage::Entry(file);
+        node.file_reserved = Some(file);
+        file
+    }
+}
+
+fn delete_all(facet: &StoredFacet, record: &mut Vec<TreeChange>, files: &mut Vec<FileId>) {
+    facet.walk(&mut |facet| {
+        record.push(TreeChange::Delete { file: facet.file });
+        files.extend(facet.has_database.then_some(facet.file));
+    });
+}
+
+fn create_all(facet: &StoredFacet, parent: FileId, record: &mut Vec<TreeChange>) {
+    let (name, startup) = (facet.name.clone(), facet.startup.clone());
+    record.push(TreeChange::Create {
+        file: facet.file,
+        parent,
+        name,
+        startup,
+    });
+    for child in &facet.children {
+        create_all(child, facet.file, record);
+    }
+}

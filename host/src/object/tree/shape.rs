@@ -1,0 +1,202 @@
+//! The shape of the tree: a node is removed with all references to it, and an epoch never ends without those below it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::{FacetName, FileId};
+use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
+use crate::object::node::{Node, Slot, Storage};
+use crate::object::tree::{Kill, Tree, TreeError};
+use crate::object::{Cause, Epoch, NodeId, StoredFacet};
+use crate::startup::Startup;
+
+impl Tree {
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        self.nodes
+            .get(&id)
+            .expect("ids inside the tree lead to nodes: a node is removed with all references to it")
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes
+            .get_mut(&id)
+            .expect("ids inside the tree lead to nodes: a node is removed with all references to it")
+    }
+
+    pub(super) fn child(&self, parent: NodeId, name: &FacetName) -> Option<NodeId> {
+        self.nodes.get(&parent)?.children.get(name).copied()
+    }
+
+    pub(super) fn count(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn new_file(&mut self) -> FileId {
+        let file = self.next_file;
+        self.next_file = FileId(
+            file.0
+                .checked_add(1)
+                .expect("four billion facets in one object are out of reach"),
+        );
+        file
+    }
+
+    /// The facet and those above it, itself first.
+    pub(super) fn ancestors(&self, id: NodeId) -> Vec<NodeId> {
+        std::iter::successors(Some(id), |id| self.node(*id).parent).collect()
+    }
+
+    pub(super) fn path(&self, id: NodeId) -> Vec<FacetName> {
+        let mut names: Vec<_> = self
+            .ancestors(id)
+            .iter()
+            .filter_map(|id| self.node(*id).name.clone())
+            .collect();
+        names.reverse();
+        names
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        parent: NodeId,
+        name: FacetName,
+        startup: Arc<Startup>,
+        storage: Storage,
+    ) -> NodeId {
+        let id = NodeId(self.count());
+        let depth = self.node(parent).depth + 1;
+        self.node_mut(parent).children.insert(name.clone(), id);
+        let node = Node {
+            parent: Some(parent),
+            name: Some(name),
+            children: BTreeMap::new(),
+            depth,
+            startup,
+            epoch: Epoch::new(),
+            slot: Slot::Cold,
+            storage,
+            file_reserved: storage.entry(),
+        };
+        self.nodes.insert(id, node);
+        id
+    }
+
+    pub(super) fn attach(&mut self, parent: NodeId, facet: StoredFacet) -> NodeId {
+        let storage = if facet.has_database {
+            Storage::Database(facet.file)
+        } else {
+            Storage::Entry(facet.file)
+        };
+        let id = self.insert(parent, facet.name, facet.startup, storage);
+        for child in facet.children {
+            self.attach(id, child);
+        }
+        id
+    }
+
+    /// Takes the subtree out of the tree and answers what was stored of it. Its epochs have ended before.
+    pub(super) fn detach(&mut self, id: NodeId) -> Option<StoredFacet> {
+        let stored = self.stored(id);
+        if let (Some(parent), Some(name)) = (self.node(id).parent, self.node(id).name.clone()) {
+            self.node_mut(parent).children.remove(&name);
+        }
+        let mut todo = vec![id];
+        while let Some(id) = todo.pop() {
+            if let Some(node) = self.nodes.remove(&id) {
+                todo.extend(node.children.into_values());
+            }
+        }
+        stored
+    }
+
+    pub(super) fn stored(&self, id: NodeId) -> Option<StoredFacet> {
+        let node = self.node(id);
+        Some(StoredFacet {
+            name: node.name.clone()?,
+            file: node.storage.entry()?,
+            has_database: matches!(node.storage, Storage::Database(_)),
+            startup: node.startup.clone(),
+            children: node.children.values().filter_map(|child| self.stored(*child)).collect(),
+        })
+    }
+
+    pub(super) fn renumbered(&mut self, facet: &StoredFacet) -> StoredFacet {
+        StoredFacet {
+            name: facet.name.clone(),
+            file: self.new_file(),
+            has_database: facet.has_database,
+            startup: facet.startup.clone(),
+            children: facet.children.iter().map(|child| self.renumbered(child)).collect(),
+        }
+    }
+
+    pub(super) fn pair_databases(&self, from: NodeId, to: NodeId, pairs: &mut Vec<(NodeId, NodeId)>) {
+        if matches!(self.node(to).storage, Storage::Database(_)) {
+            pairs.push((from, to));
+        }
+        for (name, to) in &self.node(to).children {
+            if let Some(from) = self.child(from, name) {
+                self.pair_databases(from, *to, pairs);
+            }
+        }
+    }
+
+    pub(super) fn end_subtree(&mut self, top: NodeId, cause: &Arc<Cause>, kills: &mut Vec<Kill>) {
+        let mut todo = vec![top];
+        while let Some(id) = todo.pop() {
+            let node = self.node_mut(id);
+            node.epoch.end(cause.clone());
+            node.epoch = Epoch::new();
+            let slot = std::mem::replace(&mut node.slot, Slot::Cold);
+            todo.extend(node.children.values());
+            if let Slot::Live(incarnation) = slot {
+                let path = self.path(id);
+                self.live.remove(&incarnation);
+                self.departing.insert(incarnation, path);
+                kills.push(Kill {
+                    incarnation,
+                    cause: cause.clone(),
+                });
+            }
+        }
+    }
+
+    /// Drops the node, and those above it, as far as nobody could tell.
+    pub(super) fn forget(&mut self, mut id: NodeId) {
+        while let Some(node) = self.nodes.get(&id) {
+            let (true, Some(parent), Some(name)) = (node.is_forgettable(), node.parent, node.name.clone()) else {
+                return;
+            };
+            self.nodes.remove(&id);
+            self.node_mut(parent).children.remove(&name);
+            id = parent;
+        }
+    }
+
+    pub(super) fn check_room(&mut self, parent: NodeId, depth: usize, many: usize) -> Result<(), TreeError> {
+        if self.node(parent).depth + depth > TREE_DEPTH_MAX {
+            return Err(TreeError::TooDeep);
+        }
+        if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
+            let leaves: Vec<_> = self
+                .nodes
+                .iter()
+                .filter(|(_, n)| n.is_forgettable())
+                .map(|(id, _)| *id)
+                .collect();
+            leaves
+                .into_iter()
+                .filter(|id| *id != parent)
+                .for_each(|id| self.forget(id));
+        }
+        if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
+            return Err(TreeError::TooMany);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn depth_of(facet: &StoredFacet) -> usize {
+    1 + facet.children.iter().map(depth_of).max().unwrap_or(0)
+}

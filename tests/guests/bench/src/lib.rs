@@ -1,0 +1,90 @@
+//! Each method does one thing `n` times, so that what is measured outside is the thing and not the way in.
+
+use facetd_sdk::children::Startup;
+use facetd_sdk::{Answer, Error, Facet, Payload, Result, Stub, children, classes, kv, no_such_method, sql};
+
+facetd_sdk::export!(Bench);
+
+struct Bench;
+
+impl Facet for Bench {
+    async fn start() -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn call(&self, method: &str, args: Payload, _: Vec<Stub>) -> Result<Answer> {
+        if method == "echo" {
+            return Ok(Answer { value: args, stubs: Vec::new() });
+        }
+        let (n, extra): (u32, u32) = args.decode()?;
+        match method {
+            "calls" => calls(n, extra as usize).await?,
+            "cold" => cold(n, extra).await?,
+            "gets" => gets(n)?,
+            "puts" => puts(n)?,
+            "selects" => selects(n)?,
+            "inserts" => inserts(n)?,
+            _ => return Err(no_such_method(method, &["echo", "calls", "cold", "gets", "puts", "selects", "inserts"])),
+        }
+        Answer::json(&())
+    }
+}
+
+fn child(name: &str) -> Result<Stub> {
+    children::get(name, &Startup::new(&classes::own()?))
+}
+
+/// `n` calls to one child, one after the other, with `bytes` each way.
+async fn calls(n: u32, bytes: usize) -> Result<()> {
+    let child = child("echo")?;
+    for _ in 0..n {
+        let answer = child.call_raw("echo", Payload::bytes(vec![7; bytes]), Vec::new()).await?;
+        if answer.value.body.len() != bytes {
+            return Err(Error::msg("the echo is not what was sent"));
+        }
+    }
+    Ok(())
+}
+
+/// `n` new facets of a known class: made, called once, stopped.
+async fn cold(n: u32, salt: u32) -> Result<()> {
+    for i in 0..n {
+        let name = format!("{salt}-{i}");
+        child(&name)?.call_raw("echo", Payload::bytes(vec![7; 16]), Vec::new()).await?;
+        children::abort(&name, "measured")?;
+    }
+    Ok(())
+}
+
+fn gets(n: u32) -> Result<()> {
+    kv::put_bytes("k", &[7; 16])?;
+    for _ in 0..n {
+        kv::get_bytes("k")?;
+    }
+    Ok(())
+}
+
+fn puts(n: u32) -> Result<()> {
+    for i in 0..n {
+        kv::put_bytes("k", &i.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+fn selects(n: u32) -> Result<()> {
+    sql::query("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v)", &[])?;
+    sql::query("INSERT OR REPLACE INTO t VALUES (1, 2)", &[])?;
+    for _ in 0..n {
+        sql::query("SELECT v FROM t WHERE id = ?", facetd_sdk::params![1])?;
+    }
+    Ok(())
+}
+
+fn inserts(n: u32) -> Result<()> {
+    sql::query("CREATE TABLE IF NOT EXISTS u(id INTEGER PRIMARY KEY, v)", &[])?;
+    for i in 0..n {
+        sql::query("INSERT INTO u(v) VALUES (?)", facetd_sdk::params![i])?;
+    }
+    sql::query("DELETE FROM u", &[])?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Builds steps.c into the component $FACETD_OUT (default: steps.wasm here).
+set -eu
+unset CDPATH
+cd "$(dirname "$0")"
+exec ../../../guest-sdk/c/cc-component -o "${FACETD_OUT:-steps.wasm}" steps.c

@@ -1,0 +1,131 @@
+// A blocking facet that does what it is told: run("put a 1; sleep 5; get a") carries out the steps and answers what the
+// last `get` found, text or null. A step that the host refuses fails the call with the error's kind.
+//
+//   put KEY VALUE, get KEY           keys of this facet
+//   sleep MS, sync                   end the turn
+//   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
+//   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
+//   child-call NAME METHOD ARG       like `call`, of a child of this class; its ARG is the rest of the steps
+//   child-start NAME METHOD ARG      like `start`
+//   trap
+//
+// A word that holds spaces is written with `_` in their place, and `;` with `,`.
+
+#include "facetd.h"
+
+typedef struct steps { facet_call *call; const uint8_t *at, *end; facet_json found; } steps;
+
+static facet_string_t word(steps *s) {
+  while (s->at < s->end && *s->at == ' ') s->at++;
+  const uint8_t *from = s->at;
+  while (s->at < s->end && *s->at != ' ' && *s->at != ';') s->at++;
+  return (facet_string_t){(uint8_t *)from, (size_t)(s->at - from)};
+}
+
+static bool host(steps *s, bool ok, facetd_runtime_types_call_error_t *error) {
+  return ok || facet_fail_with(s->call, error);
+}
+
+// `["ARG"]`, with what `_` and `,` stand for.
+static facetd_runtime_types_payload_t arguments(facet_string_t arg) {
+  facet_string_t text = {facet_alloc(arg.len + 1), arg.len};
+  for (size_t i = 0; i < arg.len; i++)
+    text.ptr[i] = arg.ptr[i] == '_' ? ' ' : arg.ptr[i] == ',' ? ';' : arg.ptr[i];
+  facet_json out = {0};
+  facet_json_raw(&out, "[");
+  facet_json_text(&out, text);
+  facet_json_raw(&out, "]");
+  return (facetd_runtime_types_payload_t){FACETD_RUNTIME_TYPES_FORMAT_JSON, {out.ptr, out.len}};
+}
+
+static bool send(steps *s, facetd_runtime_types_own_stub_t to, bool wait) {
+  facetd_runtime_types_call_error_t error;
+  facetd_runtime_types_borrow_stub_t stub = facetd_runtime_types_borrow_stub(to);
+  facetd_runtime_blocking_calls_list_own_stub_t none = {0};
+  facet_string_t method = word(s);
+  facetd_runtime_types_payload_t args = arguments(word(s));
+  if (wait) {
+    facetd_runtime_types_answer_t answer;
+    return host(s, facetd_runtime_blocking_calls_call(stub, &method, &args, &none, NULL, &answer, &error), &error);
+  }
+  facetd_runtime_blocking_calls_own_pending_t pending;
+  if (!host(s, facetd_runtime_blocking_calls_start(stub, &method, &args, &none, NULL, &pending, &error), &error)) return false;
+  facetd_runtime_blocking_calls_pending_drop_own(pending);
+  return true;
+}
+
+static bool object(steps *s, bool wait) {
+  facet_string_t namespace = word(s), name = word(s);
+  facetd_runtime_types_own_stub_t to;
+  facetd_runtime_types_call_error_t error;
+  return host(s, facetd_runtime_objects_by_name(&namespace, &name, &to, &error), &error) && send(s, to, wait);
+}
+
+static bool child(steps *s, bool wait) {
+  facet_string_t name = word(s), digest;
+  facetd_runtime_types_call_error_t error;
+  facetd_runtime_types_own_class_t own;
+  facetd_runtime_types_own_stub_t to;
+  facetd_runtime_context_class_digest(&digest);
+  if (!host(s, facetd_runtime_classes_by_digest(&digest, &own, &error), &error)) return false;
+  facetd_runtime_facets_own_startup_t startup = facetd_runtime_facets_constructor_startup(facetd_runtime_types_borrow_class(own));
+  return host(s, facetd_runtime_facets_get(&name, facetd_runtime_facets_borrow_startup(startup), &to, &error), &error) && send(s, to, wait);
+}
+
+static bool put(steps *s) {
+  facet_string_t key = word(s), value = word(s);
+  facet_list_u8_t bytes = {value.ptr, value.len};
+  facetd_runtime_types_call_error_t error;
+  return host(s, facetd_runtime_kv_put(&key, &bytes, &error), &error);
+}
+
+static bool get(steps *s) {
+  facet_string_t key = word(s);
+  facet_option_list_u8_t value;
+  facetd_runtime_types_call_error_t error;
+  if (!host(s, facetd_runtime_kv_get(&key, &value, &error), &error)) return false;
+  s->found.len = 0;
+  if (value.is_some) facet_json_text(&s->found, (facet_string_t){value.val.ptr, value.val.len});
+  else facet_json_raw(&s->found, "null");
+  return true;
+}
+
+static bool wait(steps *s, bool sync) {
+  if (sync) {
+    facetd_runtime_types_call_error_t error;
+    return host(s, facetd_runtime_blocking_durability_sync(&error), &error);
+  }
+  uint32_t ms = 0;
+  facet_string_t digits = word(s);
+  for (size_t i = 0; i < digits.len; i++) ms = ms * 10 + (digits.ptr[i] - '0');
+  facetd_runtime_blocking_timers_sleep(ms);
+  return true;
+}
+
+static bool step(steps *s) {
+  facet_string_t what = word(s);
+  if (facet_equal(what, "put")) return put(s);
+  if (facet_equal(what, "get")) return get(s);
+  if (facet_equal(what, "sleep")) return wait(s, false);
+  if (facet_equal(what, "sync")) return wait(s, true);
+  if (facet_equal(what, "call")) return object(s, true);
+  if (facet_equal(what, "start")) return object(s, false);
+  if (facet_equal(what, "child-call")) return child(s, true);
+  if (facet_equal(what, "child-start")) return child(s, false);
+  if (facet_equal(what, "trap")) __builtin_trap();
+  return facet_fail(s->call, "no-such-step", "see steps.c");
+}
+
+static bool run(facet_call *call) {
+  facet_string_t text;
+  if (!facet_arg_text(call, "steps", 1, 10000, &text) || !facet_args_end(call)) return false;
+  steps s = {call, text.ptr, text.ptr + text.len, {0}};
+  while (s.at < s.end) {
+    if (!step(&s)) return false;
+    word(&s); // up to the `;`
+    if (s.at < s.end) s.at++;
+  }
+  return facet_answer(call, &s.found);
+}
+
+const facet_method facet_methods[] = {{"run", run}, {0}};
