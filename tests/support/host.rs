@@ -14,18 +14,22 @@ use tempfile::TempDir;
 
 use super::components;
 use super::process::Process;
-use super::tail;
+use super::{repository, tail};
 
 /// From `exec` to the line that says that it serves. Compiling the puppet with an unoptimised host takes seconds.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// The same where the host first builds its components: a toolchain may have to be fetched.
+const BUILD_AND_START_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// From SIGTERM to the end: the journal is flushed and every database checkpointed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-const SERVING: &str = "facetd listening on ";
+pub(crate) const SERVING: &str = "facetd listening on ";
 const LOG_LINES_SHOWN: usize = 60;
 
 /// A data directory, and the host process that serves it, if one runs.
 pub(crate) struct Host {
     config: PathBuf,
+    /// `facetd dev` instead of `facetd serve`.
+    dev: bool,
     dir: Option<TempDir>,
     running: Option<Running>,
 }
@@ -49,9 +53,17 @@ impl Host {
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         Ok(Self {
             config: config.to_owned(),
+            dev: false,
             dir: Some(dir),
             running: None,
         })
+    }
+
+    /// `facetd dev`, which builds what it serves; `project` is relative to the top of the repository, as in a README.
+    pub(crate) fn dev(project: &str) -> Result<Self> {
+        let mut host = Self::without_build(Path::new(project))?;
+        host.dev = true;
+        Ok(host)
     }
 
     fn dir(&self) -> &Path {
@@ -69,13 +81,15 @@ impl Host {
     /// `facetd serve` on this data directory, not started.
     pub(crate) fn serve_command(&self) -> Command {
         let mut command = Command::new(components::FACETD);
-        command
-            .arg("serve")
-            .arg("--config")
-            .arg(&self.config)
-            .arg("--data")
-            .arg(self.data());
+        if self.dev {
+            command.arg("dev").arg(&self.config).current_dir(repository());
+        } else {
+            command.arg("serve").arg("--config").arg(&self.config);
+        }
+        command.arg("--data").arg(self.data());
         command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null());
+        // Tests read what it logs.
+        command.env("NO_COLOR", "1");
         command
     }
 
@@ -100,10 +114,11 @@ impl Host {
                 }
             }
         });
-        match told.recv_timeout(START_LIMIT) {
+        let limit = if self.dev { BUILD_AND_START_LIMIT } else { START_LIMIT };
+        match told.recv_timeout(limit) {
             Ok(url) => Ok(Running { process, url }),
             // Either stdout was closed, so it ended by itself, or time is up; dropping `process` kills it.
-            Err(_) => bail!("the host did not print \"{SERVING}http://...\" on stdout within {START_LIMIT:?}"),
+            Err(_) => bail!("the host did not print \"{SERVING}http://...\" on stdout within {limit:?}"),
         }
     }
 
@@ -139,12 +154,16 @@ impl Host {
         }
     }
 
-    /// The end of what the host wrote to stderr, over all its runs.
+    /// What the host wrote to stderr, over all its runs.
+    pub(crate) fn whole_log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// The end of it, to be shown.
     pub(crate) fn log(&self) -> String {
-        let text = fs::read(self.log_path()).unwrap_or_default();
         format!(
             "--- stderr of the host ---\n{}\n---",
-            tail(&String::from_utf8_lossy(&text), LOG_LINES_SHOWN)
+            tail(&self.whole_log(), LOG_LINES_SHOWN)
         )
     }
 }

@@ -10,6 +10,13 @@ pub(crate) mod host;
 pub(crate) mod identity;
 pub(crate) mod process;
 
+use std::path::Path;
+
+/// The top of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
 /// The last lines of a log, which is where the cause of a failure stands.
 pub(crate) fn tail(text: &str, max_lines: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds steps.c into the component $FACETD_OUT (default: steps.wasm here).
+# Builds steps.c into the component $FACETD_OUT.
 set -eu
 unset CDPATH
 cd "$(dirname "$0")"
-exec ../../../guest-sdk/c/cc-component -o "${FACETD_OUT:-steps.wasm}" steps.c
+exec ../../../guest-sdk/c/cc-component -o "${FACETD_OUT:?}" steps.c

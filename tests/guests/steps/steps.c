@@ -5,10 +5,11 @@
 //   sleep MS, sync                   end the turn
 //   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
-//   child-call NAME METHOD ARG       like `call`, of a child of this class; its ARG is the rest of the steps
+//   child-call NAME METHOD ARG       like `call`, of a child of this class, which gets a stub of `bell b` along
 //   child-start NAME METHOD ARG      like `start`
 //   trap
 //
+// A child cannot address objects: its `call` and `start` go to the stub that came along, whatever NS and OBJECT are.
 // A word that holds spaces is written with `_` in their place, and `;` with `,`.
 
 #include "facetd.h"
@@ -38,38 +39,45 @@ static facetd_runtime_types_payload_t arguments(facet_string_t arg) {
   return (facetd_runtime_types_payload_t){FACETD_RUNTIME_TYPES_FORMAT_JSON, {out.ptr, out.len}};
 }
 
-static bool send(steps *s, facetd_runtime_types_own_stub_t to, bool wait) {
+static bool send(steps *s, facetd_runtime_types_own_stub_t to, facetd_runtime_types_own_stub_t *along, bool wait) {
   facetd_runtime_types_call_error_t error;
   facetd_runtime_types_borrow_stub_t stub = facetd_runtime_types_borrow_stub(to);
-  facetd_runtime_blocking_calls_list_own_stub_t none = {0};
+  facetd_runtime_blocking_calls_list_own_stub_t stubs = {along, along != NULL};
   facet_string_t method = word(s);
   facetd_runtime_types_payload_t args = arguments(word(s));
   if (wait) {
     facetd_runtime_types_answer_t answer;
-    return host(s, facetd_runtime_blocking_calls_call(stub, &method, &args, &none, NULL, &answer, &error), &error);
+    return host(s, facetd_runtime_blocking_calls_call(stub, &method, &args, &stubs, NULL, &answer, &error), &error);
   }
   facetd_runtime_blocking_calls_own_pending_t pending;
-  if (!host(s, facetd_runtime_blocking_calls_start(stub, &method, &args, &none, NULL, &pending, &error), &error)) return false;
+  if (!host(s, facetd_runtime_blocking_calls_start(stub, &method, &args, &stubs, NULL, &pending, &error), &error)) return false;
   facetd_runtime_blocking_calls_pending_drop_own(pending);
   return true;
+}
+
+static bool find(steps *s, facet_string_t namespace, facet_string_t name, facetd_runtime_types_own_stub_t *to) {
+  facetd_runtime_types_call_error_t error;
+  return host(s, facetd_runtime_objects_by_name(&namespace, &name, to, &error), &error);
 }
 
 static bool object(steps *s, bool wait) {
   facet_string_t namespace = word(s), name = word(s);
   facetd_runtime_types_own_stub_t to;
-  facetd_runtime_types_call_error_t error;
-  return host(s, facetd_runtime_objects_by_name(&namespace, &name, &to, &error), &error) && send(s, to, wait);
+  if (s->call->stubs.len > 0) to = s->call->stubs.ptr[0];
+  else if (!find(s, namespace, name, &to)) return false;
+  return send(s, to, NULL, wait);
 }
 
 static bool child(steps *s, bool wait) {
   facet_string_t name = word(s), digest;
   facetd_runtime_types_call_error_t error;
   facetd_runtime_types_own_class_t own;
-  facetd_runtime_types_own_stub_t to;
+  facetd_runtime_types_own_stub_t to, bell;
   facetd_runtime_context_class_digest(&digest);
   if (!host(s, facetd_runtime_classes_by_digest(&digest, &own, &error), &error)) return false;
   facetd_runtime_facets_own_startup_t startup = facetd_runtime_facets_constructor_startup(facetd_runtime_types_borrow_class(own));
-  return host(s, facetd_runtime_facets_get(&name, facetd_runtime_facets_borrow_startup(startup), &to, &error), &error) && send(s, to, wait);
+  return host(s, facetd_runtime_facets_get(&name, facetd_runtime_facets_borrow_startup(startup), &to, &error), &error)
+         && find(s, facet_literal("bell"), facet_literal("b"), &bell) && send(s, to, &bell, wait);
 }
 
 static bool put(steps *s) {

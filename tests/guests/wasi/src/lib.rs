@@ -26,32 +26,55 @@ impl Guest for Wasi {
             "look" => look(),
             // A line in two pieces.
             "say" => {
-                let written = stdout::get_stdout()
+                let out = stdout::get_stdout();
+                let written = out
                     .blocking_write_and_flush(b"said: ")
-                    .and_then(|()| stdout::get_stdout().blocking_write_and_flush(&[&args.body[..], b"\n"].concat()))
+                    .and_then(|()| out.blocking_write_and_flush(&[&args.body[..], b"\n"].concat()))
                     .and_then(|()| stderr::get_stderr().blocking_write_and_flush(b"and complained\n"));
                 written.is_ok().to_string()
+            }
+            // A handle for each piece, as Rust's `print!` does it, and no end of the second line.
+            "mumble" => {
+                let print = |text: &[u8]| stdout::get_stdout().blocking_write_and_flush(text).is_ok();
+                (print(b"half ") && print(b"and half\nno ") && print(b"end")).to_string()
             }
             // A wait that is WASI's.
             "nap" => {
                 let before = monotonic_clock::now();
-                monotonic_clock::subscribe_duration(20_000_000).block();
+                nap();
                 (monotonic_clock::now() - before).to_string()
             }
-            "exit-after-write" => {
+            "write-exit" | "write-nap-exit" => {
                 let _ = kv::put("written", b"yes");
+                if method == "write-nap-exit" {
+                    nap();
+                }
                 exit::exit(Ok(()));
                 "null".into()
             }
             "written" => kv::get("written").is_ok_and(|value| value.is_some()).to_string(),
             other => {
                 let message = format!("no method `{other}`");
-                return Err(Failure { code: "no-such-method".into(), message, detail: None });
+                return Err(Failure {
+                    code: "no-such-method".into(),
+                    message,
+                    detail: None,
+                });
             }
         };
-        let value = Payload { format: Format::Json, body: json.into_bytes() };
-        Ok(Answer { value, stubs: Vec::new() })
+        let value = Payload {
+            format: Format::Json,
+            body: json.into_bytes(),
+        };
+        Ok(Answer {
+            value,
+            stubs: Vec::new(),
+        })
     }
+}
+
+fn nap() {
+    monotonic_clock::subscribe_duration(20_000_000).block();
 }
 
 fn look() -> String {

@@ -1,0 +1,73 @@
+//! The twin of `steps.c` with async exports and imports: the same steps, so that one test can be run on both flavours.
+//! What the steps are is said there.
+
+use std::time::Duration;
+
+use facetd_sdk::prelude::*;
+use facetd_sdk::{Answer, Pending, no_such_method};
+
+facetd_sdk::export!(Steps);
+
+struct Steps;
+
+impl Facet for Steps {
+    async fn start() -> Result<Self> {
+        Ok(Steps)
+    }
+
+    async fn call(&self, method: &str, args: Payload, stubs: Vec<Stub>) -> Result<Answer> {
+        if method != "run" {
+            return Err(no_such_method(method, &["run"]));
+        }
+        let [steps] = args.decode::<[String; 1]>()?;
+        Answer::json(&run(&steps, stubs.first()).await?)
+    }
+}
+
+/// Answers what the last `get` found.
+async fn run(steps: &str, along: Option<&Stub>) -> Result<Option<String>> {
+    let mut found = None;
+    for step in steps.split(';') {
+        let words: Vec<&str> = step.split(' ').filter(|word| !word.is_empty()).collect();
+        match words[..] {
+            ["put", key, value] => kv::put_text(key, value)?,
+            ["get", key] => found = kv::get_text(key)?,
+            ["sleep", ms] => timers::sleep(Duration::from_millis(ms.parse().map_err(Error::msg)?)).await,
+            ["sync"] => storage::sync().await?,
+            ["call", namespace, name, method, arg] => {
+                send(object(namespace, name, along)?, method, arg, Vec::new())?.await?;
+            }
+            ["start", namespace, name, method, arg] => {
+                drop(send(object(namespace, name, along)?, method, arg, Vec::new())?)
+            }
+            ["child-call", name, method, arg] => {
+                send(child(name)?, method, arg, bell())?.await?;
+            }
+            ["child-start", name, method, arg] => drop(send(child(name)?, method, arg, bell())?),
+            ["trap"] => core::arch::wasm32::unreachable(),
+            _ => fail!("no-such-step", "{step:?}: see steps.c"),
+        }
+    }
+    Ok(found)
+}
+
+fn object(namespace: &str, name: &str, along: Option<&Stub>) -> Result<Stub> {
+    match along {
+        Some(along) => Ok(along.dup()),
+        None => objects::by_name(namespace, name),
+    }
+}
+
+fn child(name: &str) -> Result<Stub> {
+    children::get(name, &Startup::new(&classes::own()?))
+}
+
+fn bell() -> Vec<Stub> {
+    objects::by_name("bell", "b").into_iter().collect()
+}
+
+/// Made now; it leaves when the turn ends, whether or not anybody waits for the answer.
+fn send(to: Stub, method: &str, arg: &str, stubs: Vec<Stub>) -> Result<Pending> {
+    let arg = arg.replace('_', " ").replace(',', ";");
+    Ok(to.start(method, Payload::json(&[arg])?, stubs))
+}
