@@ -108,6 +108,12 @@ impl Host {
     pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
         let data = DataDir::open(data)?;
+        if data.was_dirty {
+            // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
+            for dir in data.namespaces().map_err(|e| HostError::Recover(e.to_string()))? {
+                crate::recover::recover(&dir).map_err(|e| HostError::Recover(e.to_string()))?;
+            }
+        }
         let engine = new_engine().map_err(|e| start(&e))?;
         let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
@@ -134,9 +140,6 @@ impl Host {
             let limits = namespace.limits.limits();
             let objects = namespace.objects.clone();
             let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir);
-            if data.was_dirty {
-                crate::recover::recover(&made.dir).map_err(|e| HostError::Recover(e.to_string()))?;
-            }
             namespaces.insert(name.clone(), Arc::new(made));
         }
         let journal: Arc<dyn Journal> = Arc::new(LocalJournal::start().map_err(|e| start(&e))?);

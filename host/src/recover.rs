@@ -3,7 +3,7 @@
 //! such a database is renamed, for a person to look at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tracing::{error, info, warn};
 
@@ -90,26 +90,21 @@ fn fold_if_logged(database: &DbFile) -> bool {
     })
 }
 
-/// Renames the database and its log, so that stock sqlite3 still opens them together.
+/// Renames the database and its log, so that stock sqlite3 still opens them together. Nothing that was set aside earlier
+/// is overwritten.
 fn set_aside(database: &DbFile) -> std::io::Result<()> {
-    let aside = |path: PathBuf| {
-        path.with_file_name(format!("{}.{DOUBTFUL_SUFFIX}", path_name(&database.path())) + log_of(&path))
-    };
-    warn!(file = %database.path().display(), "a database that its object's index does not name is set aside as .orphan");
-    std::fs::rename(database.path(), aside(database.path()))?;
-    match std::fs::rename(database.wal_path(), aside(database.wal_path())) {
+    let (path, log) = (database.path(), database.wal_path());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let aside = |number: u32, log: &str| path.with_file_name(format!("{name}.{DOUBTFUL_SUFFIX}{number}{log}"));
+    let number = (1..)
+        .find(|number| !aside(*number, "").exists())
+        .expect("a free number is found before u32 ends");
+    warn!(file = %path.display(), "a database that its object's index does not name is set aside as .orphan{number}");
+    std::fs::rename(&path, aside(number, ""))?;
+    match std::fs::rename(log, aside(number, "-wal")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-fn path_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// `-wal` for the log of a database.
-fn log_of(path: &Path) -> &'static str {
-    if path_name(path).ends_with("-wal") { "-wal" } else { "" }
 }
 
 /// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`.

@@ -155,3 +155,23 @@ fn a_database_of_garbage_is_refused() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_lost_database_is_missed() -> Result<()> {
+    let mut host = stored()?;
+    let own = path(&host, HURT, ".1.sqlite");
+    let whole = fs::read(&own)?;
+    fs::remove_file(&own)?;
+    let mut answering = 0;
+    for child in CHILDREN {
+        answering += usize::from(answers(&mut host, HURT, child)?);
+    }
+    ensure!(
+        answering == CHILDREN.len() - 1,
+        "{answering} children answer; one has lost its database"
+    );
+    host.stop()?;
+    ensure!(!own.exists(), "a lost database was made up");
+    fs::write(&own, whole)?;
+    all_well(&mut host, HURT).context("after the file was put back")
+}

@@ -21,6 +21,8 @@ pub(crate) const TESTS: &[Test] = &[
         "turns::calls_to_children_of_a_lost_turn",
         calls_to_children_of_a_lost_turn,
     ),
+    ("turns::cpu_time_ends_no_turn", cpu_time_ends_no_turn),
+    ("turns::those_that_wake_together", those_that_wake_together),
 ];
 
 fn some(text: &str) -> Option<String> {
@@ -137,6 +139,58 @@ fn calls_to_children_of_a_lost_turn(flavour: Flavour) -> Result<()> {
     online.breaks("child-start new run call_bell_b_ring_lost; trap")?;
     online.done("child-call new run call_bell_b_ring_fence-2")?;
     online.never_rung("lost", "fence-2")?;
-    online.breaks("child-start c run call_bell_b_ring_released; sleep 1; trap")?;
+    stage.host.stop()
+}
+
+/// The host takes the CPU away from a guest every few milliseconds. That is no wait, so nothing is committed or released.
+fn cpu_time_ends_no_turn(flavour: Flavour) -> Result<()> {
+    let mut stage = Stage::new(flavour)?;
+    let online = stage.online()?;
+    online.breaks("put k lost; start bell b ring lost; spin 100; put l lost; trap")?;
+    online.done("call bell b ring fence")?;
+    online.never_rung("lost", "fence")?;
+    ensure!(
+        online.get("k")?.is_none() && online.get("l")?.is_none(),
+        "a part of the turn is there"
+    );
+    // Nor is a transaction that is open then rolled back.
+    online.breaks("begin; put k lost; spin 100; put l lost; trap")?;
+    ensure!(
+        online.get("k")?.is_none() && online.get("l")?.is_none(),
+        "a part of the turn is there"
+    );
+    stage.host.stop()
+}
+
+/// Many events wake in the same moment, so that wasmtime resumes one after the other. If it went from one to the next
+/// without ending the turn between, they would share one, and the transactions that some leave open would take the writes
+/// of the others along.
+fn those_that_wake_together(flavour: Flavour) -> Result<()> {
+    const EACH: usize = 8;
+    let mut stage = Stage::new(flavour)?;
+    let online = stage.online()?;
+    let to = format!("start {} x run", flavour.namespace());
+    let both = (0..EACH).map(|i| {
+        let open = format!("{to} sleep_40,_begin,_put_open-{i}_x,_start_bell_b_ring_open-{i}");
+        let plain = format!("{to} sleep_40,_put_plain-{i}_x,_start_bell_b_ring_plain-{i}");
+        format!("{open}; {plain}")
+    });
+    // Sent in one turn, they arrive together, and begin to sleep in the same millisecond or the next.
+    let sent = online.run_in("sender", &both.collect::<Vec<_>>().join("; "))?;
+    ensure!(sent.is_ok(), "{sent:?}");
+    for i in 0..EACH {
+        online.wait_for(&format!("open-{i}"))?;
+        online.wait_for(&format!("plain-{i}"))?;
+    }
+    for i in 0..EACH {
+        ensure!(
+            online.get(&format!("open-{i}"))?.is_none(),
+            "an open transaction was kept"
+        );
+        ensure!(
+            online.get(&format!("plain-{i}"))?.is_some(),
+            "another event's rollback took a write along"
+        );
+    }
     stage.host.stop()
 }

@@ -85,9 +85,22 @@ pub(super) fn facet_id_out(id: &FacetId) -> wit::FacetId {
     }
 }
 
-/// Gives stubs to the guest.
+/// Gives stubs to the guest, all or none.
 pub(crate) fn answer_in(state: &mut FacetState, stubs: Vec<Stub>) -> Result<Vec<Resource<Stub>>, CallError> {
-    stubs.into_iter().map(|stub| state.keep(stub)).collect()
+    let mut kept = Vec::with_capacity(stubs.len());
+    for stub in stubs {
+        match state.keep(stub) {
+            Ok(handle) => kept.push(handle),
+            Err(error) => {
+                for handle in kept {
+                    // Just kept; the guest has not seen it.
+                    let _ = state.table.delete(handle);
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// Takes stubs from the guest.
@@ -99,7 +112,8 @@ pub(super) fn stubs_out(state: &mut FacetState, stubs: Vec<Resource<Stub>>) -> w
 pub(crate) fn answer_out(state: &mut FacetState, answer: wit::Answer) -> Result<live::Answer, CallError> {
     let stubs = stubs_out(state, answer.stubs).map_err(|error| CallError::invalid(error.to_string()))?;
     let value = Payload::from(answer.value);
-    crate::isolate::check_payload(&value)?;
+    // The turn is over: what the method did has happened.
+    crate::isolate::check_payload(&value).map_err(|error| error.outcome(Outcome::Applied))?;
     Ok(live::Answer { value, stubs })
 }
 
@@ -109,7 +123,7 @@ pub(super) fn answer_for_guest(
     result: Result<live::Answer, CallError>,
 ) -> Result<wit::Answer, CallError> {
     let answer = result?;
-    let stubs = answer_in(state, answer.stubs)?;
+    let stubs = answer_in(state, answer.stubs).map_err(|error| error.outcome(Outcome::Applied))?;
     Ok(wit::Answer {
         value: payload_out(answer.value),
         stubs,

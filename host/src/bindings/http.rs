@@ -11,7 +11,7 @@ use wasmtime::component::{Accessor, HasSelf, Resource};
 use crate::bindings::convert::{Answered, answered};
 use crate::bindings::wit::facetd::runtime::http_types::{self, Header, Request, Response};
 use crate::bindings::wit::facetd::runtime::{blocking_bodies, bodies};
-use crate::error::{CallError, Kind};
+use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{FacetState, current_event};
 use crate::limits::{PAYLOAD_BYTES_MAX, PIECE_BYTES_MAX, PIPE_PIECES_MAX};
 use crate::live::{Effect, HttpBody, HttpRequest, HttpResponse, Piece};
@@ -78,7 +78,10 @@ impl Source {
                     self.rest = bytes;
                     dep = of;
                 }
-                Some(Piece::End) => self.pipe = None,
+                Some(Piece::End(of)) => {
+                    self.pipe = None;
+                    dep = of;
+                }
                 None => {
                     let message = "the sender broke the body off";
                     return (Err(CallError::new(Kind::Unavailable, "body", message)), dep);
@@ -128,12 +131,12 @@ pub(crate) fn request_in(state: &mut FacetState, request: HttpRequest) -> Result
 pub(crate) fn response_out(state: &mut FacetState, response: Response) -> Result<HttpResponse, CallError> {
     let Response { status, headers, body } = response;
     let body = state.table.delete(body).ok().and_then(BodyEntry::into_body);
-    let body = body.ok_or_else(|| CallError::invalid("the body of the response has been read already"))?;
+    let body = body.ok_or_else(|| {
+        CallError::invalid("the body of the response has been read already").outcome(Outcome::Applied)
+    })?;
     if headers.len() > HEADERS_MAX {
-        return Err(CallError::limit(
-            "headers",
-            format!("a response has at most {HEADERS_MAX} headers"),
-        ));
+        let message = format!("a response has at most {HEADERS_MAX} headers");
+        return Err(CallError::limit("headers", message).outcome(Outcome::Applied));
     }
     let headers = headers.into_iter().map(|header| (header.name, header.value)).collect();
     Ok(HttpResponse { status, headers, body })

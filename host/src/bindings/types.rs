@@ -26,7 +26,11 @@ impl HostStub for FacetState {
     }
 
     fn drop(&mut self, stub: Resource<Stub>) -> wasmtime::Result<()> {
-        self.table.delete(stub)?;
+        let node = match self.table.delete(stub)? {
+            Stub::Facet(target) => target.node,
+            Stub::Object { .. } => return Ok(()),
+        };
+        self.object.decide(|tree, _| tree.stub_dropped(node));
         Ok(())
     }
 }

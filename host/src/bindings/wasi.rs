@@ -16,6 +16,7 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView, async_trait};
 
 use crate::isolate::FacetState;
+use crate::live::Control;
 use crate::sys::clock;
 
 /// A line of output longer than this is logged in pieces.
@@ -86,12 +87,12 @@ impl WasiView for FacetState {
     }
 }
 
-fn new_ctx(facet: Arc<str>) -> WasiCtx {
+fn new_ctx(facet: Arc<str>, control: Arc<Control>) -> WasiCtx {
     WasiCtx::builder()
         .wall_clock(CoarseClock)
         .monotonic_clock(CoarseClock)
-        .stdout(LogLines::new(facet.clone(), tracing::Level::INFO))
-        .stderr(LogLines::new(facet, tracing::Level::WARN))
+        .stdout(LogLines::new(&facet, &control, tracing::Level::INFO))
+        .stderr(LogLines::new(&facet, &control, tracing::Level::WARN))
         .build()
 }
 
@@ -121,14 +122,16 @@ impl HostMonotonicClock for CoarseClock {
 #[derive(Clone)]
 struct LogLines {
     facet: Arc<str>,
+    control: Arc<Control>,
     level: tracing::Level,
     line: Vec<u8>,
 }
 
 impl LogLines {
-    fn new(facet: Arc<str>, level: tracing::Level) -> Self {
+    fn new(facet: &Arc<str>, control: &Arc<Control>, level: tracing::Level) -> Self {
         Self {
-            facet,
+            facet: facet.clone(),
+            control: control.clone(),
             level,
             line: Vec::new(),
         }
@@ -147,11 +150,16 @@ impl LogLines {
 
     fn log(&mut self) {
         let line = std::mem::take(&mut self.line);
-        let (facet, message) = (&self.facet, String::from_utf8_lossy(&line));
-        if self.level == tracing::Level::INFO {
-            tracing::info!(target: "facet", %facet, "{message}");
-        } else {
-            tracing::warn!(target: "facet", %facet, "{message}");
+        self.control
+            .log(&self.facet, self.level, &String::from_utf8_lossy(&line));
+    }
+}
+
+impl Drop for LogLines {
+    /// A last line without an end.
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.log();
         }
     }
 }

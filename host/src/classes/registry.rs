@@ -104,7 +104,7 @@ pub(crate) struct Registry {
     cache: Arc<Cache>,
     names: HashMap<String, ClassDigest>,
     loaded: Mutex<HashMap<ClassDigest, Loading>>,
-    compiling: Semaphore,
+    compiling: Arc<Semaphore>,
 }
 
 impl Registry {
@@ -119,7 +119,7 @@ impl Registry {
             cache,
             names: HashMap::new(),
             loaded: Mutex::default(),
-            compiling: Semaphore::new(COMPILES_MAX),
+            compiling: Arc::new(Semaphore::new(COMPILES_MAX)),
         })
     }
 
@@ -174,9 +174,16 @@ impl Registry {
     }
 
     async fn compile(&self, digest: ClassDigest) -> Result<Arc<Class>, ClassError> {
-        let _permit = self.compiling.acquire().await.expect("this semaphore is never closed");
+        let permit = self
+            .compiling
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("this semaphore is never closed");
         let (engine, cache, path) = (self.engine.clone(), self.cache.clone(), self.path(digest));
         let work = move || {
+            // Held until the work is done, even if nobody waits for it any more.
+            let _permit = permit;
             let bytes = match std::fs::read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ClassError::Unknown(digest)),

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::FacetState;
 use crate::limits::{METHOD_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::live::{Answer, Call, Delivered, Effect, EventId, ReplyTo, Stub};
+use crate::live::{Answer, Call, Chain, ChainLink, Delivered, Effect, EventId, ReplyTo, Stub};
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
 use crate::storage::Lsn;
 use crate::sys::clock;
+
+/// Calls, pieces and answers that one turn sends.
+const EFFECTS_PER_TURN_MAX: usize = 1_024;
 
 /// A call that has been queued or has left.
 #[derive(Debug)]
@@ -45,10 +48,14 @@ impl FacetState {
             ));
         }
         self.check_transfer(&to, &stubs)?;
+        if self.turn.effects.len() >= EFFECTS_PER_TURN_MAX {
+            let message = format!("a turn makes at most {EFFECTS_PER_TURN_MAX} calls; wait for some");
+            return Err(CallError::limit("fan-out", message));
+        }
         let caller = event.and_then(|event| self.events.get(&event));
         let timeout = timeout_ms.map(|ms| clock::now() + Duration::from_millis(ms.into()));
         let deadline = [caller.and_then(|c| c.deadline), timeout].into_iter().flatten().min();
-        let chain = caller.map(|c| c.chain.clone()).unwrap_or_default();
+        let chain = caller.map_or_else(|| self.chain_of_all(), |c| c.chain.clone());
         let epoch = match &to {
             Stub::Facet(target) => Some(target.epoch.clone()),
             Stub::Object { .. } => None,
@@ -68,6 +75,21 @@ impl FacetState {
             deadline,
             epoch,
         })
+    }
+
+    /// Who waits for this facet when it is not known which event calls: everybody who waits for any.
+    fn chain_of_all(&self) -> Chain {
+        let mut chain: Vec<ChainLink> = Vec::new();
+        let own = ChainLink {
+            object: self.object.id,
+            node: self.control.node,
+        };
+        for link in self.events.values().flat_map(|event| event.chain.iter()).chain([&own]) {
+            if !chain.contains(link) {
+                chain.push(link.clone());
+            }
+        }
+        Arc::new(chain)
     }
 
     /// S15: a facet stub stays in its tree.

@@ -39,7 +39,6 @@ pub(crate) struct Event {
     /// The turn it entered in; while that one is not over, all it did can be undone.
     pub(crate) entered_in: u64,
     pub(crate) cpu_ms: u64,
-    pub(crate) log_bytes: usize,
 }
 
 impl Event {

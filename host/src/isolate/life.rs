@@ -15,10 +15,12 @@ use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
 use crate::isolate::{EPOCH_TICK_MS, Exports};
+use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn};
+use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
 const HOSTCALL_FUEL_BYTES: usize = 16 << 20;
@@ -127,16 +129,18 @@ impl Life {
             },
         };
         let mut store = self.new_store(launched, class.clone(), storage);
-        let exports = match instantiate(&class, &mut store).await {
-            Ok(exports) => exports,
-            Err(error) => {
-                let end = match self.lost(&store, &error) {
-                    End::Broken { message, .. } => End::StartFailed(message),
-                    end => end,
-                };
-                return (end, Some(remains(store)));
-            }
+        let deadline_ms = clock::monotonic_ms().saturating_add(START_WALL_MS);
+        self.control.wall_deadline_ms.store(deadline_ms, Ordering::Relaxed);
+        let instantiated = tokio::select! {
+            biased;
+            _ = self.control.ended() => Err(self.ended_from_outside()),
+            instantiated = instantiate(&class, &mut store) => instantiated.map_err(|error| self.lost(&store, &error)),
         };
+        let exports = match instantiated {
+            Ok(exports) => exports,
+            Err(end) => return (unstarted(end), Some(remains(store))),
+        };
+        self.control.wall_deadline_ms.store(0, Ordering::Relaxed);
         let mut started = false;
         let inbox = &mut self.inbox;
         let result = tokio::select! {
@@ -153,11 +157,7 @@ impl Life {
             Some(Ok(PumpEnd::StartFailed(message))) => End::StartFailed(message),
             Some(Err(error)) => self.lost(&store, &error),
         };
-        // What breaks before it has started raises no epoch: the next event tries again (S6).
-        let end = match end {
-            End::Broken { message, .. } if !started => End::StartFailed(message),
-            end => end,
-        };
+        let end = if started { end } else { unstarted(end) };
         (end, Some(remains(store)))
     }
 
@@ -257,7 +257,7 @@ impl Life {
                     .lock()
                     .expect("storage does not panic: a panic would end this task first");
                 control.storage_closed.store(true, Ordering::SeqCst);
-                store.close_or_remove()
+                store.close_for_good()
             });
             match closed.await {
                 Ok(Ok(removed)) => emptied = removed,
@@ -284,10 +284,24 @@ impl Drop for Life {
     /// Only after a panic of the host inside this task: that costs the facet, not its object.
     fn drop(&mut self) {
         if !self.closed {
+            if let Some(storage) = self.control.storage.get() {
+                let mut storage = storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                self.control.storage_closed.store(true, Ordering::SeqCst);
+                // Slow, on whatever thread this is; it happens once in a bug's lifetime.
+                let _ = storage.close_for_good();
+            }
             self.object
                 .broken(&self.control, "host", "the host failed while it ran this facet".into());
             self.object.gone(&self.control, None, false);
         }
+    }
+}
+
+/// What breaks before it has started raises no epoch: the next event tries again (S6).
+fn unstarted(end: End) -> End {
+    match end {
+        End::Broken { message, .. } => End::StartFailed(message),
+        End::Idle | End::Killed(_) | End::StartFailed(_) => end,
     }
 }
 

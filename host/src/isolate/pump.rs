@@ -119,7 +119,7 @@ impl<'a> Pump<'a> {
         if *self.started && !copying {
             self.admit_all(cx)?;
         }
-        self.note_idleness();
+        self.note_idleness(copying);
         if self.evict && self.idle {
             // Guest tasks that outlive their answers are work, too.
             ready!(self.accessor.poll_no_interesting_tasks(cx));
@@ -178,6 +178,7 @@ impl<'a> Pump<'a> {
                         work.fail(error, dep);
                         continue;
                     }
+                    self.evict = false;
                     let id = EventId(self.next_event);
                     self.next_event += 1;
                     let wall_ms = self.accessor.with(|mut access| {
@@ -283,8 +284,8 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    fn note_idleness(&mut self) {
-        let idle = *self.started && self.in_flight.is_empty();
+    fn note_idleness(&mut self, copying: bool) {
+        let idle = *self.started && self.in_flight.is_empty() && !copying;
         if idle != self.idle {
             self.idle = idle;
             self.set_idle_since(if idle { clock::monotonic_ms() } else { 0 });
@@ -320,10 +321,10 @@ impl FacetState {
             wall_deadline_ms,
             entered_in: self.turns,
             cpu_ms: 0,
-            log_bytes: 0,
         };
         self.events.insert(id, event);
         self.stray_cpu_ms = 0;
+        self.control.reset_log();
         self.note_events();
     }
 
@@ -335,7 +336,7 @@ impl FacetState {
         Some(event.pending)
     }
 
-    fn note_events(&self) {
+    pub(super) fn note_events(&self) {
         let wall_deadline_ms = self
             .events
             .values()
@@ -349,18 +350,33 @@ impl FacetState {
     /// S16: may another event enter before the present ones are done?
     pub(crate) fn note_held(&self) {
         let busy = !self.class.interleaves && !self.events.is_empty();
-        let held = self.blocked > 0 || busy || !self.gate.is_open();
+        // Full, a call that comes back here would wait for those that wait for it.
+        let full = self.events.len() >= IN_FLIGHT_MAX;
+        let held = self.blocked > 0 || busy || full || !self.gate.is_open();
         self.control.held.store(held, Ordering::SeqCst);
     }
+}
+
+/// Text of a guest's own error, code or message; what is longer is cut.
+const FAILURE_TEXT_BYTES_MAX: usize = 64 << 10;
+
+fn cut(mut text: String) -> String {
+    if text.len() > FAILURE_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(FAILURE_TEXT_BYTES_MAX));
+    }
+    text
 }
 
 /// What a guest answers as an error of its own: its writes stay (S9).
 fn failed(failure: Failure) -> CallError {
     CallError {
         kind: Kind::Failed,
-        code: failure.code,
-        message: failure.message,
+        code: cut(failure.code),
+        message: cut(failure.message),
         outcome: Outcome::Applied,
-        detail: failure.detail.map(Into::into),
+        detail: failure
+            .detail
+            .map(Into::into)
+            .filter(|detail| crate::isolate::check_payload(detail).is_ok()),
     }
 }

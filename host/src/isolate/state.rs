@@ -1,7 +1,8 @@
 //! What a store knows of the facet that runs in it. Guests reach it through `bindings` only.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
 use wasmtime::{AsContextMut, StoreContextMut};
@@ -14,11 +15,12 @@ use crate::ids::{FacetName, FileId};
 use crate::isolate::Event;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::turn::Turn;
-use crate::limits::HANDLES_MAX;
+use crate::limits::{HANDLES_MAX, START_WALL_MS};
 use crate::live::{Control, EventId, Forwarder, Gate, Object};
 use crate::object::Epoch;
 use crate::startup::{FacetId, Payload};
 use crate::storage::{FacetStore, Lsn};
+use crate::sys::clock;
 
 /// Why guest code must not go on. Returned as `Err` from an import or the epoch callback, it ends the store.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -146,24 +148,44 @@ impl FacetState {
         self.lock_storage()
     }
 
+    /// Something that may take long in the facet's database; the watchdog looks after it, and the event pays for it.
+    pub(crate) fn query<R>(&mut self, work: impl FnOnce(&mut FacetStore) -> R) -> R {
+        let begun_ms = clock::monotonic_ms();
+        self.control.statement_since_ms.store(begun_ms, Ordering::Relaxed);
+        let result = work(&mut self.storage());
+        self.control.statement_since_ms.store(0, Ordering::Relaxed);
+        if let Some(event) = self.events.values_mut().next_back() {
+            event.cpu_ms += clock::monotonic_ms() - begun_ms;
+        }
+        result
+    }
+
     /// The facet's database, to be looked at only.
     pub(crate) fn lock_storage(&self) -> MutexGuard<'_, FacetStore> {
-        self.storage
-            .lock()
-            .expect("storage does not panic: a panic would end this task first")
+        let expect = "storage does not panic: a panic would end this task first";
+        match self.storage.try_lock() {
+            Ok(storage) => storage,
+            // Somebody copies or inspects it, which may take a while: other facets of this thread go on elsewhere.
+            Err(TryLockError::WouldBlock) => tokio::task::block_in_place(|| self.storage.lock().expect(expect)),
+            Err(TryLockError::Poisoned(_)) => panic!("{expect}"),
+        }
     }
 
     /// WASI's context, made when first used, and the handles.
-    pub(crate) fn wasi_parts(&mut self, make: impl FnOnce(Arc<str>) -> WasiCtx) -> (&mut WasiCtx, &mut ResourceTable) {
+    pub(crate) fn wasi_parts(
+        &mut self,
+        make: impl FnOnce(Arc<str>, Arc<Control>) -> WasiCtx,
+    ) -> (&mut WasiCtx, &mut ResourceTable) {
         let Self {
             wasi,
             table,
             object,
             identity,
+            control,
             ..
         } = self;
         (
-            wasi.get_or_insert_with(|| make(object.describe(&identity.path).into())),
+            wasi.get_or_insert_with(|| make(object.describe(&identity.path).into(), control.clone())),
             table,
         )
     }
@@ -183,13 +205,19 @@ impl FacetState {
         // Before the turn's calls leave: whom they reach must see that this facet is held.
         self.note_held();
         self.seal_before_blocking().await?;
+        if self.events.is_empty() {
+            // Code that runs for no event has no wall limit of its own; its waits have the facet's.
+            let wall_ms = self.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms);
+            let deadline_ms = clock::monotonic_ms().saturating_add(wall_ms);
+            self.control.wall_deadline_ms.store(deadline_ms, Ordering::Relaxed);
+        }
         Ok(self.dep)
     }
 
     /// Out of a blocking import.
     pub(crate) fn end_block(&mut self) -> wasmtime::Result<()> {
         self.blocked -= 1;
-        self.note_held();
+        self.note_events();
         self.alive()
     }
 

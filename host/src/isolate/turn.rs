@@ -6,12 +6,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 
-use tracing::warn;
-
 use crate::error::CallError;
+use crate::ids::FileId;
 use crate::isolate::{FacetState, GuestEnd};
-use crate::live::{Effect, TurnEnd};
-use crate::object::{NodeId, TurnChanges};
+use crate::live::{Effect, Killed, TurnEnd};
+use crate::object::{Copy, TurnChanges};
 
 /// What the running turn has done beside writing.
 #[derive(Default)]
@@ -19,25 +18,26 @@ pub(crate) struct Turn {
     pub(crate) touched_storage: bool,
     pub(crate) changes: TurnChanges,
     pub(crate) effects: Vec<Effect>,
-    /// Databases to be copied before the turn can end, source and copy.
-    pub(crate) copies: Vec<(NodeId, NodeId)>,
+    /// Databases to be copied before the turn can end.
+    pub(crate) copies: Vec<Copy>,
     copying: Option<Copying>,
 }
 
-type Copying = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+type Copying = Pin<Box<dyn Future<Output = Result<Vec<FileId>, CallError>> + Send>>;
 
 impl FacetState {
     /// Ends the turn, if it did anything. While databases are copied for a `clone` the turn goes on, with the gate closed
     /// to all events; `poll_copying` ends it then.
     pub(crate) fn seal_turn(&mut self) -> Result<(), GuestEnd> {
         self.turns += 1;
+        self.limiter.refused = false;
         if self.turn.copying.is_some() {
             return Ok(());
         }
         if !self.turn.copies.is_empty() {
-            let pairs = std::mem::take(&mut self.turn.copies);
+            let copies = std::mem::take(&mut self.turn.copies);
             self.gate.set_host(true);
-            self.turn.copying = Some(Box::pin(self.object.clone().copy_databases(pairs)));
+            self.turn.copying = Some(Box::pin(self.object.clone().copy_databases(copies)));
             return Ok(());
         }
         if !self.turn.touched_storage && self.turn.effects.is_empty() && self.turn.changes.is_empty() {
@@ -79,7 +79,11 @@ impl FacetState {
                 self.dep = dep;
                 Ok(())
             }
-            Err(_killed) => Err(GuestEnd::Killed),
+            Err(Killed(dep)) => {
+                // What was committed is waited for before the database is closed.
+                self.dep = dep;
+                Err(GuestEnd::Killed)
+            }
         }
     }
 
@@ -93,7 +97,9 @@ impl FacetState {
         };
         self.turn.copying = None;
         self.gate.set_host(false);
-        result.map_err(|error| GuestEnd::Commit(error.message))?;
+        let unmade = result.map_err(|error| GuestEnd::Commit(error.message))?;
+        let changes = &mut self.turn.changes;
+        self.object.decide(|tree, _| tree.unmake(changes, &unmade));
         self.commit()?;
         Ok(false)
     }
@@ -122,8 +128,8 @@ impl FacetState {
     }
 
     /// Has databases copied before the turn ends.
-    pub(crate) fn copy_before_commit(&mut self, pairs: Vec<(NodeId, NodeId)>) {
-        self.turn.copies.extend(pairs);
+    pub(crate) fn copy_before_commit(&mut self, copies: Vec<Copy>) {
+        self.turn.copies.extend(copies);
     }
 
     /// Sends something when the turn ends.
@@ -131,28 +137,9 @@ impl FacetState {
         self.turn.effects.push(effect);
     }
 
-    /// Writes a line of the guest to the operator's log, within the event's budget.
-    pub(crate) fn log(&mut self, level: tracing::Level, message: &str) {
-        use crate::limits::LOG_BYTES_PER_EVENT_MAX;
-        let event = self.events.values_mut().next_back();
-        let before = event.as_ref().map_or(0, |event| event.log_bytes);
-        if before > LOG_BYTES_PER_EVENT_MAX {
-            return;
-        }
-        if let Some(event) = event {
-            event.log_bytes = before + message.len() + 1;
-        }
-        let facet = self.object.describe(&self.identity.path);
-        if before + message.len() > LOG_BYTES_PER_EVENT_MAX {
-            warn!(target: "facet", %facet, "an event logged more than {LOG_BYTES_PER_EVENT_MAX} bytes; the rest is dropped");
-            return;
-        }
-        match level {
-            tracing::Level::ERROR => tracing::error!(target: "facet", %facet, "{message}"),
-            tracing::Level::WARN => tracing::warn!(target: "facet", %facet, "{message}"),
-            tracing::Level::INFO => tracing::info!(target: "facet", %facet, "{message}"),
-            tracing::Level::DEBUG => tracing::debug!(target: "facet", %facet, "{message}"),
-            tracing::Level::TRACE => tracing::trace!(target: "facet", %facet, "{message}"),
-        }
+    /// Writes a line of the guest to the operator's log.
+    pub(crate) fn log(&self, level: tracing::Level, message: &str) {
+        self.control
+            .log(&self.object.describe(&self.identity.path), level, message);
     }
 }

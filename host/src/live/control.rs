@@ -1,12 +1,13 @@
 //! Each incarnation has one atomic state, Running, Sealing or Dead. A turn commits only by Running -> Sealing; an abort
 //! swaps to Dead; that is where the two are ordered. Waking the task and interrupting SQL follow.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Notify;
+use tracing::warn;
 
-use crate::limits::Limits;
+use crate::limits::{LOG_BYTES_PER_EVENT_MAX, Limits};
 use crate::object::{Cause, IncarnationId, NodeId};
 use crate::storage::{FacetStore, InterruptCell};
 
@@ -42,6 +43,10 @@ pub(crate) struct Control {
     pub(crate) memory_bytes: AtomicU64,
     pub(crate) cpu_ms: AtomicU64,
     pub(crate) storage_bytes: AtomicU64,
+    /// Since when a statement runs, `sys::clock::monotonic_ms`; 0 for none. Epochs do not tick in SQLite.
+    pub(crate) statement_since_ms: AtomicU64,
+    /// Bytes logged since an event last entered.
+    log_bytes: AtomicUsize,
     /// When the oldest event in flight exceeds its wall limit, `sys::clock::monotonic_ms`; 0 for none.
     pub(crate) wall_deadline_ms: AtomicU64,
     /// When the gate held by the facet breaks it; 0 for none.
@@ -71,6 +76,8 @@ impl Control {
             memory_bytes: AtomicU64::new(0),
             cpu_ms: AtomicU64::new(0),
             storage_bytes: AtomicU64::new(0),
+            statement_since_ms: AtomicU64::new(0),
+            log_bytes: AtomicUsize::new(0),
             wall_deadline_ms: AtomicU64::new(0),
             gate_deadline_ms: AtomicU64::new(0),
             idle_since_ms: AtomicU64::new(0),
@@ -123,6 +130,35 @@ impl Control {
         self.state
             .compare_exchange(SEALING, RUNNING, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
+    }
+
+    /// Writes a line of the guest to the operator's log, unless the facet has ended or its event has logged too much.
+    pub(crate) fn log(&self, facet: &str, level: tracing::Level, message: &str) {
+        if self.is_dead() {
+            return;
+        }
+        let before = self.log_bytes.fetch_add(message.len() + 1, Ordering::Relaxed);
+        if before > LOG_BYTES_PER_EVENT_MAX {
+            return;
+        }
+        if before + message.len() > LOG_BYTES_PER_EVENT_MAX {
+            warn!(target: "facet", facet, "an event logged more than {LOG_BYTES_PER_EVENT_MAX} bytes; the rest is dropped");
+            return;
+        }
+        // One line stays one line: a guest does not write those of others.
+        let message = message.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
+        match level {
+            tracing::Level::ERROR => tracing::error!(target: "facet", facet, "{message}"),
+            tracing::Level::WARN => tracing::warn!(target: "facet", facet, "{message}"),
+            tracing::Level::INFO => tracing::info!(target: "facet", facet, "{message}"),
+            tracing::Level::DEBUG => tracing::debug!(target: "facet", facet, "{message}"),
+            tracing::Level::TRACE => tracing::trace!(target: "facet", facet, "{message}"),
+        }
+    }
+
+    /// The log budget is each event's own.
+    pub(crate) fn reset_log(&self) {
+        self.log_bytes.store(0, Ordering::Relaxed);
     }
 
     /// Store and database are closed: the successor may start.

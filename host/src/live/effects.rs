@@ -64,7 +64,10 @@ impl Inner {
                 room.send(Piece::Bytes(bytes, dep));
             }
             Effect::Finish(pipe) => {
-                object.host.runtime.spawn(async move { pipe.send(Piece::End).await });
+                object
+                    .host
+                    .runtime
+                    .spawn(async move { pipe.send(Piece::End(dep)).await });
             }
             Effect::Sync(tell) => {
                 let _ = tell.send(dep);

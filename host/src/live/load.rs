@@ -54,6 +54,9 @@ fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> V
     let mut own = children.remove(&parent).unwrap_or_default();
     for facet in &mut own {
         facet.children = adopt(facet.file, children);
+        // An entry without a database is there for what is below it. Without that, the database has been lost: its facet
+        // is to say so rather than to begin anew.
+        facet.has_database |= facet.children.is_empty();
     }
     own
 }

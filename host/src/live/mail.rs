@@ -66,7 +66,7 @@ impl<T> ReplyTo<T> {
 pub(crate) enum Piece {
     Bytes(Bytes, Lsn),
     /// The end. A channel that closes without it was broken off.
-    End,
+    End(Lsn),
 }
 
 /// A body to be read once.

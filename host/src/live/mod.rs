@@ -12,8 +12,8 @@ mod object;
 mod report;
 mod seal;
 mod stub;
+mod visit;
 
-pub(crate) use clone::join;
 pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};
 pub(crate) use gate::Gate;
@@ -22,7 +22,8 @@ pub(crate) use mail::{
 };
 pub(crate) use object::{Launched, Object, refuse};
 pub use report::{Report, Usage};
-pub(crate) use seal::TurnEnd;
+pub(crate) use seal::{Killed, TurnEnd};
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub use stub::Stub;
 pub(crate) use stub::Target;
+pub(crate) use visit::join;

@@ -153,9 +153,10 @@ impl Object {
         if let (true, Some(file)) = (emptied, file) {
             let record = inner.tree.now_empty(file);
             if !record.is_empty() {
-                self.record(&mut inner, Vec::new(), record, Vec::new());
+                // After the record: until that is durable, the index names the file.
+                self.record(&mut inner, Vec::new(), record, vec![file]);
             }
-            if inner.tree.is_empty() {
+            if inner.tree.needs_no_index() {
                 let index = AfterDurable::RemoveIndex {
                     dir: self.namespace.dir.clone(),
                     object: self.id,

@@ -21,7 +21,7 @@ pub(crate) struct TurnEnd {
 
 /// Why a turn's effects were not released.
 #[derive(Debug)]
-pub(crate) struct Killed;
+pub(crate) struct Killed(pub(crate) Lsn);
 
 impl Object {
     /// Records what the turn committed and releases what it sent. Answers the facet's new dep. `Killed`: an abort came
@@ -51,7 +51,7 @@ impl Object {
             dep = self.record(&mut inner, turn.committed.into_iter().collect(), record, files);
         }
         if !control.end_seal() {
-            return Err(Killed);
+            return Err(Killed(dep));
         }
         for effect in turn.effects {
             inner.release(self, forwarder, effect, dep);

@@ -60,7 +60,24 @@ pub(crate) struct TurnChanges {
     pub(super) pending: Vec<Pending>,
 }
 
+impl StoredFacet {
+    /// Takes away the databases of these files; false if nothing is left.
+    fn unmake(&mut self, files: &[FileId]) -> bool {
+        self.children.retain_mut(|child| child.unmake(files));
+        self.has_database &= !files.contains(&self.file);
+        self.has_database || !self.children.is_empty()
+    }
+}
+
 impl TurnChanges {
+    /// These copies were not made: there was nothing in their sources.
+    pub(super) fn unmake(&mut self, files: &[FileId]) {
+        self.pending.retain_mut(|pending| match pending {
+            Pending::Cloned { copy, .. } => copy.unmake(files),
+            Pending::Deleted { .. } | Pending::Restarted { .. } => true,
+        });
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }

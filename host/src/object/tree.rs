@@ -51,6 +51,16 @@ pub(crate) struct Start {
     pub(crate) after: Vec<IncarnationId>,
 }
 
+/// One database to be copied for a clone. By file, not by node: the turn may go on to delete either.
+#[derive(Clone, Debug)]
+pub(crate) struct Copy {
+    pub(crate) node: NodeId,
+    pub(crate) file: FileId,
+    pub(crate) path: Vec<FacetName>,
+    pub(crate) to: FileId,
+    pub(crate) to_path: Vec<FacetName>,
+}
+
 /// Who has a facet's database in hand.
 #[derive(Debug)]
 pub(crate) enum Borrow {
@@ -60,8 +70,6 @@ pub(crate) enum Borrow {
     Reserved {
         borrow: IncarnationId,
         after: Vec<IncarnationId>,
-        file: FileId,
-        path: Vec<FacetName>,
     },
 }
 
@@ -91,7 +99,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// A tree as it lies on disk. `next_file` is past every id that the index or a file names.
+    /// A tree as it lies on disk. `next_file` is past every id that the index names.
     pub(crate) fn new(
         root: Arc<Startup>,
         root_has_database: bool,
@@ -228,7 +236,6 @@ impl Tree {
             return false;
         };
         self.end_subtree(child, &Arc::new(cause), kills);
-        self.forget(child);
         true
     }
 
@@ -259,8 +266,7 @@ impl Tree {
         }
     }
 
-    /// S13: puts a copy of what is stored at and below `src` into the tree as `dst`. Answers which databases to copy:
-    /// for each the source and the copy, the latter with its path.
+    /// S13: puts a copy of what is stored at and below `src` into the tree as `dst`. Answers which databases to copy.
     pub(crate) fn clone_child(
         &mut self,
         parent: NodeId,
@@ -268,7 +274,7 @@ impl Tree {
         dst: &FacetName,
         changes: &mut TurnChanges,
         kills: &mut Vec<Kill>,
-    ) -> Result<Vec<(NodeId, NodeId)>, TreeError> {
+    ) -> Result<Vec<Copy>, TreeError> {
         if src == dst {
             self.abort(parent, src, Cause::Aborted("cloned onto itself".into()), kills);
             return Ok(Vec::new());
@@ -307,13 +313,7 @@ impl Tree {
             Slot::Live(incarnation) => Delivery::To(incarnation),
             Slot::Cold => {
                 let epoch = found.epoch.clone();
-                let path = self.path(node);
-                let after = self
-                    .departing
-                    .iter()
-                    .filter(|(_, p)| **p == path)
-                    .map(|(i, _)| *i)
-                    .collect();
+                let after = self.departing_at(&self.path(node));
                 let incarnation = IncarnationId(self.count());
                 self.live.insert(incarnation, node);
                 self.node_mut(node).slot = Slot::Live(incarnation);
@@ -362,31 +362,24 @@ impl Tree {
         true
     }
 
-    /// Reserves the facet's files while it does not run: its next incarnation waits for `gone`. Answers the incarnations
-    /// that must be gone first, or the one that runs.
-    pub(crate) fn borrow_files(&mut self, node: NodeId) -> Option<Borrow> {
-        let found = self.nodes.get(&node)?;
-        if let Slot::Live(incarnation) = found.slot {
-            return Some(Borrow::Live(incarnation));
+    /// Reserves the files of the facet at `path` while it does not run: its next incarnation waits for `gone(borrow)`.
+    pub(crate) fn borrow_files(&mut self, node: NodeId, path: &[FacetName]) -> Borrow {
+        if let Some(Slot::Live(incarnation)) = self.nodes.get(&node).map(|found| found.slot) {
+            return Borrow::Live(incarnation);
         }
-        let Storage::Database(file) = found.storage else {
-            return None;
-        };
-        let path = self.path(node);
-        let after = self
-            .departing
+        let after = self.departing_at(path);
+        let borrow = IncarnationId(self.count());
+        self.departing.insert(borrow, path.to_vec());
+        Borrow::Reserved { borrow, after }
+    }
+
+    /// Incarnations of the facet at `path` whose store or database is not closed yet.
+    fn departing_at(&self, path: &[FacetName]) -> Vec<IncarnationId> {
+        self.departing
             .iter()
             .filter(|(_, p)| **p == path)
             .map(|(i, _)| *i)
-            .collect();
-        let borrow = IncarnationId(self.count());
-        self.departing.insert(borrow, path.clone());
-        Some(Borrow::Reserved {
-            borrow,
-            after,
-            file,
-            path,
-        })
+            .collect()
     }
 
     /// The file and path of the facet's database.
@@ -399,7 +392,19 @@ impl Tree {
 
     /// The incarnation's store has been dropped and its database is closed.
     pub(crate) fn gone(&mut self, incarnation: IncarnationId) {
-        self.departing.remove(&incarnation);
+        let Some(path) = self.departing.remove(&incarnation) else {
+            return;
+        };
+        // Not earlier: a turn that was sealed before an abort still finds its node.
+        let node = path.iter().try_fold(self.root, |node, name| self.child(node, name));
+        if let Some(node) = node {
+            self.forget(node);
+        }
+    }
+
+    /// A stub of the facet was dropped; it may have been all that kept the facet in mind.
+    pub(crate) fn stub_dropped(&mut self, node: NodeId) {
+        self.forget(node);
     }
 
     /// S9: the incarnation was lost by itself, and takes along what is below it; by `Escalate` what is above it, too.
@@ -425,8 +430,10 @@ impl Tree {
         self.nodes.values().any(|node| node.storage == Storage::Database(file))
     }
 
-    /// Nothing at all is stored: the index can go.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.values().all(|node| node.storage == Storage::None)
+    /// No facet but the root has anything stored: the index can go.
+    pub(crate) fn needs_no_index(&self) -> bool {
+        self.nodes
+            .iter()
+            .all(|(id, node)| *id == self.root || node.storage == Storage::None)
     }
 }

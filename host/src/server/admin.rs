@@ -15,8 +15,10 @@ use crate::{Host, ObjectRef};
 
 /// Rows of each table that are shown unless the request says how many.
 const ROWS_SHOWN: u32 = 50;
+/// Rows of each table that a request can ask for.
+const ROWS_MAX: u32 = 1_000;
 /// Integers beyond this are not exact in JSON readers; they are written as text.
-const JSON_INTEGER_MAX: i64 = 1 << 53;
+const JSON_INTEGER_MAX: u64 = 1 << 53;
 
 fn answer(result: Result<Value, CallError>) -> Response {
     match result {
@@ -51,10 +53,8 @@ pub(super) async fn rows(
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     let path = query.get("path").map(String::as_str).unwrap_or_default();
-    let rows_max = query
-        .get("rows")
-        .and_then(|rows| rows.parse().ok())
-        .unwrap_or(ROWS_SHOWN);
+    let rows: Option<u32> = query.get("rows").and_then(|rows| rows.parse().ok());
+    let rows_max = rows.unwrap_or(ROWS_SHOWN).min(ROWS_MAX);
     let tables = host.rows(&namespace, &ObjectRef::parse(&object), path, rows_max).await;
     answer(tables.map(|tables| json!({ "tables": tables.into_iter().map(table).collect::<Vec<_>>() })))
 }
@@ -86,7 +86,7 @@ fn table(table: TableDump) -> Value {
 fn cell(value: storage::Value) -> Value {
     match value {
         storage::Value::Null => Value::Null,
-        storage::Value::Integer(integer) if integer.abs() > JSON_INTEGER_MAX => json!(integer.to_string()),
+        storage::Value::Integer(integer) if integer.unsigned_abs() > JSON_INTEGER_MAX => json!(integer.to_string()),
         storage::Value::Integer(integer) => json!(integer),
         storage::Value::Real(real) => json!(real),
         storage::Value::Text(text) => json!(text),

@@ -20,7 +20,18 @@ pub(super) fn incoming(body: Body, runtime: &Handle) -> HttpBody {
     let (pipe, reader) = mpsc::channel(PIPE_PIECES_MAX);
     runtime.spawn(async move {
         let mut pieces = body.into_data_stream();
-        while let Some(Ok(mut bytes)) = pieces.next().await {
+        loop {
+            let piece = tokio::select! {
+                // The facet has dropped the body: nobody waits for a client that has stalled.
+                () = pipe.closed() => return,
+                piece = pieces.next() => piece,
+            };
+            let mut bytes = match piece {
+                None => break,
+                Some(Ok(bytes)) => bytes,
+                // Broken off: without an `End` the facet can tell.
+                Some(Err(_)) => return,
+            };
             while !bytes.is_empty() {
                 let piece = bytes.split_to(PIECE_BYTES_MAX.min(bytes.len()));
                 if pipe.send(Piece::Bytes(piece, Lsn::ZERO)).await.is_err() {
@@ -28,7 +39,7 @@ pub(super) fn incoming(body: Body, runtime: &Handle) -> HttpBody {
                 }
             }
         }
-        let _ = pipe.send(Piece::End).await;
+        let _ = pipe.send(Piece::End(Lsn::ZERO)).await;
     });
     HttpBody::Pipe(reader)
 }
@@ -46,7 +57,10 @@ pub(super) fn outgoing(body: HttpBody, host: Host) -> Body {
                 Ok(()) => Some((Ok(bytes), Some((reader, host)))),
                 Err(error) => Some((Err(std::io::Error::other(error.to_string())), None)),
             },
-            Some(Piece::End) => None,
+            Some(Piece::End(dep)) => match host.durable(dep).await {
+                Ok(()) => None,
+                Err(error) => Some((Err(std::io::Error::other(error.to_string())), None)),
+            },
             None => Some((Err(std::io::Error::other("the facet broke the body off")), None)),
         }
     });

@@ -9,9 +9,14 @@ use crate::live::{HttpRequest, HttpResponse};
 use crate::server::{body, error_response};
 use crate::{Host, ObjectRef};
 
-/// Headers that belong to one connection and are not passed on.
-const HOP_BY_HOP: [HeaderName; 5] = [
+/// Headers that belong to one connection and are not passed on. `content-length` is the server's to say: a guest that said
+/// another would have the rest of its body read as the next response.
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
@@ -20,7 +25,12 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 
 /// A folder's address ends in `/`, so that links on its page work.
 pub(super) async fn to_folder(request: Request) -> Response {
-    Redirect::permanent(&format!("{}/", request.uri().path())).into_response()
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    Redirect::permanent(&format!("{}/{query}", request.uri().path())).into_response()
 }
 
 pub(super) async fn deliver(State(host): State<Host>, Path(parts): Path<Vec<String>>, request: Request) -> Response {
@@ -37,7 +47,7 @@ pub(super) async fn deliver(State(host): State<Host>, Path(parts): Path<Vec<Stri
     let headers = head
         .headers
         .iter()
-        .filter(|(name, _)| !HOP_BY_HOP.contains(name))
+        .filter(|(name, _)| !HOP_BY_HOP.contains(name) || **name == header::CONTENT_LENGTH)
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect();
     let body = body::incoming(body, host.runtime());

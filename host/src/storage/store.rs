@@ -34,6 +34,8 @@ pub(crate) struct FacetStore {
     pub(super) lost: Option<StorageError>,
     pub(super) rows_read: u64,
     pub(super) rows_written: u64,
+    /// The operator has been told that the file cannot be used.
+    refusal_logged: bool,
 }
 
 impl FacetStore {
@@ -58,6 +60,7 @@ impl FacetStore {
             lost: None,
             rows_read: 0,
             rows_written: 0,
+            refusal_logged: false,
         }
     }
 
@@ -68,6 +71,7 @@ impl FacetStore {
     }
 
     /// True if something was committed to the file, even if nothing is in it any more.
+    #[cfg(test)]
     pub(crate) fn exists(&self) -> bool {
         self.stored
     }
@@ -115,7 +119,16 @@ impl FacetStore {
                 ..
             } = &*self;
             let open = match (stored, create) {
-                (true, _) => Connected::open(file, path, *quota_bytes, interrupt)?,
+                (true, _) => match Connected::open(file, path, *quota_bytes, interrupt) {
+                    Ok(open) => open,
+                    Err(error) => {
+                        if !self.refusal_logged {
+                            tracing::warn!(file = %file.path().display(), %error, "a database cannot be used");
+                        }
+                        self.refusal_logged = true;
+                        return Err(error);
+                    }
+                },
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {

@@ -12,6 +12,7 @@ use super::identity;
 use super::journal::{Committed, NewFile};
 use super::statement::has_written;
 use super::store::FacetStore;
+use crate::ids::FileId;
 
 /// From so many frames in the WAL on a checkpoint is due; see [`FacetStore::checkpoint_due`].
 pub(crate) const WAL_FRAMES_SOFT: u32 = 1000;
@@ -143,14 +144,16 @@ impl FacetStore {
         Ok(())
     }
 
-    /// Closes the database for good, or removes it if nothing is stored in it (S12): then true.
-    pub(crate) fn close_or_remove(&mut self) -> Result<bool, StorageError> {
+    /// Closes the database for good. True if nothing is stored in it (S12): a root's is removed then; another one's goes
+    /// after the record that takes its name out of the index.
+    pub(crate) fn close_for_good(&mut self) -> Result<bool, StorageError> {
         self.discard_turn();
         // An abort has interrupted the facet's statements for ever; these are the host's.
         self.interrupt.retire();
-        let emptied = self.exists() && self.is_empty()?;
+        // One that was not even opened has not been emptied.
+        let emptied = !(self.stored && self.open.is_none()) && self.is_empty()?;
         self.close()?;
-        if emptied {
+        if emptied && self.file.file == FileId::ROOT {
             remove_db(&self.file).map_err(StorageError::from_io)?;
         }
         Ok(emptied)

@@ -83,6 +83,19 @@ impl DataDir {
         Ok(path)
     }
 
+    /// The directories of all namespaces that were ever served here, configured now or not.
+    pub(crate) fn namespaces(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let reserved = entry.file_name().to_str().is_none_or(|name| RESERVED.contains(&name));
+            if !reserved && entry.file_type()?.is_dir() {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
     pub(crate) fn classes(&self) -> PathBuf {
         self.root.join("classes")
     }

@@ -2,6 +2,8 @@
 // last `get` found, text or null. A step that the host refuses fails the call with the error's kind.
 //
 //   put KEY VALUE, get KEY           keys of this facet
+//   spin MS                          burns CPU and does not wait
+//   begin                            begins a transaction and forgets it; the end of the turn rolls it back
 //   sleep MS, sync                   end the turn
 //   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
@@ -98,24 +100,39 @@ static bool get(steps *s) {
   return true;
 }
 
-static bool wait(steps *s, bool sync) {
-  if (sync) {
-    facetd_runtime_types_call_error_t error;
-    return host(s, facetd_runtime_blocking_durability_sync(&error), &error);
-  }
-  uint32_t ms = 0;
+static bool begin(steps *s) {
+  facetd_runtime_storage_own_transaction_t never_dropped;
+  facetd_runtime_types_call_error_t error;
+  return host(s, facetd_runtime_storage_begin(&never_dropped, &error), &error);
+}
+
+static uint32_t number(steps *s) {
+  uint32_t value = 0;
   facet_string_t digits = word(s);
-  for (size_t i = 0; i < digits.len; i++) ms = ms * 10 + (digits.ptr[i] - '0');
-  facetd_runtime_blocking_timers_sleep(ms);
+  for (size_t i = 0; i < digits.len; i++) value = value * 10 + (digits.ptr[i] - '0');
+  return value;
+}
+
+static bool spin(steps *s) {
+  uint64_t end = facetd_runtime_clock_monotonic_ns() + number(s) * 1000000ull;
+  while (facetd_runtime_clock_monotonic_ns() < end)
+    for (volatile int i = 0; i < 1000; i++) {}
   return true;
+}
+
+static bool sync(steps *s) {
+  facetd_runtime_types_call_error_t error;
+  return host(s, facetd_runtime_blocking_durability_sync(&error), &error);
 }
 
 static bool step(steps *s) {
   facet_string_t what = word(s);
   if (facet_equal(what, "put")) return put(s);
   if (facet_equal(what, "get")) return get(s);
-  if (facet_equal(what, "sleep")) return wait(s, false);
-  if (facet_equal(what, "sync")) return wait(s, true);
+  if (facet_equal(what, "begin")) return begin(s);
+  if (facet_equal(what, "spin")) return spin(s);
+  if (facet_equal(what, "sleep")) return facetd_runtime_blocking_timers_sleep(number(s)), true;
+  if (facet_equal(what, "sync")) return sync(s);
   if (facet_equal(what, "call")) return object(s, true);
   if (facet_equal(what, "start")) return object(s, false);
   if (facet_equal(what, "child-call")) return child(s, true);

@@ -23,31 +23,55 @@ impl Tree {
         created
     }
 
-    /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed.
+    /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed; none if
+    /// there is something below it, for whose sake the database stays, empty.
     pub(crate) fn now_empty(&mut self, file: FileId) -> Vec<TreeChange> {
-        let mut gone = Vec::new();
         let found = self
             .nodes
             .iter()
-            .find(|(_, n)| n.storage == Storage::Database(file))
+            .find(|(_, n)| n.storage.entry() == Some(file))
             .map(|(id, _)| *id);
-        let Some(mut id) = found else { return gone };
-        self.node_mut(id).storage = if file == FileId::ROOT {
-            Storage::None
-        } else {
-            Storage::Entry(file)
-        };
-        while let (Storage::Entry(file), false) = (self.node(id).storage, self.has_stored_children(id)) {
-            self.node_mut(id).storage = Storage::None;
-            gone.push(TreeChange::Delete { file });
-            let parent = self
-                .node(id)
-                .parent
-                .expect("only the root has no parent, and it has no entry");
-            self.forget(id);
-            id = parent;
+        match found {
+            Some(root) if root == self.root => {
+                self.node_mut(root).storage = Storage::None;
+                Vec::new()
+            }
+            Some(id) if !self.has_stored_children(id) => self.remove_entries(id),
+            Some(_) | None => Vec::new(),
         }
-        gone
+    }
+
+    /// Copies that were not made, because there was nothing in their sources.
+    pub(crate) fn unmake(&mut self, changes: &mut TurnChanges, files: &[FileId]) {
+        changes.unmake(files);
+        // Children before their parents: their ids are higher.
+        for file in files.iter().rev() {
+            let found = self
+                .nodes
+                .iter()
+                .find(|(_, n)| n.storage.entry() == Some(*file))
+                .map(|(id, _)| *id);
+            let Some(id) = found else { continue };
+            let keep = self.has_stored_children(id);
+            self.node_mut(id).storage = if keep { Storage::Entry(*file) } else { Storage::None };
+        }
+    }
+
+    /// Removes the entry of a facet without stored children, and those above that were only there for it.
+    fn remove_entries(&mut self, mut id: NodeId) -> Vec<TreeChange> {
+        let mut gone = Vec::new();
+        loop {
+            let node = self.node_mut(id);
+            let Some(file) = node.storage.entry() else { return gone };
+            node.storage = Storage::None;
+            // The file is going to be removed: the next incarnation gets another.
+            node.file_reserved = None;
+            gone.push(TreeChange::Delete { file });
+            id = node.parent.expect("only the root has no parent, and it has no entry");
+            if !matches!(self.node(id).storage, Storage::Entry(_)) || self.has_stored_children(id) {
+                return gone;
+            }
+        }
     }
 
     /// The changes of a turn that has committed, in order, and the files whose databases go with them.

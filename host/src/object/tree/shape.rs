@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ids::{FacetName, FileId};
 use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
 use crate::object::node::{Node, Slot, Storage};
-use crate::object::tree::{Kill, Tree, TreeError};
+use crate::object::tree::{Copy, Kill, Tree, TreeError};
 use crate::object::{Cause, Epoch, NodeId, StoredFacet};
 use crate::startup::Startup;
 
@@ -131,13 +131,19 @@ impl Tree {
         }
     }
 
-    pub(super) fn pair_databases(&self, from: NodeId, to: NodeId, pairs: &mut Vec<(NodeId, NodeId)>) {
-        if matches!(self.node(to).storage, Storage::Database(_)) {
-            pairs.push((from, to));
+    pub(super) fn pair_databases(&self, from: NodeId, to: NodeId, copies: &mut Vec<Copy>) {
+        if let (Some((file, path)), Some((to, to_path))) = (self.database(from), self.database(to)) {
+            copies.push(Copy {
+                node: from,
+                file,
+                path,
+                to,
+                to_path,
+            });
         }
         for (name, to) in &self.node(to).children {
             if let Some(from) = self.child(from, name) {
-                self.pair_databases(from, *to, pairs);
+                self.pair_databases(from, *to, copies);
             }
         }
     }

@@ -14,7 +14,10 @@ impl Facet for Bench {
 
     async fn call(&self, method: &str, args: Payload, _: Vec<Stub>) -> Result<Answer> {
         if method == "echo" {
-            return Ok(Answer { value: args, stubs: Vec::new() });
+            return Ok(Answer {
+                value: args,
+                stubs: Vec::new(),
+            });
         }
         let (n, extra): (u32, u32) = args.decode()?;
         match method {
@@ -24,7 +27,12 @@ impl Facet for Bench {
             "puts" => puts(n)?,
             "selects" => selects(n)?,
             "inserts" => inserts(n)?,
-            _ => return Err(no_such_method(method, &["echo", "calls", "cold", "gets", "puts", "selects", "inserts"])),
+            _ => {
+                return Err(no_such_method(
+                    method,
+                    &["echo", "calls", "cold", "gets", "puts", "selects", "inserts"],
+                ));
+            }
         }
         Answer::json(&())
     }
@@ -38,7 +46,9 @@ fn child(name: &str) -> Result<Stub> {
 async fn calls(n: u32, bytes: usize) -> Result<()> {
     let child = child("echo")?;
     for _ in 0..n {
-        let answer = child.call_raw("echo", Payload::bytes(vec![7; bytes]), Vec::new()).await?;
+        let answer = child
+            .call_raw("echo", Payload::bytes(vec![7; bytes]), Vec::new())
+            .await?;
         if answer.value.body.len() != bytes {
             return Err(Error::msg("the echo is not what was sent"));
         }
@@ -50,7 +60,9 @@ async fn calls(n: u32, bytes: usize) -> Result<()> {
 async fn cold(n: u32, salt: u32) -> Result<()> {
     for i in 0..n {
         let name = format!("{salt}-{i}");
-        child(&name)?.call_raw("echo", Payload::bytes(vec![7; 16]), Vec::new()).await?;
+        child(&name)?
+            .call_raw("echo", Payload::bytes(vec![7; 16]), Vec::new())
+            .await?;
         children::abort(&name, "measured")?;
     }
     Ok(())

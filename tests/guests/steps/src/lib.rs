@@ -32,6 +32,8 @@ async fn run(steps: &str, along: Option<&Stub>) -> Result<Option<String>> {
         match words[..] {
             ["put", key, value] => kv::put_text(key, value)?,
             ["get", key] => found = kv::get_text(key)?,
+            ["spin", ms] => spin(Duration::from_millis(ms.parse().map_err(Error::msg)?)),
+            ["begin"] => std::mem::forget(storage::begin()?),
             ["sleep", ms] => timers::sleep(Duration::from_millis(ms.parse().map_err(Error::msg)?)).await,
             ["sync"] => storage::sync().await?,
             ["call", namespace, name, method, arg] => {
@@ -49,6 +51,15 @@ async fn run(steps: &str, along: Option<&Stub>) -> Result<Option<String>> {
         }
     }
     Ok(found)
+}
+
+fn spin(time: Duration) {
+    let end = clock::monotonic() + time;
+    while clock::monotonic() < end {
+        for i in 0..1000 {
+            std::hint::black_box(i);
+        }
+    }
 }
 
 fn object(namespace: &str, name: &str, along: Option<&Stub>) -> Result<Stub> {
