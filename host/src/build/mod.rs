@@ -90,12 +90,15 @@ fn build_crate(name: &str, source: &Path, class: &ClassConfig, component: &Path)
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let mut command = toolchain::clean(Command::new(&cargo));
     command
-        .args(["build", "--release", "--locked", "--target", TARGET, "--manifest-path"])
+        .args(["build", "--release", "--target", TARGET, "--manifest-path"])
         .arg(&manifest)
         .env("CARGO_TARGET_DIR", &target_dir)
         .current_dir(source)
         .stdin(Stdio::null())
         .stdout(io::stderr());
+    if source.join("Cargo.lock").is_file() {
+        command.arg("--locked");
+    }
     if !class.features.is_empty() {
         command.args(["--features", &class.features.join(",")]);
     }

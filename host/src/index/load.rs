@@ -55,7 +55,7 @@ pub(crate) fn load(path: &Path, object: ObjectId, tail: Tail) -> Result<Option<L
     if frame::is_header_torn(&bytes) {
         // No record was ever acknowledged: it would have been synced after the header.
         refuse_torn(path, tail)?;
-        cut(path, 0)?;
+        std::fs::remove_file(path).map_err(failed("remove", path))?;
         return Ok(None);
     }
     let (mut loaded, good_bytes) =

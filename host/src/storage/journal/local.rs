@@ -2,8 +2,8 @@
 //! queued, syncs the WALs of the batch, then appends the tree records and syncs those, and only then acknowledges.
 //!
 //! Why a crash leaves whole trees: a tree record is written after the databases it names are on disk, so every database
-//! that a record names is complete. A database that no record names yet is an orphan, whatever is in it, and is removed
-//! when its file id is used again; so the first commit of a new facet becomes real with the record of its creation. A
+//! that a record names is complete. A database that no record names yet is an orphan, whatever is in it, and recovery
+//! removes it; so the first commit of a new facet becomes real with the record of its creation. A
 //! database that a record deletes is unlinked after that record is on disk: until then the facet is all there. Several
 //! databases committed by one unit are not atomic here; the journal of records will make them so.
 
