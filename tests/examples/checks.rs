@@ -10,8 +10,10 @@ use crate::output::compare;
 use crate::readme::{Kind, blocks};
 use crate::{example, run, shell};
 
+type Check = (&'static str, fn() -> Result<()>);
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let checks: [(&str, fn() -> Result<()>); 5] = [
+    let checks: [Check; 5] = [
         ("runner::needs_a_readme", needs_a_readme),
         ("runner::skips_nothing", skips_nothing),
         ("runner::reads_blocks", reads_blocks),

@@ -17,7 +17,8 @@ use crate::bindings::wit::facetd::runtime::types::{Answer, Failure};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{Event, Exports, FacetState, Pending};
 use crate::limits::{IN_FLIGHT_MAX, START_WALL_MS};
-use crate::live::{Chain, ChainLink, Effect, EventId, Mail, Work};
+use crate::live::{Chain, ChainLink, Control, Effect, EventId, Gate, Mail, Work};
+use crate::storage::Lsn;
 use crate::sys::clock;
 
 /// How a pump ends without a trap.
@@ -35,10 +36,21 @@ enum Done {
     Http(wasmtime::Result<Result<Response, Failure>>),
 }
 
+/// What an event brings along beside its work.
+#[derive(Default)]
+struct Terms {
+    chain: Chain,
+    deadline: Option<std::time::Instant>,
+    dep: Lsn,
+}
+
 type InFlight<'a> = Pin<Box<dyn Future<Output = (EventId, Done)> + Send + 'a>>;
 
 pub(super) struct Pump<'a> {
     accessor: &'a Accessor<FacetState>,
+    // Kept beside the store, which costs more to get at.
+    control: Arc<Control>,
+    gate: Arc<Gate>,
     exports: Exports,
     inbox: &'a mut mpsc::Receiver<Mail>,
     in_flight: FuturesUnordered<InFlight<'a>>,
@@ -59,8 +71,14 @@ impl<'a> Pump<'a> {
     ) -> wasmtime::Result<Self> {
         let in_flight_max = if interleaves { IN_FLIGHT_MAX } else { 1 };
         let in_flight = FuturesUnordered::new();
+        let (control, gate) = accessor.with(|mut access| {
+            let state = access.get();
+            (state.control.clone(), state.gate.clone())
+        });
         let mut pump = Self {
             accessor,
+            control,
+            gate,
             exports,
             inbox,
             in_flight,
@@ -84,7 +102,7 @@ impl<'a> Pump<'a> {
             let call = start.start_call_concurrent(&mut access, ())?;
             let state = access.get();
             state.tasks.insert(call.task(), id);
-            state.enter(id, Pending::Start, Chain::default(), None, START_WALL_MS);
+            state.enter(id, Pending::Start, Terms::default(), START_WALL_MS);
             wasmtime::error::Ok(call)
         })?;
         let accessor = self.accessor;
@@ -103,8 +121,11 @@ impl<'a> Pump<'a> {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
-        self.accessor.with(|mut access| access.get().seal_turn())?;
-        let copying = self.accessor.with(|mut access| access.get().poll_copying(cx))?;
+        let copying = self.accessor.with(|mut access| {
+            let state = access.get();
+            state.seal_turn()?;
+            state.poll_copying(cx)
+        })?;
         let mut answered = false;
         while let Poll::Ready(Some((id, done))) = self.in_flight.poll_next_unpin(cx) {
             answered = true;
@@ -164,8 +185,7 @@ impl<'a> Pump<'a> {
     }
 
     fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
-        while self.in_flight.len() < self.in_flight_max && self.accessor.with(|mut access| access.get().gate.is_open())
-        {
+        while self.in_flight.len() < self.in_flight_max && self.gate.is_open() {
             match self.inbox.poll_recv(cx) {
                 Poll::Ready(Some(Mail::Event {
                     work,
@@ -181,16 +201,7 @@ impl<'a> Pump<'a> {
                     self.evict = false;
                     let id = EventId(self.next_event);
                     self.next_event += 1;
-                    let wall_ms = self.accessor.with(|mut access| {
-                        let state = access.get();
-                        state.dep = state.dep.max(dep);
-                        state
-                            .control
-                            .limits
-                            .get()
-                            .map_or(START_WALL_MS, |limits| limits.wall_ms)
-                    });
-                    self.admit(id, work, chain, deadline, wall_ms)?;
+                    self.admit(id, work, Terms { chain, deadline, dep })?;
                 }
                 Poll::Ready(Some(Mail::Evict)) => self.evict = true,
                 // None: the object is gone, and with it every way to reach this facet.
@@ -200,15 +211,9 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    fn admit(
-        &mut self,
-        id: EventId,
-        work: Work,
-        chain: Chain,
-        deadline: Option<std::time::Instant>,
-        wall_ms: u64,
-    ) -> wasmtime::Result<()> {
+    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<()> {
         let accessor = self.accessor;
+        let wall_ms = self.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms);
         match work {
             Work::Call {
                 method,
@@ -231,7 +236,7 @@ impl<'a> Pump<'a> {
                     let begun = call.start_call_concurrent(&mut access, params)?;
                     let state = access.get();
                     state.tasks.insert(begun.task(), id);
-                    state.enter(id, Pending::Call(reply), chain, deadline, wall_ms);
+                    state.enter(id, Pending::Call(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
                 let Some(begun) = begun else { return Ok(()) };
@@ -265,7 +270,7 @@ impl<'a> Pump<'a> {
                     let begun = http.start_call_concurrent(&mut access, (request,))?;
                     let state = access.get();
                     state.tasks.insert(begun.task(), id);
-                    state.enter(id, Pending::Http(reply), chain, deadline, wall_ms);
+                    state.enter(id, Pending::Http(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
                 let Some(begun) = begun else { return Ok(()) };
@@ -293,21 +298,15 @@ impl<'a> Pump<'a> {
     }
 
     fn set_idle_since(&self, since_ms: u64) {
-        self.accessor
-            .with(|mut access| access.get().control.idle_since_ms.store(since_ms, Ordering::Relaxed));
+        self.control.idle_since_ms.store(since_ms, Ordering::Relaxed);
     }
 }
 
 impl FacetState {
     /// An event enters the guest.
-    fn enter(
-        &mut self,
-        id: EventId,
-        pending: Pending,
-        chain: Chain,
-        deadline: Option<std::time::Instant>,
-        wall_ms: u64,
-    ) {
+    fn enter(&mut self, id: EventId, pending: Pending, terms: Terms, wall_ms: u64) {
+        let Terms { chain, deadline, dep } = terms;
+        self.dep = self.dep.max(dep);
         let mut chain = Arc::unwrap_or_clone(chain);
         chain.push(ChainLink {
             object: self.object.id,
