@@ -56,11 +56,11 @@ typedef struct {
 // | `limit` | refused because of a limit, `code` says which; the facet lives |
 // | `denied` | not granted to this facet |
 // | `aborted`, `restarted`, `deleted` | the facet was stopped by its parent; the message carries the reason |
-// | `broken` | the facet was lost: `code` is `trap`, `cpu`, `wall`, `memory`, `abort-self`, `start`, `gate` or `commit` |
+// | `broken` | the facet was lost: `code` is `trap`, `cpu`, `wall`, `memory`, `abort-self`, `start`, `gate`, `commit` or `host` |
 // | `reentrant-call` | the callee waits, directly or not, for the caller; the call would never have returned |
 // | `deadline` | the caller's time was up |
 // | `not-transferable` | a facet stub cannot leave the tree that it belongs to |
-// | `storage` | SQLite refused or failed; `code` is `sql`, `constraint`, `full`, `closed`, `io` ... |
+// | `storage` | SQLite refused or failed; `code` is `sql`, `constraint`, `denied`, `full`, `cursor-closed`, `transaction-closed`, `io` ... |
 // | `failed` | the callee answered an error of its own; `code`, `message` and `detail` are the callee's |
 // | `unavailable` | the host is stopping or overloaded; try again |
 // 
