@@ -12,7 +12,7 @@ use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, ObjectId};
-use crate::isolate::{Watchdog, new_engine};
+use crate::isolate::{Room, Watchdog, new_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
@@ -85,6 +85,7 @@ pub(crate) struct HostInner {
     pub(crate) journal: Arc<dyn Journal>,
     durability: watch::Receiver<Durability>,
     pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) room: Arc<Room>,
     pub(crate) runtime: Handle,
     namespaces: HashMap<String, Arc<Namespace>>,
     objects: Mutex<Objects>,
@@ -143,8 +144,10 @@ impl Host {
             namespaces.insert(name.clone(), Arc::new(made));
         }
         let journal: Arc<dyn Journal> = Arc::new(LocalJournal::start().map_err(|e| start(&e))?);
+        let room = Arc::new(Room::of_this_process());
         let inner = HostInner {
-            watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
+            watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,
+            room,
             engine,
             classes,
             durability: journal.durability(),

@@ -14,6 +14,8 @@ use crate::Host;
 use crate::config::Config;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
+/// Threads that open, close, copy and checkpoint databases and compile; waiting for a disk gains nothing from more.
+const BLOCKING_THREADS_MAX: usize = 64;
 /// Requests under way when the host is told to stop have this long.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -33,7 +35,10 @@ fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()?;
     runtime.block_on(run_here(config, place))
 }
 

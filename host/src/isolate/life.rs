@@ -268,6 +268,7 @@ impl Life {
             }
         }
         self.closed = true;
+        self.object.host.room.leave();
         self.object.gone(&self.control, file, emptied);
         debug!(facet = %self.describe(), "closed");
     }
@@ -290,6 +291,7 @@ impl Drop for Life {
                 // Slow, on whatever thread this is; it happens once in a bug's lifetime.
                 let _ = storage.close_for_good();
             }
+            self.object.host.room.leave();
             self.object
                 .broken(&self.control, "host", "the host failed while it ran this facet".into());
             self.object.gone(&self.control, None, false);
@@ -327,6 +329,9 @@ impl FacetState {
     fn use_cpu(&mut self, event: Option<crate::live::EventId>) -> Result<(), GuestEnd> {
         if self.control.is_dead() {
             return Err(GuestEnd::Killed);
+        }
+        if std::mem::take(&mut self.waited_past_tick) {
+            return Ok(());
         }
         self.control.cpu_ms.fetch_add(EPOCH_TICK_MS, Ordering::Relaxed);
         let used_ms = match event.and_then(|event| self.events.get_mut(&event)) {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use wasmtime::AsContextMut;
 use wasmtime::component::Accessor;
 
 use crate::bindings;
@@ -122,6 +123,8 @@ impl<'a> Pump<'a> {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
         let copying = self.accessor.with(|mut access| {
+            // Counted from here: an epoch that ended while the guest waited is not one that it ran.
+            access.as_context_mut().set_epoch_deadline(1);
             let state = access.get();
             state.seal_turn()?;
             state.poll_copying(cx)

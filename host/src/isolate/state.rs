@@ -89,6 +89,10 @@ pub(crate) struct FacetState {
     pub(crate) blocked: u32,
     /// Calls that a blocking guest has started and not dropped.
     pub(crate) pending_calls: usize,
+    /// `Watchdog::ticks` when the guest went into a blocking import.
+    blocked_at_tick: u64,
+    /// An epoch has ended while the guest waited in a blocking import: the next callback is not for what it ran.
+    pub(super) waited_past_tick: bool,
     /// CPU time of code that runs for no event, since one ran.
     pub(super) stray_cpu_ms: u64,
 }
@@ -125,6 +129,8 @@ impl FacetState {
             limiter,
             blocked: 0,
             pending_calls: 0,
+            blocked_at_tick: 0,
+            waited_past_tick: false,
             stray_cpu_ms: 0,
         }
     }
@@ -211,12 +217,14 @@ impl FacetState {
             let deadline_ms = clock::monotonic_ms().saturating_add(wall_ms);
             self.control.wall_deadline_ms.store(deadline_ms, Ordering::Relaxed);
         }
+        self.blocked_at_tick = self.host().watchdog.ticks();
         Ok(self.dep)
     }
 
     /// Out of a blocking import.
     pub(crate) fn end_block(&mut self) -> wasmtime::Result<()> {
         self.blocked -= 1;
+        self.waited_past_tick |= self.host().watchdog.ticks() != self.blocked_at_tick;
         self.note_events();
         self.alive()
     }

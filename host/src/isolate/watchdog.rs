@@ -1,14 +1,14 @@
 //! One ticker per engine. Each tick ends an epoch, which is what interrupts guest code; every few ticks it looks for
 //! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::mpsc::WeakSender;
 use wasmtime::Engine;
 
-use crate::isolate::EPOCH_TICK_MS;
+use crate::isolate::{EPOCH_TICK_MS, Room};
 use crate::live::{Control, Ending, Mail};
 use crate::sys::clock;
 
@@ -30,13 +30,18 @@ struct Live {
 pub(crate) struct Watchdog {
     live: Mutex<Live>,
     changed: Condvar,
+    room: Arc<Room>,
+    /// Epochs ended so far.
+    ticks: AtomicU64,
 }
 
 impl Watchdog {
-    pub(crate) fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(engine: Engine, room: Arc<Room>) -> std::io::Result<Arc<Self>> {
         let watchdog = Arc::new(Self {
             live: Mutex::default(),
             changed: Condvar::new(),
+            room,
+            ticks: AtomicU64::new(0),
         });
         let own = watchdog.clone();
         std::thread::Builder::new()
@@ -54,13 +59,17 @@ impl Watchdog {
         self.changed.notify_one();
     }
 
+    /// Epochs ended so far, to tell whether one has ended between two moments.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stop(&self) {
         self.live().stopped = true;
         self.changed.notify_one();
     }
 
     fn run(&self, engine: &Engine) {
-        let mut ticks: u64 = 0;
         loop {
             {
                 let mut live = self.live();
@@ -76,10 +85,11 @@ impl Watchdog {
             }
             std::thread::sleep(Duration::from_millis(EPOCH_TICK_MS));
             engine.increment_epoch();
-            ticks += 1;
+            let ticks = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
             if ticks.is_multiple_of(SWEEP_MS / EPOCH_TICK_MS) {
                 let now_ms = clock::monotonic_ms();
-                self.live().watched.retain(|watched| watched.look(now_ms));
+                let scarce = self.room.is_scarce();
+                self.live().watched.retain(|watched| watched.look(now_ms, scarce));
             }
         }
     }
@@ -87,7 +97,7 @@ impl Watchdog {
 
 impl Watched {
     /// False if it needs no watching any more.
-    fn look(&self, now_ms: u64) -> bool {
+    fn look(&self, now_ms: u64, scarce: bool) -> bool {
         if *self.control.gone().borrow() {
             return false;
         }
@@ -101,7 +111,7 @@ impl Watched {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
         } else if past(statement_since_ms) && now_ms - statement_since_ms > cpu_ms_max {
             self.end("cpu", "a statement took longer than the facet's CPU limit");
-        } else if past(idle_since_ms) && now_ms - idle_since_ms > self.control.idle_evict_ms {
+        } else if past(idle_since_ms) && (scarce || now_ms - idle_since_ms > self.control.idle_evict_ms) {
             // Once: the facet sets it again if it is still idle when it has seen the mail.
             self.control.idle_since_ms.store(0, Ordering::Relaxed);
             // A full mailbox or a closed one: it is not idle, or it is on its way out.

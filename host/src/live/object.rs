@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
-use crate::error::{CallError, Outcome};
+use crate::error::{CallError, Kind, Outcome};
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::isolate;
@@ -245,6 +245,15 @@ impl Inner {
             Delivery::To(incarnation) => incarnation,
             Delivery::Start(start) => {
                 let incarnation = start.incarnation;
+                if !object.host.room.enter() {
+                    self.tree.retire(incarnation);
+                    self.tree.gone(incarnation);
+                    let message = format!(
+                        "{} facets run, as many as this host has room for; try again",
+                        object.host.room.max()
+                    );
+                    return Err((CallError::new(Kind::Unavailable, "facets", message), mail));
+                }
                 self.start(object, start);
                 incarnation
             }
