@@ -1,5 +1,6 @@
 //! `facetd serve` and `facetd dev`: one line on standard output when requests are answered, then until SIGTERM or SIGINT.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("FACETD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_writer(std::io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()

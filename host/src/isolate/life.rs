@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
 
 use crate::classes::Class;
 use crate::error::Outcome;
@@ -205,6 +206,11 @@ impl Life {
             (end.code(), end.to_string())
         } else if store.data().limiter.refused {
             ("memory", "the facet ran out of memory".into())
+        } else if let Some(I32Exit(status)) = error.downcast_ref() {
+            (
+                "trap",
+                format!("the facet left by exit({status}); a facet answers its events and stays"),
+            )
         } else if let Some(trap) = error.downcast_ref::<Trap>() {
             ("trap", trap.to_string())
         } else {
