@@ -47,7 +47,7 @@ impl HostUpload for FacetState {
         let bytes = self.table.delete(upload)?.into_bytes();
         let host = self.host().clone();
         // Checking a large component takes a while; other facets of this thread go on elsewhere.
-        let stored = tokio::task::block_in_place(|| host.classes.store(&bytes));
+        let stored = crate::isolate::block_in_place(|| host.classes.store(&bytes));
         answered(
             stored
                 .map_err(Into::into)

@@ -12,6 +12,7 @@ use wasmtime_wasi::I32Exit;
 use crate::classes::Class;
 use crate::error::Outcome;
 use crate::ids::FileId;
+use crate::isolate::executor;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
@@ -44,7 +45,7 @@ pub(crate) fn spawn(
         inbox,
         closed: false,
     };
-    runtime.spawn(life.run(after));
+    executor::spawn(&runtime, life.run(after));
 }
 
 /// How an incarnation ended.

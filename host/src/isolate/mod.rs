@@ -4,6 +4,7 @@
 mod calls;
 mod engine;
 mod event;
+mod executor;
 mod exports;
 mod life;
 mod limiter;
@@ -18,6 +19,7 @@ pub use calls::PendingCall;
 pub(crate) use calls::{Outgoing, check_payload};
 pub(crate) use engine::{EPOCH_TICK_MS, new_engine};
 use event::{Event, Pending};
+pub(crate) use executor::block_in_place;
 use exports::Exports;
 pub(crate) use exports::HandlerExports;
 pub(crate) use life::spawn;

@@ -12,9 +12,9 @@ use crate::classes::Class;
 use crate::error::CallError;
 use crate::host::HostInner;
 use crate::ids::{FacetName, FileId};
-use crate::isolate::Event;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::turn::Turn;
+use crate::isolate::{Event, executor};
 use crate::limits::{HANDLES_MAX, START_WALL_MS};
 use crate::live::{Control, EventId, Forwarder, Gate, Object};
 use crate::object::Epoch;
@@ -156,6 +156,7 @@ impl FacetState {
 
     /// Something that may take long in the facet's database; the watchdog looks after it, and the event pays for it.
     pub(crate) fn query<R>(&mut self, work: impl FnOnce(&mut FacetStore) -> R) -> R {
+        executor::let_others_go();
         let begun_ms = clock::monotonic_ms();
         self.control.statement_since_ms.store(begun_ms, Ordering::Relaxed);
         let result = work(&mut self.storage());
@@ -172,7 +173,7 @@ impl FacetState {
         match self.storage.try_lock() {
             Ok(storage) => storage,
             // Somebody copies or inspects it, which may take a while: other facets of this thread go on elsewhere.
-            Err(TryLockError::WouldBlock) => tokio::task::block_in_place(|| self.storage.lock().expect(expect)),
+            Err(TryLockError::WouldBlock) => executor::block_in_place(|| self.storage.lock().expect(expect)),
             Err(TryLockError::Poisoned(_)) => panic!("{expect}"),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::CallError;
 use crate::ids::FileId;
-use crate::isolate::{FacetState, GuestEnd};
+use crate::isolate::{FacetState, GuestEnd, executor};
 use crate::live::{Effect, Killed, TurnEnd};
 use crate::object::{Copy, TurnChanges};
 
@@ -61,7 +61,7 @@ impl FacetState {
             }
             if storage.checkpoint_due() {
                 // Milliseconds, with syncs: other facets of this thread go on elsewhere.
-                tokio::task::block_in_place(|| storage.checkpoint())
+                executor::block_in_place(|| storage.checkpoint())
                     .map_err(|error| GuestEnd::Commit(error.to_string()))?;
             }
             drop(storage);
