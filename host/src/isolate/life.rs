@@ -21,7 +21,7 @@ use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
-use crate::storage::{FacetStore, Lsn};
+use crate::storage::{FacetStore, Lsn, wait_settled};
 use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
@@ -94,7 +94,9 @@ impl Life {
             launched.stored.has_database,
             launched.limits.storage_bytes,
             self.control.interrupt().clone(),
+            self.object.host.journal.clone(),
         )));
+        self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.
         let _ = self.control.storage.set(storage.clone());
         let _ = self.control.limits.set(launched.limits);
@@ -253,10 +255,7 @@ impl Life {
         }
         // The journal may still need the write-ahead log that closing removes.
         let journal = self.object.host.durable(dep).await;
-        let mut emptied = false;
-        let mut file = None;
         if let (Some((storage, of)), Ok(())) = (storage, journal) {
-            file = Some(of);
             let path = self.object.db_file(of).path();
             let control = self.control.clone();
             let closed = tokio::task::spawn_blocking(move || {
@@ -267,7 +266,12 @@ impl Life {
                 store.close_for_good()
             });
             match closed.await {
-                Ok(Ok(removed)) => emptied = removed,
+                Ok(Ok(true)) => {
+                    if let Some(lsn) = self.object.emptied(of) {
+                        wait_settled(self.object.host.journal.progress(), lsn).await;
+                    }
+                }
+                Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
                     warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly")
                 }
@@ -276,7 +280,7 @@ impl Life {
         }
         self.closed = true;
         self.object.host.room.leave();
-        self.object.gone(&self.control, file, emptied);
+        self.object.gone(&self.control);
         debug!(facet = %self.describe(), "closed");
     }
 
@@ -301,7 +305,7 @@ impl Drop for Life {
             self.object.host.room.leave();
             self.object
                 .broken(&self.control, "host", "the host failed while it ran this facet".into());
-            self.object.gone(&self.control, None, false);
+            self.object.gone(&self.control);
         }
     }
 }

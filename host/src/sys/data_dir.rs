@@ -23,6 +23,12 @@ pub enum DataDirError {
     },
 }
 
+/// True for what a namespace may be called, as a directory.
+pub(crate) fn is_namespace(name: &str) -> bool {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    !name.is_empty() && plain && !RESERVED.contains(&name)
+}
+
 /// A locked data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -88,12 +94,17 @@ impl DataDir {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.root)? {
             let entry = entry?;
-            let reserved = entry.file_name().to_str().is_none_or(|name| RESERVED.contains(&name));
-            if !reserved && entry.file_type()?.is_dir() {
+            let named = entry.file_name().to_str().is_some_and(is_namespace);
+            if named && entry.file_type()?.is_dir() {
                 found.push(entry.path());
             }
         }
         Ok(found)
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn classes(&self) -> PathBuf {
@@ -112,7 +123,7 @@ impl DataDir {
 }
 
 /// 0700: compiled code in here is run as native code, and databases are their owners' alone.
-fn private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
