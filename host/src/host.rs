@@ -118,7 +118,7 @@ impl Host {
         if data.was_dirty {
             // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
             for dir in data.namespaces().map_err(|error| recover(&error))? {
-                crate::recover::recover(&dir, &recovered).map_err(|error| recover(&error))?;
+                crate::offline::clear_orphans(&dir, &recovered).map_err(|error| recover(&error))?;
             }
         }
         let engine = new_engine().map_err(|e| start(&e))?;

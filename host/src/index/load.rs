@@ -35,6 +35,15 @@ pub(crate) struct Loaded {
 /// Reads the index at `path`; none if there is none. Rewrites a file that is mostly history, so the object must not be
 /// loaded twice. After a crash, [`super::redo`] comes first.
 pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, IndexError> {
+    let Some((mut loaded, bytes)) = read(path, object)? else {
+        return Ok(None);
+    };
+    rewrite::if_mostly_dead(path, object, &mut loaded, bytes)?;
+    Ok(Some(loaded))
+}
+
+/// Reads the index at `path` and answers its length, too; changes nothing.
+pub(crate) fn read(path: &Path, object: ObjectId) -> Result<Option<(Loaded, usize)>, IndexError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -44,9 +53,9 @@ pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, Inde
         0 => Ok((loaded, good_bytes)),
         bytes => Err(format!("its last {bytes} bytes are no record")),
     });
-    let (mut loaded, good_bytes) = parsed.map_err(|why| IndexError::Damaged { path: path.into(), why })?;
-    rewrite::if_mostly_dead(path, object, &mut loaded, good_bytes)?;
-    Ok(Some(loaded))
+    parsed
+        .map(Some)
+        .map_err(|why| IndexError::Damaged { path: path.into(), why })
 }
 
 /// What `bytes` hold, and how many of them are good.

@@ -26,7 +26,7 @@ use crate::ids::{FacetName, FileId, ObjectId};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
-pub(crate) use load::load;
+pub(crate) use load::{Loaded, load, read};
 pub(crate) use redo::{RedoRecord, redo};
 
 /// One change of an object's tree.

@@ -5,6 +5,7 @@ mod allow;
 mod authorizer;
 mod cache;
 mod capture;
+mod check;
 mod connection;
 mod copy;
 mod cursor;
@@ -26,6 +27,7 @@ mod transaction;
 mod turn;
 mod value;
 
+pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
 pub(crate) use file::{DbFile, remove_companions, remove_db};
@@ -34,7 +36,7 @@ pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
     Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, TreeAppend, TreeUnit, Unit,
-    wait_durable, wait_settled,
+    inspect_journal, wait_durable, wait_settled,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;

@@ -29,6 +29,11 @@ pub(crate) fn is_namespace(name: &str) -> bool {
     !name.is_empty() && plain && !RESERVED.contains(&name)
 }
 
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |error| DataDirError::Io { path, error }
+}
+
 /// A locked data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -45,11 +50,21 @@ pub(crate) const RESERVED: [&str; 5] = ["LOCK", "DIRTY", "journal", "classes", "
 impl DataDir {
     /// Creates what is missing, locks, and marks the directory dirty until `clean_stop`.
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |error| DataDirError::Io { path, error }
-        };
         private_dir(root).map_err(at(root))?;
+        let opened = Self::open_idle(root)?;
+        for sub in ["classes", "cache"] {
+            private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
+        }
+        if !opened.was_dirty {
+            let dirty = root.join("DIRTY");
+            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
+            sync_dir(root).map_err(at(root))?;
+        }
+        Ok(opened)
+    }
+
+    /// Locks a directory that is there, and changes nothing in it.
+    pub(crate) fn open_idle(root: &Path) -> Result<Self, DataDirError> {
         let lock_path = root.join("LOCK");
         let lock = OpenOptions::new()
             .create(true)
@@ -63,18 +78,9 @@ impl DataDir {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root.to_owned())),
             Err(error) => return Err(at(&lock_path)(error.into())),
         }
-        for sub in ["classes", "cache"] {
-            private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
-        }
-        let dirty = root.join("DIRTY");
-        let was_dirty = dirty.exists();
-        if !was_dirty {
-            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
-            sync_dir(root).map_err(at(root))?;
-        }
         Ok(Self {
             root: root.to_owned(),
-            was_dirty,
+            was_dirty: root.join("DIRTY").exists(),
             _lock: lock,
         })
     }
@@ -117,7 +123,10 @@ impl DataDir {
 
     /// Everything is closed and on disk.
     pub(crate) fn clean_stop(&self) -> io::Result<()> {
-        std::fs::remove_file(self.root.join("DIRTY"))?;
+        match std::fs::remove_file(self.root.join("DIRTY")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         sync_dir(&self.root)
     }
 }

@@ -38,7 +38,7 @@ pub(crate) use memory::MemoryJournal;
 pub(crate) use pins::Pins;
 pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled};
 pub(crate) use queue::{JournalFull, Reservation};
-pub(crate) use recovery::Recovered;
+pub(crate) use recovery::{Recovered, inspect as inspect_journal};
 pub(crate) use unit::{Committed, Pages, TreeAppend, TreeUnit, Unit};
 
 /// The number of a unit; 0 stands for nothing.

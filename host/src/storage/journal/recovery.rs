@@ -24,7 +24,8 @@ pub(crate) enum JournalError {
     /// The directory was in use, and its journal is gone.
     #[error(
         "{0} is missing or empty, though the host did not stop cleanly: commits that were acknowledged may be in it only. \
-         Put it back; or, to go on with what the databases hold without it, remove the file DIRTY beside it"
+         Check that its disk is there, and put it back; or, to go on with what the databases hold without it, remove the \
+         file DIRTY beside it"
     )]
     Missing(PathBuf),
     /// It holds something that cannot be, but for damage.
@@ -193,6 +194,15 @@ fn has_databases(root: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Reads the whole journal of a data directory and changes nothing: how many units are in it. None without a journal.
+pub(crate) fn inspect(root: &Path) -> Result<Option<u64>, JournalError> {
+    let dir = super::local::dir(root);
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    read(&dir, |_, _| Ok(())).map(|read| Some(read.units))
 }
 
 /// Reads and checks all segments, and hands out each unit.

@@ -16,14 +16,14 @@ use crate::storage::{DbFile, Recovered, is_blank, remove_companions, remove_db};
 const DOUBTFUL_SUFFIX: &str = "orphan";
 
 /// What lies in a namespace's directory.
-enum Found {
+pub(super) enum Found {
     Index(ObjectId),
     Database(ObjectId, FileId),
 }
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
-pub(crate) fn recover(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
+pub(crate) fn clear_orphans(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
     let shared: Arc<Path> = dir.into();
     let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
@@ -91,7 +91,7 @@ fn set_aside(database: &DbFile) -> std::io::Result<()> {
 }
 
 /// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`.
-fn parse(name: &str) -> Option<Found> {
+pub(super) fn parse(name: &str) -> Option<Found> {
     if let Some(object) = name.strip_suffix(".facets") {
         return Some(Found::Index(object.parse().ok()?));
     }
