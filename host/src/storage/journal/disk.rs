@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// One call to the operating system.
@@ -65,6 +66,13 @@ impl Disk {
                 delay,
                 one_at_a_time: Default::default(),
             })),
+        }
+    }
+
+    /// One that takes so many writes of the journal and then no more, as a disk does that dies.
+    pub(crate) fn failing_after(writes: u64) -> Self {
+        Self {
+            probe: Some(Arc::new(FailingWrites(AtomicU64::new(writes)))),
         }
     }
 
@@ -206,6 +214,23 @@ impl Probe for SlowSyncs {
             std::thread::sleep(self.delay);
         }
         Ok(())
+    }
+
+    fn after(&self, _: Op<'_>) {}
+}
+
+struct FailingWrites(AtomicU64);
+
+impl Probe for FailingWrites {
+    fn before(&self, op: Op<'_>) -> io::Result<()> {
+        if !matches!(op, Op::WriteSynced(_)) {
+            return Ok(());
+        }
+        let left = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(|_| ())
+            .map_err(|_| io::Error::other("a test has asked for this failure"))
     }
 
     fn after(&self, _: Op<'_>) {}

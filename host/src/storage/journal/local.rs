@@ -45,6 +45,8 @@ impl Default for JournalOptions {
 
 /// Makes each sync of the journal take at least so many milliseconds, one after the other; for tests and measurements.
 const SYNC_DELAY_VARIABLE: &str = "FACETD_TEST_SYNC_DELAY_MS";
+/// After so many writes of the journal every further one fails, for tests.
+const FAIL_VARIABLE: &str = "FACETD_TEST_JOURNAL_FAILS_AFTER";
 /// Mebibytes of a segment, for tests that fill some.
 const SEGMENT_VARIABLE: &str = "FACETD_TEST_SEGMENT_MIB";
 
@@ -55,6 +57,9 @@ impl JournalOptions {
         let mut options = Self::default();
         if let Some(delay_ms) = number(SYNC_DELAY_VARIABLE) {
             options.disk = Disk::with_slow_syncs(Duration::from_millis(delay_ms));
+        }
+        if let Some(writes) = number(FAIL_VARIABLE) {
+            options.disk = Disk::failing_after(writes);
         }
         if let Some(mib) = number(SEGMENT_VARIABLE) {
             options.segment_bytes = mib.clamp(4, SEGMENT_BYTES >> 20) << 20;
