@@ -2,12 +2,14 @@
 //! was killed, or whose future was dropped is never used again.
 
 mod calls;
+mod cpu;
 mod engine;
 mod event;
 mod executor;
 mod exports;
 mod life;
 mod limiter;
+mod meter;
 mod pump;
 mod room;
 mod state;
@@ -23,6 +25,7 @@ pub(crate) use executor::block_in_place;
 use exports::Exports;
 pub(crate) use exports::HandlerExports;
 pub(crate) use life::spawn;
+pub(crate) use meter::CpuTime;
 pub(crate) use room::Room;
 pub(crate) use state::{FacetState, GuestEnd, current_event};
 pub(crate) use watchdog::Watchdog;
