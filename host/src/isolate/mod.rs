@@ -3,6 +3,7 @@
 
 mod calls;
 mod cpu;
+mod deadline;
 mod engine;
 mod event;
 mod executor;
@@ -19,6 +20,7 @@ mod watchdog;
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub use calls::PendingCall;
 pub(crate) use calls::{Outgoing, check_payload};
+pub(crate) use deadline::{time_is_up, until};
 pub(crate) use engine::{EPOCH_TICK_MS, new_engine};
 use event::{Event, Pending};
 pub(crate) use executor::block_in_place;
