@@ -272,8 +272,10 @@ impl Host {
             objects.stopping = true;
             objects.loaded.values().filter_map(Weak::upgrade).collect()
         };
-        for object in objects {
-            object.stop().await;
+        let waits: Vec<_> = objects.iter().flat_map(|object| object.stop()).collect();
+        for mut gone in waits {
+            // An error means that the sender is gone, and so is the incarnation.
+            let _ = gone.wait_for(|gone| *gone).await;
         }
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {

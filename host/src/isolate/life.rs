@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
+use wasmtime::{AsContextMut, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::classes::Class;
 use crate::error::Outcome;
 use crate::ids::FileId;
-use crate::isolate::executor;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
-use crate::isolate::{EPOCH_TICK_MS, Exports};
+use crate::isolate::{Exports, executor, meter};
 use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object};
 use crate::object::{Cause, Epoch};
@@ -37,7 +36,7 @@ pub(crate) fn spawn(
     after: Vec<watch::Receiver<bool>>,
 ) {
     object.host.watchdog.watch(control.clone(), mailbox.downgrade());
-    let runtime = object.host.runtime.clone();
+    let (runtime, cpu) = (object.host.runtime.clone(), control.cpu.clone());
     let life = Life {
         object,
         control,
@@ -45,7 +44,7 @@ pub(crate) fn spawn(
         inbox,
         closed: false,
     };
-    executor::spawn(&runtime, life.run(after));
+    executor::spawn(&runtime, meter::metered(cpu, life.run(after)));
 }
 
 /// How an incarnation ended.
@@ -189,13 +188,13 @@ impl Life {
             engine,
             FacetState::new(object, control, epoch, class, identity, storage, limiter),
         );
+        store.data_mut().forgive();
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_FUEL_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let event = current_event(store.as_context_mut());
-            store.data_mut().use_cpu(event)?;
-            Ok(UpdateDeadline::Yield(1))
+            Ok(store.data_mut().epoch_ended(event)?)
         });
         store
     }
@@ -332,28 +331,5 @@ fn remains(mut store: Store<FacetState>) -> Remains {
         events,
         turns: state.turns,
         dep: state.dep,
-    }
-}
-
-impl FacetState {
-    /// One epoch has ended while this facet ran.
-    fn use_cpu(&mut self, event: Option<crate::live::EventId>) -> Result<(), GuestEnd> {
-        if self.control.is_dead() {
-            return Err(GuestEnd::Killed);
-        }
-        if std::mem::take(&mut self.waited_past_tick) {
-            return Ok(());
-        }
-        self.control.cpu_ms.fetch_add(EPOCH_TICK_MS, Ordering::Relaxed);
-        let used_ms = match event.and_then(|event| self.events.get_mut(&event)) {
-            Some(event) => &mut event.cpu_ms,
-            None => &mut self.stray_cpu_ms,
-        };
-        *used_ms += EPOCH_TICK_MS;
-        if *used_ms > self.identity.cpu_ms_max {
-            Err(GuestEnd::Cpu(self.identity.cpu_ms_max))
-        } else {
-            Ok(())
-        }
     }
 }

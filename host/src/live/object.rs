@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::error::{CallError, Kind, Outcome};
 use crate::host::HostInner;
@@ -231,20 +231,15 @@ impl Object {
         lsn
     }
 
-    /// Ends everything that runs, waits until it is closed.
-    pub(crate) async fn stop(&self) {
-        let waits: Vec<_> = {
-            let mut inner = self.lock();
-            let mut kills = Vec::new();
-            inner.stopped = true;
-            inner.tree.end_all(Cause::Unavailable, &mut kills);
-            inner.carry_out(kills);
-            inner.running.values().map(|r| r.control.gone()).collect()
-        };
-        for mut gone in waits {
-            // An error means that the sender is gone, and so is the incarnation.
-            let _ = gone.wait_for(|gone| *gone).await;
-        }
+    /// Ends everything that runs, and starts nothing any more. Answers who has to be waited for: all of a host's objects
+    /// close their databases at the same time.
+    pub(crate) fn stop(&self) -> Vec<watch::Receiver<bool>> {
+        let mut inner = self.lock();
+        let mut kills = Vec::new();
+        inner.stopped = true;
+        inner.tree.end_all(Cause::Unavailable, &mut kills);
+        inner.carry_out(kills);
+        inner.running.values().map(|r| r.control.gone()).collect()
     }
 }
 
