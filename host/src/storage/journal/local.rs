@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -36,6 +37,14 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     durability: watch::Sender<Durability>,
+    /// How long a sync takes at least.
+    sync_delay: Option<Duration>,
+}
+
+/// `FACETD_TEST_SYNC_DELAY_MS`: tests see by it what waits for the disk.
+fn sync_delay() -> Option<Duration> {
+    let ms = std::env::var("FACETD_TEST_SYNC_DELAY_MS").ok()?.parse().ok()?;
+    Some(Duration::from_millis(ms))
 }
 
 #[derive(Default)]
@@ -55,6 +64,7 @@ impl LocalJournal {
             queue: Mutex::default(),
             changed: Condvar::new(),
             durability,
+            sync_delay: sync_delay(),
         });
         let writer = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -119,6 +129,9 @@ impl Shared {
                 tracing::error!(%error, "the journal failed; nothing is acknowledged any more");
                 self.fail(&error.to_string());
                 return;
+            }
+            if let Some(delay) = self.sync_delay {
+                std::thread::sleep(delay);
             }
             self.durability.send_replace(Durability::UpTo(last));
             after_durable(&units);
