@@ -57,9 +57,17 @@ impl FacetState {
         let touched = std::mem::take(&mut self.turn.touched_storage);
         if touched {
             let mut storage = self.lock_storage();
-            committed = storage
-                .end_turn()
-                .map_err(|error| GuestEnd::Commit(error.to_string()))?;
+            committed = match storage.end_turn() {
+                Ok(committed) => committed,
+                Err(error) => {
+                    drop(storage);
+                    if error.transaction_lost() {
+                        // The turn is not over but undone: events that entered in it were not applied (S18).
+                        self.turns -= 1;
+                    }
+                    return Err(GuestEnd::Commit(error.to_string()));
+                }
+            };
             if committed.is_some() {
                 self.control.storage_bytes.store(storage.bytes(), Ordering::Relaxed);
             }

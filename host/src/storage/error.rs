@@ -118,7 +118,6 @@ impl StorageError {
     }
 
     /// True if the transaction of the turn is gone, so that the facet must break.
-    #[cfg(test)]
     pub(crate) fn transaction_lost(&self) -> bool {
         match self {
             Self::InvalidArgument(_) | Self::Limit { .. } => false,
