@@ -17,7 +17,7 @@ use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Obj
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
-use crate::storage::{Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, TableDump, wait_durable};
+use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 /// Why a host does not start.
@@ -90,6 +90,8 @@ pub(crate) struct HostInner {
     pub(crate) runtime: Handle,
     namespaces: HashMap<String, Arc<Namespace>>,
     objects: Mutex<Objects>,
+    /// True from the beginning of the stop.
+    pub(crate) stopping: watch::Sender<bool>,
     data: DataDir,
 }
 
@@ -111,16 +113,9 @@ impl Host {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
         let data = DataDir::open(data)?;
         let options = JournalOptions::of_environment();
-        let recover = |error: &dyn std::fmt::Display| HostError::Recover(error.to_string());
-        let (journal, recovered) =
-            LocalJournal::open(data.root(), data.was_dirty, &options).map_err(|error| recover(&error))?;
+        let (journal, _) =
+            crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
-        if data.was_dirty {
-            // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
-            for dir in data.namespaces().map_err(|error| recover(&error))? {
-                crate::offline::clear_orphans(&dir, &recovered).map_err(|error| recover(&error))?;
-            }
-        }
         let engine = new_engine().map_err(|e| start(&e))?;
         let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
@@ -161,6 +156,7 @@ impl Host {
             runtime: Handle::current(),
             namespaces,
             objects: Mutex::default(),
+            stopping: watch::channel(false).0,
             data,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -270,6 +266,7 @@ impl Host {
         let objects: Vec<_> = {
             let mut objects = self.inner.objects();
             objects.stopping = true;
+            self.inner.stopping.send_replace(true);
             objects.loaded.values().filter_map(Weak::upgrade).collect()
         };
         let waits: Vec<_> = objects.iter().flat_map(|object| object.stop()).collect();

@@ -223,6 +223,7 @@ impl Life {
 
     /// Tells everybody, closes the database, and lets a successor start.
     async fn close(&mut self, end: End, remains: Option<Remains>, storage: Option<(Arc<Mutex<FacetStore>>, FileId)>) {
+        let rested = matches!(end, End::Idle);
         let cause = match end {
             End::Idle => Arc::new(Cause::Unavailable),
             End::Killed(cause) => cause,
@@ -252,35 +253,52 @@ impl Life {
         while let Ok(mail) = self.inbox.try_recv() {
             crate::live::refuse((cause.error(Outcome::NotApplied), mail));
         }
-        // The journal may still need the write-ahead log that closing removes.
-        let journal = self.object.host.durable(dep).await;
-        if let (Some((storage, of)), Ok(())) = (storage, journal) {
-            let path = self.object.db_file(of).path();
-            let control = self.control.clone();
-            let closed = tokio::task::spawn_blocking(move || {
-                let mut store = storage
-                    .lock()
-                    .expect("storage does not panic: a panic would end this task first");
-                control.storage_closed.store(true, Ordering::SeqCst);
-                store.close_for_good()
-            });
-            match closed.await {
-                Ok(Ok(true)) => {
-                    if let Some(lsn) = self.object.emptied(of) {
-                        wait_settled(self.object.host.journal.progress(), lsn).await;
-                    }
-                }
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => {
-                    warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly")
-                }
-                Err(error) => warn!(file = %path.display(), %error, "closing a database panicked"),
-            }
+        if let Some((storage, of)) = storage {
+            self.close_database(storage, of, dep, rested).await;
         }
         self.closed = true;
         self.object.host.room.leave();
         self.object.gone(&self.control);
         debug!(facet = %self.describe(), "closed");
+    }
+
+    /// However it ends, the connection is gone afterwards: a successor must not meet it.
+    async fn close_database(&self, storage: Arc<Mutex<FacetStore>>, of: FileId, dep: Lsn, rested: bool) {
+        let file = self.object.db_file(of);
+        let journal = &self.object.host.journal;
+        // What is not durable must not be moved into the database.
+        let durable = self.object.host.durable(dep).await.is_ok();
+        let control = self.control.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut store = storage
+                .lock()
+                .expect("storage does not panic: a panic would end this task first");
+            control.storage_closed.store(true, Ordering::SeqCst);
+            if durable {
+                store.close_for_good(rested)
+            } else {
+                store.abandon();
+                Ok(false)
+            }
+        });
+        journal.pins().leave(&file);
+        match closed.await {
+            Ok(Ok(true)) => {
+                if let Some(lsn) = self.object.emptied(of) {
+                    // A host that stops starts no successor that could meet the files.
+                    let mut stopping = self.object.host.stopping.subscribe();
+                    tokio::select! {
+                        () = wait_settled(journal.progress(), lsn) => {}
+                        _ = stopping.wait_for(|stopping| *stopping) => {}
+                    }
+                }
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                warn!(file = %file.path().display(), %error, "a database cannot be used or was not closed cleanly");
+            }
+            Err(error) => warn!(file = %file.path().display(), %error, "closing a database panicked"),
+        }
     }
 
     fn describe(&self) -> String {
@@ -299,7 +317,7 @@ impl Drop for Life {
                 let mut storage = storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 self.control.storage_closed.store(true, Ordering::SeqCst);
                 // Slow, on whatever thread this is; it happens once in a bug's lifetime.
-                let _ = storage.close_for_good();
+                let _ = storage.close_for_good(false);
             }
             self.object.host.room.leave();
             self.object

@@ -99,6 +99,8 @@ pub(crate) struct Tree {
     /// Counts nodes and incarnations alike.
     next: u64,
     next_file: FileId,
+    /// Facets that were deleted by turns which are not over.
+    deleted: usize,
 }
 
 impl Tree {
@@ -125,6 +127,7 @@ impl Tree {
             slot: Slot::Cold,
             storage: Storage::None,
             stored_children: 0,
+            deleted_children: 0,
             file_reserved: Some(FileId::ROOT),
         };
         let mut tree = Self {
@@ -135,6 +138,7 @@ impl Tree {
             files: HashMap::new(),
             next: 1,
             next_file,
+            deleted: 0,
         };
         tree.set_storage(root_id, storage);
         for facet in stored {
@@ -256,6 +260,8 @@ impl Tree {
         let Some(child) = self.child(parent, name) else { return };
         self.end_subtree(child, &Arc::new(Cause::Deleted), kills);
         if let Some(facet) = self.detach(child) {
+            self.deleted += 1;
+            self.node_mut(parent).deleted_children += 1;
             changes.pending.push(Pending::Deleted { parent, facet });
         }
     }
@@ -438,6 +444,6 @@ impl Tree {
 
     /// No facet but the root has anything stored: the index can go.
     pub(crate) fn needs_no_index(&self) -> bool {
-        self.files.keys().all(|file| *file == FileId::ROOT)
+        self.deleted == 0 && self.files.keys().all(|file| *file == FileId::ROOT)
     }
 }

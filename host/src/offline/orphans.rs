@@ -23,7 +23,7 @@ pub(super) enum Found {
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
-pub(crate) fn clear_orphans(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
+pub(super) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
     let shared: Arc<Path> = dir.into();
     let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {

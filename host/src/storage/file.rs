@@ -37,6 +37,15 @@ impl DbFile {
     }
 }
 
+impl DbFile {
+    /// The database and everything that may lie beside it.
+    pub(crate) fn all_paths(&self) -> Vec<PathBuf> {
+        let path = self.path();
+        let companions = COMPANIONS.iter().map(|suffix| with_suffix(&path, suffix));
+        std::iter::once(path.clone()).chain(companions).collect()
+    }
+}
+
 /// Removes a database and everything beside it; what is not there is no error.
 ///
 /// The log goes last: a database without its log is an older state, a log without its database is nothing.

@@ -79,7 +79,8 @@ pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<()
     Ok(())
 }
 
-/// Folds the log into a database whose store could not. When nobody has it open, and its commits are durable.
+/// Folds the log into a database whose store could not, and removes it. When nobody has it open, and its commits are
+/// durable.
 pub(super) fn fold(file: &DbFile) -> Result<(), StorageError> {
     // Exclusive, or SQLite would make a -shm.
     let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;

@@ -128,8 +128,15 @@ impl FacetStore {
 
     /// The connection, opened if there is a file, made if `create` and there is none. No transaction is begun.
     pub(super) fn opened(&mut self, create: bool) -> Result<Option<&mut Connected>, StorageError> {
+        if self.open.is_none() && !self.stored && !create {
+            return Ok(None);
+        }
         if self.open.is_none() {
-            self.refuse_strange_log()?;
+            let ours = self.journal.pins().open(&self.file);
+            if let Err(error) = self.refuse_strange_log(ours) {
+                self.journal.pins().closed(&self.file, false);
+                return Err(error);
+            }
             let Self {
                 file,
                 path,
@@ -142,6 +149,8 @@ impl FacetStore {
                 (true, _) => match Connected::open(file, path, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
+                        // Its log, if it has one, is kept: another try may succeed.
+                        self.journal.pins().closed(file, !file.wal_path().exists());
                         if !self.refusal_logged {
                             tracing::warn!(file = %file.path().display(), %error, "a database cannot be used");
                         }
@@ -152,6 +161,7 @@ impl FacetStore {
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
+                        self.journal.pins().closed(file, true);
                         // What could not be opened must not stay behind half written; what was there before must.
                         if error.code() == "identity" {
                             return Err(error);
@@ -162,7 +172,7 @@ impl FacetStore {
                         return Err(error);
                     }
                 },
-                (false, false) => return Ok(None),
+                (false, false) => unreachable!("nothing is opened then, see above"),
             };
             interrupt.set_handle(Some(open.conn.get_interrupt_handle()));
             if open.frames > 0 {
@@ -219,8 +229,10 @@ impl FacetStore {
     }
 
     fn begin_turn(&mut self) -> Result<(), StorageError> {
-        self.checkpoint_if_long()?;
+        self.checkpoint_if_long();
         let open = self.open.as_deref_mut().expect("a turn begins on an open database");
+        // What an earlier turn wrote ahead and undid does not count.
+        super::capture::forget_written(&open.conn);
         open.host_run(BEGIN)?;
         if !std::mem::replace(&mut self.counted, true) {
             self.journal.progress().turn_begins();
@@ -253,16 +265,11 @@ impl Drop for FacetStore {
     /// way.
     fn drop(&mut self) {
         self.uncount();
-        self.journal.pins().leave(&self.file);
         if self.open.is_none() {
             return;
         }
         self.discard_turn();
         self.disconnect();
-        if self.stored {
-            self.journal.pins().log_left(&self.file);
-        } else {
-            self.remove_uncommitted();
-        }
+        self.remove_uncommitted();
     }
 }

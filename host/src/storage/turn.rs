@@ -67,7 +67,8 @@ impl FacetStore {
             // Room first: what is committed must be queued.
             let pending_bytes = capture::pending_bytes(&open.conn);
             let room = journal.reserve(pending_bytes);
-            reservation = Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()))?);
+            reservation =
+                Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()).lost())?);
         }
         open.committed_frames.store(0, Ordering::Relaxed);
         if let Err(error) = open.host_run(COMMIT) {
@@ -82,13 +83,13 @@ impl FacetStore {
             return Ok(None);
         }
         let whole = !std::mem::replace(stored, true);
-        let from = std::mem::replace(&mut open.frames, frames);
+        let from = open.frames;
         self.newest = Newest::Unrecorded;
         self.wrote = true;
         // Not an error of this facet alone: the commit stands, and the journal cannot be told of it.
-        let pages =
-            capture::commit(&open.conn, from, frames, whole).inspect_err(|error| journal.fail(&error.to_string()))?;
-        capture::forget_written(&open.conn);
+        let captured = capture::commit(&open.conn, open.salts, from, frames, whole);
+        let (pages, salts) = captured.inspect_err(|error| journal.fail(&error.to_string()))?;
+        (open.frames, open.salts) = (frames, Some(salts));
         Ok(Some(Committed {
             file: file.clone(),
             pages,
@@ -137,16 +138,24 @@ impl FacetStore {
         }
     }
 
-    /// Before a turn begins: a long log makes everything slow.
-    pub(super) fn checkpoint_if_long(&mut self) -> Result<(), StorageError> {
+    /// Before a turn begins: a long log makes everything slow. Waits for nothing, and what fails is tried again.
+    pub(super) fn checkpoint_if_long(&mut self) {
         let frames = self.open.as_ref().map_or(0, |open| open.frames);
-        let Newest::Recorded(newest) = self.newest else {
-            return Ok(());
-        };
-        if frames < WAL_FRAMES_SOFT || (frames < WAL_FRAMES_HARD && self.journal.progress().durable() < newest) {
-            return Ok(());
+        if frames >= WAL_FRAMES_SOFT
+            && let Err(error) = self.checkpoint_between_turns()
+        {
+            tracing::warn!(path = self.path, %error, "a database cannot be checkpointed; its log grows");
         }
-        self.checkpoint()
+    }
+
+    /// True if the log has grown so long that the facet must wait for a checkpoint.
+    pub(crate) fn must_checkpoint(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.frames >= WAL_FRAMES_HARD)
+    }
+
+    /// True if ending the turn may have to wait for room in the journal.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.in_turn() && self.journal.is_tight()
     }
 
     /// Moves the pages of the log into the database if nobody is in a turn and all of them are durable already.
@@ -161,7 +170,7 @@ impl FacetStore {
 
     /// Moves the committed pages from the log into the database, once they are durable: pages in the database file cannot
     /// be taken back. Syncs nothing. Outside of a transaction only.
-    pub(super) fn checkpoint(&mut self) -> Result<(), StorageError> {
+    pub(crate) fn checkpoint(&mut self) -> Result<(), StorageError> {
         let newest = match self.newest {
             Newest::Nothing => Lsn::ZERO,
             Newest::Recorded(newest) => newest,
@@ -197,23 +206,41 @@ impl FacetStore {
             open.conn
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         }
-        self.disconnect();
-        self.journal.pins().leave(&self.file);
+        self.interrupt.set_handle(None);
+        self.open = None;
+        let clean = !self.file.wal_path().exists();
+        self.journal.pins().closed(&self.file, clean);
         Ok(())
     }
 
     /// Closes the database for good. True if nothing is stored in it (S12): its file goes after the record that says so.
-    pub(crate) fn close_for_good(&mut self) -> Result<bool, StorageError> {
+    /// However it ends, the connection is gone: what could not be moved out of the log is left to the next opening.
+    /// `rested`: the facet was evicted, not stopped.
+    pub(crate) fn close_for_good(&mut self, rested: bool) -> Result<bool, StorageError> {
+        let result = self.try_close_for_good(rested);
+        if result.is_err() {
+            self.abandon();
+        }
+        result
+    }
+
+    fn try_close_for_good(&mut self, rested: bool) -> Result<bool, StorageError> {
         self.discard_turn();
         // An abort has interrupted the facet's statements for ever; these are the host's.
         self.interrupt.retire();
         // One that was not even opened has not been emptied.
         let emptied = !(self.stored && self.open.is_none()) && self.is_empty()?;
-        if !emptied && self.wrote {
+        if !emptied && self.wrote && rested && !self.journal.is_tight() {
             self.optimize();
         }
         self.close()?;
         Ok(emptied && self.stored)
+    }
+
+    /// Drops the connection as it is.
+    pub(crate) fn abandon(&mut self) {
+        self.discard_turn();
+        self.disconnect();
     }
 
     /// Lets SQLite refresh its statistics, as a turn of the host.
@@ -235,8 +262,8 @@ impl FacetStore {
 
     /// A log that this process did not write is never read: the database and the journal are complete without it, and it
     /// may be of another time.
-    pub(super) fn refuse_strange_log(&self) -> Result<(), StorageError> {
-        if self.stored && self.file.wal_path().exists() && !self.journal.pins().take_left(&self.file) {
+    pub(super) fn refuse_strange_log(&self, ours: bool) -> Result<(), StorageError> {
+        if self.stored && !ours && self.file.wal_path().exists() {
             let path = self.file.wal_path();
             tracing::warn!(path = %path.display(), "removed a log that this process did not write");
             remove_companions(&self.file).map_err(|error| StorageError::io("remove", &path, &error))?;
@@ -247,7 +274,9 @@ impl FacetStore {
     /// Drops the connection without a checkpoint, its statements first.
     pub(super) fn disconnect(&mut self) {
         self.interrupt.set_handle(None);
-        self.open = None;
+        if self.open.take().is_some() {
+            self.journal.pins().closed(&self.file, !self.stored);
+        }
     }
 
     /// Removes a file that was created but never committed to.
@@ -275,7 +304,7 @@ impl Connected {
                 "the log could not be checkpointed: a reader is in the way",
             ));
         }
-        self.frames = 0;
+        (self.frames, self.salts) = (0, None);
         Ok(())
     }
 }

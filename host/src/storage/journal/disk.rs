@@ -51,6 +51,8 @@ pub(crate) trait Probe: Send + Sync {
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     probe: Option<Arc<dyn Probe>>,
+    /// The data directory, held open: what goes wrong when pages are written back is told once to each open file.
+    root: Option<Arc<File>>,
 }
 
 impl Disk {
@@ -66,6 +68,7 @@ impl Disk {
                 delay,
                 one_at_a_time: Default::default(),
             })),
+            root: None,
         }
     }
 
@@ -73,12 +76,22 @@ impl Disk {
     pub(crate) fn failing_after(writes: u64) -> Self {
         Self {
             probe: Some(Arc::new(FailingWrites(AtomicU64::new(writes)))),
+            root: None,
         }
     }
 
     #[cfg(test)]
     pub(crate) fn probed(probe: Arc<dyn Probe>) -> Self {
-        Self { probe: Some(probe) }
+        Self {
+            probe: Some(probe),
+            root: None,
+        }
+    }
+
+    /// The same, for what lies below `root`.
+    pub(super) fn rooted(self, root: &Path) -> io::Result<Self> {
+        let root = Some(Arc::new(File::open(root)?));
+        Ok(Self { root, ..self })
     }
 
     fn run<R>(&self, op: Op<'_>, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
@@ -159,7 +172,10 @@ impl Disk {
 
     /// The barrier: all of the file system that holds `path`. One call takes a tenth of a sync for each of many files.
     pub(super) fn sync_all(&self, path: &Path) -> io::Result<()> {
-        self.run(Op::SyncAll(path), || Ok(rustix::fs::syncfs(File::open(path)?)?))
+        self.run(Op::SyncAll(path), || match &self.root {
+            Some(root) => Ok(rustix::fs::syncfs(root)?),
+            None => Ok(rustix::fs::syncfs(File::open(path)?)?),
+        })
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -51,7 +51,7 @@ pub(crate) struct Recovered {
     pub(crate) bytes: u64,
     /// Databases that were brought up to date.
     pub(crate) databases: usize,
-    /// Objects whose files the journal speaks of: by namespace directory and object.
+    /// Objects whose index is known from the journal: by namespace directory and object.
     pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
     /// Past every number of a spare.
     pub(super) next_spare: u64,
@@ -93,17 +93,17 @@ pub(super) fn recover(
     dir: &Path,
     was_dirty: bool,
     options: &JournalOptions,
+    mend: impl FnOnce(&Recovered) -> io::Result<()>,
 ) -> Result<(Segment, Vec<PathBuf>, Recovered), JournalError> {
     let disk = &options.disk;
-    let is_new = !dir.is_dir();
-    if is_new && !was_dirty {
+    if !dir.is_dir() {
+        if was_dirty && has_databases(root)? {
+            return Err(JournalError::Missing(dir.into()));
+        }
         crate::sys::data_dir::private_dir(dir)?;
         disk.sync_dir(root)?;
     }
-    let read = match is_new && was_dirty {
-        true => return Err(JournalError::Missing(dir.into())),
-        false => read(dir, |_, _| Ok(()))?,
-    };
+    let read = read(dir, |_, _| Ok(()))?;
     if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_databases(root)? {
         return Err(JournalError::Missing(dir.into()));
     }
@@ -138,6 +138,9 @@ pub(super) fn recover(
         })?;
         let (databases, objects) = redo.finish()?;
         (recovered.databases, recovered.objects) = (databases, objects);
+    }
+    mend(&recovered)?;
+    if read.units > 0 {
         disk.sync_all(root)?;
     }
     let mut spares: Vec<_> = Vec::new();
@@ -320,31 +323,25 @@ fn read_segment(
         )),
         Some(_) => Ok(at as u64),
         None => {
-            refuse_if_acknowledged(path, &bytes, at, header, reader.next)?;
+            refuse_if_acknowledged(path, &bytes, at, header)?;
             Ok(at as u64)
         }
     }
 }
 
-/// Behind a bad batch at `at`: a good one that says the bad one was acknowledged.
-fn refuse_if_acknowledged(
-    path: &Path,
-    bytes: &[u8],
-    at: usize,
-    header: &Header,
-    next: Lsn,
-) -> Result<(), JournalError> {
+/// Behind a bad batch at `at`: any good one. It was written after the bad one was durable, and says so.
+fn refuse_if_acknowledged(path: &Path, bytes: &[u8], at: usize, header: &Header) -> Result<(), JournalError> {
     let proof = (at..bytes.len())
         .step_by(BLOCK_BYTES)
         .skip(1)
-        .filter_map(|at| batch::read(&bytes[at..], &header.id))
-        .find(|batch| batch.synced >= next || batch.first_lsn > next);
+        .find_map(|at| batch::read(&bytes[at..], &header.id));
     match proof {
         Some(batch) => Err(damaged(
             path,
             format!(
-                "its batch at byte {at} cannot be read, and the one of unit {} behind it says that it was acknowledged",
-                batch.first_lsn.0
+                "its batch at byte {at} cannot be read, and the one of unit {} behind it says that it was acknowledged: \
+                 everything up to unit {} was",
+                batch.first_lsn.0, batch.synced.0
             ),
         )),
         None => Ok(()),

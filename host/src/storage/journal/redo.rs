@@ -193,7 +193,6 @@ impl Redo {
         self.open.clear();
         let mut objects = BTreeSet::new();
         for (file, plan) in &self.databases {
-            objects.insert((file.dir.to_path_buf(), file.object));
             if plan.removed {
                 remove_db(file)?;
                 continue;
@@ -205,13 +204,18 @@ impl Redo {
             }
         }
         for ((dir, object), plan) in self.indexes {
-            objects.insert((dir.to_path_buf(), object));
             let path = index::path(&dir, object);
             if plan.removed && plan.records.is_empty() {
                 self.disk.remove(&path)?;
-            } else if let Err(error) = index::redo(&path, object, &plan.records) {
+                objects.insert((dir.to_path_buf(), object));
+                continue;
+            }
+            match index::redo(&path, object, &plan.records) {
+                Ok(()) => {
+                    objects.insert((dir.to_path_buf(), object));
+                }
                 // As with a damaged database: the object says so to whoever calls it.
-                tracing::error!(%object, %error, "an index cannot be recovered");
+                Err(error) => tracing::error!(%object, %error, "an index cannot be recovered"),
             }
         }
         Ok((self.databases.len(), objects))

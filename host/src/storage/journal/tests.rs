@@ -38,7 +38,8 @@ impl Data {
     }
 
     fn open(&self, was_dirty: bool) -> Result<(Arc<LocalJournal>, Recovered), JournalError> {
-        LocalJournal::open(self.root(), was_dirty, &self.options).map(|(journal, found)| (Arc::new(journal), found))
+        LocalJournal::open(self.root(), was_dirty, &self.options, |_| Ok(()))
+            .map(|(journal, found)| (Arc::new(journal), found))
     }
 
     fn file(&self, file: u32) -> DbFile {
@@ -462,4 +463,123 @@ fn a_journal_that_cannot_grow_says_so_before_the_commit() {
     store.record_alone(committed);
     store.close().unwrap();
     assert!(journal.close());
+}
+
+/// Fails the first call that it is told to.
+#[derive(Default)]
+struct FailingOnce(Mutex<Option<Fails>>);
+
+impl Probe for FailingOnce {
+    fn before(&self, op: Op<'_>) -> std::io::Result<()> {
+        let mut fails = self.0.lock().unwrap();
+        match *fails {
+            Some(which) if which(op) => {
+                *fails = None;
+                Err(std::io::Error::other("a test says so, once"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn after(&self, _: Op<'_>) {}
+}
+
+#[test]
+fn after_one_failed_barrier_no_segment_goes() {
+    let mut data = Data::new();
+    let failing = Arc::new(FailingOnce::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    store.close().unwrap();
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::SyncAll(_)));
+    let mut store = data.store(&journal, 2, false);
+    for round in 0..12_u32 {
+        let noise: Vec<u8> = (0..1_u32 << 18)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(round << 7).to_le_bytes())
+            .collect();
+        store.kv_put("k", &noise).unwrap();
+        let Ok(committed) = store.end_turn() else { break };
+        let lsn = store.record_alone(committed.unwrap());
+        if journal.progress().wait(lsn).is_err() || store.checkpoint_between_turns().is_err() {
+            break;
+        }
+    }
+    assert!(failing.0.lock().unwrap().is_none(), "no barrier was tried");
+    drop(store);
+    assert!(!journal.close(), "what the barrier lost is nowhere else");
+    assert!(data.names(".log").len() >= 2);
+}
+
+#[test]
+fn a_change_of_files_that_fails_half_way_is_not_done_twice() {
+    let mut data = Data::new();
+    let failing = Arc::new(FailingOnce::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    journal.append(tree_unit(&data, 1, create(1)));
+    *failing.0.lock().unwrap() =
+        Some(|op| matches!(op, Op::Remove(path) if path.extension().is_some_and(|e| e == "sqlite")));
+    let lsn = journal.append(Unit {
+        removed: vec![FileId(1)],
+        ..tree_unit(&data, 2, TreeChange::Delete { file: FileId(1) })
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), lsn));
+    assert!(failing.0.lock().unwrap().is_none(), "nothing failed");
+    let loaded = index::load(&index::path(&data.file(0).dir, OBJECT), OBJECT)
+        .unwrap()
+        .unwrap();
+    assert_eq!(loaded.next_seq, 3);
+}
+
+#[test]
+fn one_object_whose_files_cannot_be_written_stops_no_other() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let stuck = index::path(&data.file(0).dir, OBJECT);
+    std::fs::create_dir(&stuck).unwrap();
+    journal.append(tree_unit(&data, 1, create(1)));
+    let other = ObjectId([8; 32]);
+    let mut unit = tree_unit(&data, 1, create(1));
+    unit.object = other;
+    unit.tree = TreeUnit::Append(TreeAppend::new(other, true, FileId(1), 1, &[create(1)]));
+    let lsn = journal.append(unit);
+    let path = index::path(&data.file(0).dir, other);
+    journal.progress().wait(lsn).unwrap();
+    for _ in 0..200 {
+        if path.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(path.exists());
+    assert!(*journal.progress().settled().borrow() < lsn);
+    std::fs::remove_dir(&stuck).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), lsn));
+    assert!(journal.close());
+}
+
+#[test]
+fn a_store_that_could_not_be_closed_loses_nothing() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    put(&mut store, b"2");
+    // As after a checkpoint that failed.
+    store.abandon();
+    let mut next = data.store(&journal, 1, true);
+    assert_eq!(next.kv_get("k").unwrap().unwrap(), b"2");
+    put(&mut next, b"3");
+    drop(next);
+    assert_eq!(value(&data, &journal, 1), b"3");
+    // Nobody opens it again: the last log is folded when the journal is closed.
+    assert!(journal.close());
+    assert!(!data.file(1).wal_path().exists());
+    let (journal, recovered) = data.open(false).unwrap();
+    assert_eq!(recovered.units, 0);
+    assert_eq!(value(&data, &journal, 1), b"3");
 }

@@ -52,6 +52,8 @@ impl Writer {
         // If this thread panics, everybody who waits must hear of it.
         let _guard = FailOnPanic(&queue, &progress);
         match self.write_all() {
+            // Somebody else has failed it: what was queued is gone, so nothing may end cleanly.
+            Ok(()) if queue.has_failed() => None,
             Ok(()) => Some(self.segment),
             Err(error) => {
                 let why = error.to_string();
@@ -196,7 +198,7 @@ pub(super) fn fail(queue: &Queue, progress: &Progress, why: &str) {
     progress.fail(why);
 }
 
-struct FailOnPanic<'a>(&'a Queue, &'a Progress);
+pub(super) struct FailOnPanic<'a>(pub(super) &'a Queue, pub(super) &'a Progress);
 
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
