@@ -195,6 +195,11 @@ fn a_database_that_was_never_committed_to_is_told_from_one_that_was() {
     holed[4096..8192].fill(0);
     std::fs::write(&path, &holed).unwrap();
     assert!(is_blank(&dir.file(0)).unwrap());
+    // One sector of a page, and the rest of it.
+    let mut holed = image.clone();
+    holed[4096 + 512..4096 + 3584].fill(0);
+    std::fs::write(&path, &holed).unwrap();
+    assert!(is_blank(&dir.file(0)).unwrap());
     holed[5000] = 1;
     std::fs::write(&path, &holed).unwrap();
     assert!(!is_blank(&dir.file(0)).unwrap());
