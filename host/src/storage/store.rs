@@ -253,16 +253,10 @@ impl Drop for FacetStore {
     /// way.
     fn drop(&mut self) {
         self.uncount();
-        self.journal.pins().leave(&self.file);
-        if self.open.is_none() {
-            return;
-        }
+        self.journal.pins().dropped(&self.file);
         self.discard_turn();
-        self.disconnect();
-        if self.stored {
-            self.journal.pins().log_left(&self.file);
-        } else {
-            self.remove_uncommitted();
+        if self.open.is_some() {
+            self.leave_log();
         }
     }
 }

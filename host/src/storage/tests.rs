@@ -206,6 +206,25 @@ fn a_database_that_was_never_committed_to_is_told_from_one_that_was() {
 }
 
 #[test]
+fn a_connection_that_had_to_be_dropped_keeps_its_commits() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    store.kv_put("a", b"2").unwrap();
+    // As when a turn cannot be rolled back.
+    store.leave_log();
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
+    store.close().unwrap();
+    let mut store = dir.store(2, false);
+    store.kv_put("a", b"1").unwrap();
+    store.leave_log();
+    store.kv_put("a", b"2").unwrap();
+    committed(&mut store);
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"2");
+}
+
+#[test]
 fn a_dropped_store_keeps_its_commits_in_the_wal() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);

@@ -133,7 +133,7 @@ impl FacetStore {
         if let Err(error) = open.host_run(ROLLBACK).or_else(|_| open.host_run(ROLLBACK)) {
             // Closing rolls back as well; the next use opens again.
             tracing::warn!(path = self.path, %error, "cannot roll back; the database is closed");
-            self.disconnect();
+            self.leave_log();
         }
     }
 
@@ -242,6 +242,16 @@ impl FacetStore {
             remove_companions(&self.file).map_err(|error| StorageError::io("remove", &path, &error))?;
         }
         Ok(())
+    }
+
+    /// Drops the connection. What is committed is read from the log when the database is opened the next time.
+    pub(super) fn leave_log(&mut self) {
+        self.disconnect();
+        if self.stored {
+            self.journal.pins().log_left(&self.file);
+        } else {
+            self.remove_uncommitted();
+        }
     }
 
     /// Drops the connection without a checkpoint, its statements first.

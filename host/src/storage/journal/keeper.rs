@@ -14,7 +14,7 @@ use super::segment::{self, Header, Segment};
 use super::unit::{Settlement, TreeUnit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
-use crate::storage::file::remove_db;
+use crate::storage::file::{remove_companions, remove_db};
 
 /// How long a filled segment may wait for a barrier that would release it.
 const BARRIER_EVERY: Duration = Duration::from_secs(10);
@@ -257,6 +257,13 @@ impl Keeper {
         }
         if self.pins.oldest().is_some() {
             return false;
+        }
+        for file in self.pins.all_left() {
+            // Nothing is in it that the database lacks.
+            if let Err(error) = remove_companions(&file) {
+                tracing::error!(file = %file.path().display(), %error, "a log could not be removed");
+                return false;
+            }
         }
         match self.begin_anew(&last) {
             Ok(()) => true,

@@ -92,9 +92,22 @@ impl Pins {
         self.lock().stores.remove(file);
     }
 
+    /// The store does not exist any more; another one of that database may.
+    pub(crate) fn dropped(&self, file: &DbFile) {
+        let mut state = self.lock();
+        if state.stores.get(file).is_some_and(|store| store.strong_count() == 0) {
+            state.stores.remove(file);
+        }
+    }
+
     /// A connection was dropped without a checkpoint: its log is read by the next one.
     pub(crate) fn log_left(&self, file: &DbFile) {
         self.lock().left.insert(file.clone());
+    }
+
+    /// Databases with a log that nobody has opened since.
+    pub(super) fn all_left(&self) -> Vec<DbFile> {
+        self.lock().left.iter().cloned().collect()
     }
 
     /// True if this process wrote the log that lies beside the database; asks once.
