@@ -97,5 +97,8 @@ pub(crate) fn is_blank(file: &DbFile) -> std::io::Result<bool> {
     }
     let mut bytes = Vec::with_capacity(image.len());
     found.read_to_end(&mut bytes)?;
-    Ok(bytes.iter().zip(image).all(|(byte, template)| *byte == 0 || byte == template))
+    Ok(bytes
+        .iter()
+        .zip(image)
+        .all(|(byte, template)| *byte == 0 || byte == template))
 }

@@ -209,7 +209,7 @@ impl Redo {
             let path = index::path(&dir, object);
             if plan.removed && plan.records.is_empty() {
                 self.disk.remove(&path)?;
-            } else if let Err(error) = index::redo(&path, object, &plan.records) {
+            } else if let Err(error) = index::redo(&path, object, &plan.records, |path| self.disk.sync_file(path)) {
                 // As with a damaged database: the object says so to whoever calls it.
                 tracing::error!(%object, %error, "an index cannot be recovered");
             }
