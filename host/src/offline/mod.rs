@@ -9,6 +9,7 @@ use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 pub use check::{Checked, FacetUse, check};
+pub(crate) use orphans::clear as clear_orphans;
 
 /// Why a data directory cannot be looked at or mended.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub(crate) fn open_journal(
     let mend = |recovered: &Recovered| {
         // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
         let dirs = if data.was_dirty { data.namespaces()? } else { Vec::new() };
-        dirs.iter().try_for_each(|dir| orphans::clear(dir, recovered))
+        dirs.iter().try_for_each(|dir| clear_orphans(dir, recovered))
     };
     LocalJournal::open(data.root(), data.was_dirty, options, mend)
         .map_err(|error| OfflineError::Recover(error.to_string()))

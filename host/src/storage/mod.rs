@@ -30,7 +30,7 @@ mod value;
 pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
-pub(crate) use file::{DbFile, remove_companions, remove_db};
+pub(crate) use file::{COMPANIONS, DbFile, remove_db, remove_if_there};
 pub(crate) use identity::is_blank;
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;

@@ -135,6 +135,7 @@ impl FacetStore {
             // Closing rolls back as well; the next use opens again.
             tracing::warn!(path = self.path, %error, "cannot roll back; the database is closed");
             self.disconnect();
+            self.remove_uncommitted();
         }
     }
 
@@ -241,6 +242,7 @@ impl FacetStore {
     pub(crate) fn abandon(&mut self) {
         self.discard_turn();
         self.disconnect();
+        self.remove_uncommitted();
     }
 
     /// Lets SQLite refresh its statistics, as a turn of the host.

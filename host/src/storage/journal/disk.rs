@@ -13,7 +13,14 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op<'a> {
     /// Writes into a file; durable when it returns.
-    WriteSynced(&'a Path),
+    WriteSynced {
+        /// Which file.
+        path: &'a Path,
+        /// Where.
+        at: u64,
+        /// What.
+        bytes: &'a [u8],
+    },
     /// Writes into a file, or makes it longer or shorter.
     Write(&'a Path),
     /// Reserves room for a file.
@@ -33,7 +40,7 @@ pub(crate) enum Op<'a> {
 impl Op<'_> {
     fn is_sync(self) -> bool {
         match self {
-            Self::WriteSynced(_) | Self::SyncFile(_) | Self::SyncDir(_) | Self::SyncAll(_) => true,
+            Self::WriteSynced { .. } | Self::SyncFile(_) | Self::SyncDir(_) | Self::SyncAll(_) => true,
             Self::Write(_) | Self::Allocate(_) | Self::Rename(_) | Self::Remove(_) => false,
         }
     }
@@ -114,7 +121,7 @@ impl Disk {
 
     /// Writes into a file of [`Self::open_synced`].
     pub(super) fn write_synced(&self, path: &Path, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.run(Op::WriteSynced(path), || file.write_all_at(bytes, at))
+        self.run(Op::WriteSynced { path, at, bytes }, || file.write_all_at(bytes, at))
     }
 
     /// Creates a file of that many bytes; room for them is there.
@@ -193,7 +200,7 @@ impl Disk {
 
 fn describe(op: Op<'_>) -> String {
     let (what, path) = match op {
-        Op::WriteSynced(path) | Op::Write(path) => ("cannot write to", path),
+        Op::WriteSynced { path, .. } | Op::Write(path) => ("cannot write to", path),
         Op::Allocate(path) => ("cannot make room for", path),
         Op::SyncFile(path) | Op::SyncDir(path) => ("cannot sync", path),
         Op::SyncAll(path) => ("cannot sync the file system of", path),

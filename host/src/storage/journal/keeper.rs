@@ -15,6 +15,7 @@ use super::unit::{Settlement, TreeUnit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
 use crate::ids::ObjectId;
+use crate::storage::file::remove_companions;
 
 /// How long a filled segment may wait for a barrier that would release it.
 const BARRIER_EVERY: Duration = Duration::from_secs(10);
@@ -288,6 +289,13 @@ impl Keeper {
         self.pins.fold_abandoned(Lsn(u64::MAX));
         if self.pins.oldest().is_some() {
             return false;
+        }
+        for file in self.pins.all_left() {
+            // Nothing is in it that the database lacks.
+            if let Err(error) = remove_companions(&file) {
+                tracing::error!(file = %file.path().display(), %error, "a log could not be removed");
+                return false;
+            }
         }
         match self.begin_anew(&last) {
             Ok(()) => true,

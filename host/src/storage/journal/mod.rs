@@ -10,6 +10,7 @@ mod progress;
 mod queue;
 mod recovery;
 mod redo;
+pub(crate) mod rules;
 mod segment;
 mod unit;
 mod writer;

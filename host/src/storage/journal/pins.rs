@@ -115,6 +115,13 @@ impl Pins {
         }
     }
 
+    /// Databases beside which a log lies that nobody has opened since.
+    pub(super) fn all_left(&self) -> Vec<DbFile> {
+        let state = self.lock();
+        let left = state.logs.iter().filter(|(_, log)| **log == LogState::Left);
+        left.map(|(file, _)| file.clone()).collect()
+    }
+
     /// Moves the pages of databases that are pinned at `upto` or before and that nobody has open.
     pub(super) fn fold_abandoned(&self, upto: Lsn) {
         let abandoned: Vec<_> = {

@@ -97,14 +97,15 @@ pub(super) fn recover(
 ) -> Result<(Segment, Vec<PathBuf>, Recovered), JournalError> {
     let disk = &options.disk;
     if !dir.is_dir() {
-        if was_dirty && has_databases(root)? {
+        // The journal's directory is durable before the first namespace is. A namespace without it has lost it.
+        if was_dirty && has_namespaces(root)? {
             return Err(JournalError::Missing(dir.into()));
         }
         crate::sys::data_dir::private_dir(dir)?;
         disk.sync_dir(root)?;
     }
     let read = read(dir, |_, _| Ok(()))?;
-    if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_databases(root)? {
+    if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_namespaces(root)? {
         return Err(JournalError::Missing(dir.into()));
     }
     let mut recovered = Recovered {
@@ -184,15 +185,15 @@ fn spare_number(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-/// True if any namespace of the directory holds a database.
-fn has_databases(root: &Path) -> io::Result<bool> {
+/// True if any namespace was ever served from the directory.
+fn has_namespaces(root: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let is_namespace = entry
             .file_name()
             .to_str()
             .is_some_and(crate::sys::data_dir::is_namespace);
-        if is_namespace && entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_some() {
+        if is_namespace && entry.file_type()?.is_dir() {
             return Ok(true);
         }
     }

@@ -210,7 +210,7 @@ impl Redo {
                 objects.insert((dir.to_path_buf(), object));
                 continue;
             }
-            match index::redo(&path, object, &plan.records) {
+            match index::redo(&path, object, &plan.records, |path| self.disk.sync_file(path)) {
                 Ok(()) => {
                     objects.insert((dir.to_path_buf(), object));
                 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::batch::BLOCK_BYTES;
-use super::disk::{Op, Probe};
-use super::recovery::JournalError;
-use super::*;
 use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
 use crate::index::{self, TreeChange};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::file::DbFile;
+use crate::storage::journal::batch::BLOCK_BYTES;
+use crate::storage::journal::disk::{Op, Probe};
+use crate::storage::journal::recovery::JournalError;
+use crate::storage::journal::*;
 use crate::storage::store::FacetStore;
 
 const OBJECT: ObjectId = ObjectId([7; 32]);
@@ -384,7 +384,7 @@ fn after_one_failed_write_nothing_is_acknowledged() {
     let (journal, _) = data.open(false).unwrap();
     let mut store = data.store(&journal, 1, false);
     let durable = put(&mut store, b"1");
-    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::WriteSynced(_)));
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::WriteSynced { .. }));
     let lost = put_only(&mut store, b"2");
     assert!(
         journal
@@ -582,4 +582,79 @@ fn a_store_that_could_not_be_closed_loses_nothing() {
     let (journal, recovered) = data.open(false).unwrap();
     assert_eq!(recovered.units, 0);
     assert_eq!(value(&data, &journal, 1), b"3");
+}
+
+#[test]
+fn a_directory_that_was_never_used_needs_no_journal() {
+    let data = Data::new();
+    assert!(
+        matches!(data.open(true), Err(JournalError::Missing(_))),
+        "a namespace was served"
+    );
+    std::fs::remove_dir(data.root().join("t")).unwrap();
+    // As when the power fails while the host is started for the first time.
+    data.open(true).unwrap();
+    for segment in data.names(".log") {
+        std::fs::remove_file(segment).unwrap();
+    }
+    data.open(true).unwrap();
+}
+
+#[test]
+fn a_log_whose_database_is_gone_goes_as_well() {
+    let data = Data::new();
+    let (journal, recovered) = data.open(false).unwrap();
+    let dir = data.root().join("t");
+    for name in ["-wal", "-journal"] {
+        std::fs::write(
+            dir.join(format!("{OBJECT}.3.sqlite{name}")),
+            b"what a deleted facet held",
+        )
+        .unwrap();
+    }
+    std::fs::write(dir.join("notes-wal"), b"somebody else's").unwrap();
+    crate::offline::clear_orphans(&dir, &recovered).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["notes-wal"]);
+    drop(journal);
+}
+
+#[test]
+fn a_clean_close_leaves_no_logs() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    for checkpoints in [true, false] {
+        let mut store = data.store(&journal, 1 + u32::from(checkpoints), false);
+        put(&mut store, b"1");
+        if checkpoints {
+            store.checkpoint().unwrap();
+        }
+        // Its store is not closed, as after an error.
+        drop(store);
+    }
+    assert!(journal.close());
+    for file in [1, 2] {
+        assert!(data.file(file).path().exists() && !data.file(file).wal_path().exists());
+    }
+}
+
+#[test]
+fn an_old_store_that_goes_does_not_hide_the_new_one() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let file = data.file(1);
+    let old = Arc::new(Mutex::new(data.store(&journal, 1, false)));
+    journal.pins().attend(&file, &old);
+    put(&mut old.lock().unwrap(), b"1");
+    old.lock().unwrap().close().unwrap();
+    let new = Arc::new(Mutex::new(data.store(&journal, 1, true)));
+    journal.pins().attend(&file, &new);
+    // Whoever asked it for a checkpoint held it a little longer.
+    drop(old);
+    let lsn = put(&mut new.lock().unwrap(), b"2");
+    journal.pins().press(lsn);
+    assert_eq!(journal.pins().oldest(), None, "the new one was asked for a checkpoint");
 }
