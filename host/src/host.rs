@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use wasmtime::Engine;
 
+use crate::alarms::{AlarmIndex, Alarms};
 use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::error::{CallError, Kind, Outcome};
@@ -113,6 +114,8 @@ impl Host {
             // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
             for dir in data.namespaces().map_err(|e| HostError::Recover(e.to_string()))? {
                 crate::recover::recover(&dir).map_err(|e| HostError::Recover(e.to_string()))?;
+                // What the unclean stop has kept from it is found in the databases.
+                AlarmIndex::forget(&dir).map_err(|e| HostError::Recover(e.to_string()))?;
             }
         }
         let engine = new_engine().map_err(|e| start(&e))?;
@@ -140,7 +143,9 @@ impl Host {
             let key = namespace.unique_key.as_deref().unwrap_or(name);
             let limits = namespace.limits.limits();
             let objects = namespace.objects.clone();
-            let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir);
+            let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
+            let idle_evict_ms = namespace.idle_evict_ms();
+            let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir, alarms);
             namespaces.insert(name.clone(), Arc::new(made));
         }
         let journal: Arc<dyn Journal> = Arc::new(LocalJournal::start().map_err(|e| start(&e))?);
@@ -157,7 +162,9 @@ impl Host {
             objects: Mutex::default(),
             data,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        crate::alarms::serve(&inner, inner.namespaces.values());
+        Ok(Self { inner })
     }
 
     /// Calls a method of an object's root facet.
@@ -235,6 +242,12 @@ impl Host {
         self.object(namespace, object)?.inspect(&path, rows_max).await
     }
 
+    /// Alarms that are being delivered now, from the loading of their object to the end of the handler.
+    pub fn alarms_under_way(&self) -> usize {
+        let namespaces = self.inner.namespaces.values();
+        namespaces.map(|namespace| namespace.alarms.running()).sum()
+    }
+
     /// Names and digests of the classes of the configuration.
     pub fn classes(&self) -> Vec<(String, String)> {
         let mut names: Vec<_> = self
@@ -264,6 +277,7 @@ impl Host {
         let objects: Vec<_> = {
             let mut objects = self.inner.objects();
             objects.stopping = true;
+            self.inner.namespaces.values().for_each(|n| n.alarms.stop());
             objects.loaded.values().filter_map(Weak::upgrade).collect()
         };
         for object in objects {
@@ -272,6 +286,7 @@ impl Host {
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
             inner.journal.close();
+            inner.close_alarms();
             inner.watchdog.stop();
             inner.data.clean_stop()
         });
@@ -320,6 +335,19 @@ impl HostInner {
         })?;
         objects.loaded.insert(key, Arc::downgrade(&object));
         Ok(object)
+    }
+
+    /// What is durable by now is all that will be.
+    fn close_alarms(&self) {
+        let durable = match *self.durability.borrow() {
+            Durability::UpTo(durable) => durable,
+            Durability::Failed(_) => Lsn::ZERO,
+        };
+        for namespace in self.namespaces.values() {
+            if let Err(error) = namespace.alarms.close(durable) {
+                tracing::warn!(namespace = namespace.name, %error, "the index of alarms was not closed cleanly");
+            }
+        }
     }
 
     /// Waits until the journal is durable up to a commit.

@@ -16,7 +16,7 @@ use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges,
 };
-use crate::storage::{AfterDurable, DbFile, Lsn, TreeAppend, Unit};
+use crate::storage::{AfterDurable, Committed, DbFile, Lsn, TreeAppend, Unit};
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -95,6 +95,19 @@ impl Object {
             object: self.id,
             file,
         }
+    }
+
+    /// The facet whose database has that file; none if nothing is stored there any more.
+    pub(crate) fn node_of(&self, file: FileId) -> Option<NodeId> {
+        self.lock().tree.node_of(file)
+    }
+
+    /// Records a commit that is the host's own, made after the facet has stopped. None if the facet has been deleted: then
+    /// its file goes as it is.
+    pub(crate) fn record_alone(self: &Arc<Self>, node: NodeId, committed: Committed) -> Option<Lsn> {
+        let mut inner = self.lock();
+        let (file, _) = inner.tree.database(node)?;
+        (file == committed.file.file).then(|| self.record(&mut inner, vec![committed], Vec::new(), Vec::new()))
     }
 
     /// Puts an event into the facet's mailbox and starts the facet if need be. Answers the epoch it was delivered in.
@@ -176,7 +189,7 @@ impl Object {
     pub(super) fn record(
         self: &Arc<Self>,
         inner: &mut Inner,
-        members: Vec<crate::storage::Committed>,
+        members: Vec<Committed>,
         record: Vec<TreeChange>,
         files: Vec<FileId>,
     ) -> Lsn {
@@ -186,12 +199,15 @@ impl Object {
             inner.next_seq += 1;
             TreeAppend::new(&self.namespace.dir, self.id, inner.tree.next_file(), seq, &changes)
         });
-        let then: Vec<_> = files
-            .into_iter()
-            .map(|file| AfterDurable::Remove(self.db_file(file)))
+        let removed = files;
+        let then: Vec<_> = removed
+            .iter()
+            .map(|file| AfterDurable::Remove(self.db_file(*file)))
             .collect();
         let reads_stale = tree.is_some() || !then.is_empty();
+        let alarms: Vec<_> = members.iter().filter_map(|m| Some((m.file.file, m.alarm?))).collect();
         let lsn = self.host.journal.append(Unit { members, tree, then });
+        self.namespace.alarms.committed(self.id, lsn, &alarms, &removed);
         if reads_stale {
             // Until then the directory shows an older tree: this object must not be loaded a second time.
             let (object, host) = (self.clone(), self.host.clone());

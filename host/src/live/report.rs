@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::ids::FacetName;
+use crate::alarms::AlarmKey;
+use crate::ids::{FacetName, FileId};
 use crate::live::{Object, join};
 use crate::object::NodeId;
 
@@ -23,6 +24,8 @@ pub struct Report {
     pub memory_bytes: u64,
     /// CPU time since it was started, ms.
     pub cpu_ms: u64,
+    /// When its alarm is due, Unix time in ms; none while its handler runs.
+    pub alarm_ms: Option<u64>,
 }
 
 /// What a facet and everything below it use.
@@ -64,9 +67,15 @@ impl Object {
                     storage_bytes,
                     memory_bytes: control.as_ref().map_or(0, |c| of(&c.memory_bytes)),
                     cpu_ms: control.as_ref().map_or(0, |c| of(&c.cpu_ms)),
+                    alarm_ms: info.database.and_then(|file| self.alarm_ms(file)),
                 }
             })
             .collect()
+    }
+
+    fn alarm_ms(&self, file: FileId) -> Option<u64> {
+        let object = self.id;
+        self.namespace.alarms.due_ms(AlarmKey { object, file })
     }
 
     /// Sums up a facet and everything below it.

@@ -96,6 +96,8 @@ pub(crate) struct Tree {
     /// Counts nodes and incarnations alike.
     next: u64,
     next_file: FileId,
+    /// Where the facets of files were when it was last looked for one; see `node_of`.
+    found: HashMap<FileId, NodeId>,
 }
 
 impl Tree {
@@ -130,6 +132,7 @@ impl Tree {
             departing: HashMap::new(),
             next: 1,
             next_file,
+            found: HashMap::new(),
         };
         for facet in stored {
             tree.attach(root_id, facet);
@@ -423,6 +426,22 @@ impl Tree {
     /// Ends everything, for a host that stops.
     pub(crate) fn end_all(&mut self, cause: Cause, kills: &mut Vec<Kill>) {
         self.end_subtree(self.root, &Arc::new(cause), kills);
+    }
+
+    /// The facet whose database is in that file. The tree is looked through for a file that is not known from the last
+    /// time, and then all files are remembered: many facets are asked for one after the other.
+    pub(crate) fn node_of(&mut self, file: FileId) -> Option<NodeId> {
+        let owns = |node: &Node| node.storage == Storage::Database(file);
+        let known = self.found.get(&file).copied();
+        if let Some(id) = known.filter(|id| self.nodes.get(id).is_some_and(owns)) {
+            return Some(id);
+        }
+        let files = self.nodes.iter().filter_map(|(id, node)| match node.storage {
+            Storage::Database(file) => Some((file, *id)),
+            Storage::None | Storage::Entry(_) => None,
+        });
+        self.found = files.collect();
+        self.found.get(&file).copied()
     }
 
     /// A facet of the tree has its database in that file.

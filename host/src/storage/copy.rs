@@ -9,20 +9,20 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{StorageCode, StorageError};
 use super::file::{DbFile, remove_db, sync_dir};
 use super::store::FacetStore;
-use super::{identity, template};
+use super::{alarm, identity, template};
 
 /// Pages copied in one step. The source cannot change meanwhile, this bounds nothing but the time between two checks.
 const STEP_PAGES: i32 = 1024;
 
 impl FacetStore {
-    /// Copies what is committed to a new database for the facet at `dst_path`; answers false, and makes nothing, if
-    /// nothing is stored. Call it between turns; until an index record names the copy it is an orphan.
+    /// Copies what is committed, but the alarm, to a new database for the facet at `dst_path`; answers false, and makes
+    /// nothing, if there is nothing to copy. Call it between turns; until an index record names the copy it is an orphan.
     pub(crate) fn copy_committed_to(&mut self, dst: &DbFile, dst_path: &str) -> Result<bool, StorageError> {
         if self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit()) {
             let message = "a database is copied between turns: end the turn first";
             return Err(StorageError::InvalidArgument(message.to_owned()));
         }
-        if self.is_empty()? {
+        if !self.has_data()? {
             return Ok(false);
         }
         let Some(open) = self.opened(false)? else {
@@ -66,6 +66,7 @@ fn copy(source: &Connection, dst: &DbFile, dst_path: &str) -> Result<(), Storage
         }
     }
     identity::restamp(&target, dst, dst_path)?;
+    alarm::forget(&target)?;
     let mode: String = target.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
     if mode != "wal" {
         return Err(StorageError::new(

@@ -52,9 +52,12 @@ impl FacetStore {
             file,
             path,
             stored,
+            alarm,
             ..
         } = self;
         let open = open.as_deref_mut().expect("it was open above");
+        let alarm_change = open.alarm_change(alarm)?;
+        alarm.settle();
         if !*stored && has_written(&open.conn) {
             identity::stamp(open, file, path)?;
         }
@@ -81,6 +84,7 @@ impl FacetStore {
             file: file.clone(),
             new_name: first || new_wal,
             new_file,
+            alarm: alarm_change,
         };
         open.frames = frames;
         if frames >= WAL_FRAMES_HARD {
@@ -93,6 +97,7 @@ impl FacetStore {
     pub(crate) fn discard_turn(&mut self) {
         self.transactions.clear();
         self.lost = None;
+        self.alarm.settle();
         let Some(open) = &mut self.open else { return };
         open.cursors.clear();
         if open.conn.is_autocommit() {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::alarm::AlarmChange;
 use super::file::DbFile;
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, TreeChange};
@@ -67,6 +68,8 @@ pub(crate) struct Committed {
     pub(crate) new_name: bool,
     /// The first commit of a new database.
     pub(crate) new_file: Option<NewFile>,
+    /// What it made of the facet's alarm, if it changed it.
+    pub(crate) alarm: Option<AlarmChange>,
 }
 
 impl Committed {
