@@ -8,6 +8,7 @@ use crate::error::{CallError, Kind};
 use crate::host::HostInner;
 use crate::live::{AlarmEnd, Chain, Mail, ReplyTo, Work};
 use crate::namespace::Namespace;
+use crate::object::Owner;
 use crate::storage::Lsn;
 
 /// Delivers to the objects of one namespace.
@@ -26,9 +27,11 @@ impl Deliver for Objects {
             Ok(object) => object,
             Err(error) => return not(&error, key),
         };
-        let Some(node) = object.node_of(key.file) else {
-            // Deleted, or emptied.
-            return Delivered::NotDue(None);
+        let node = match object.owner(key.file) {
+            Owner::Facet(node) => node,
+            // It may come back, and then its alarm must not have been forgotten.
+            Owner::Leaving => return Delivered::Not,
+            Owner::Nobody => return Delivered::NotDue(None),
         };
         let (reply, answered) = ReplyTo::new();
         let mail = Mail::Event {

@@ -152,7 +152,9 @@ impl AlarmIndex {
                     apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
                 }
                 // The facet says so to whoever calls it.
-                Err(error) => tracing::error!(%object, %file, %error, "a database cannot be read; its alarm stays silent"),
+                Err(error) => {
+                    tracing::error!(%object, %file, %error, "a database cannot be read; its alarm stays silent")
+                }
             }
         }
         // In the same transaction: an index that was not finished is none.

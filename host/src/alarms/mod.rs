@@ -122,7 +122,11 @@ impl Alarms {
         if !changes.is_empty() {
             self.used.store(true, Ordering::Relaxed);
         }
-        let removed: &[FileId] = if self.used.load(Ordering::Relaxed) { removed } else { &[] };
+        let removed: &[FileId] = if self.used.load(Ordering::Relaxed) {
+            removed
+        } else {
+            &[]
+        };
         if changes.is_empty() && removed.is_empty() {
             return;
         }
@@ -182,10 +186,7 @@ impl Alarms {
             Some(AlarmChange::Due(due_ms)) => Some(due_ms),
             Some(AlarmChange::Trying(_) | AlarmChange::None) => None,
             None if !self.used.load(Ordering::Relaxed) => None,
-            None => self
-                .index()
-                .as_ref()
-                .and_then(|index| index.due_of(key).ok().flatten()),
+            None => self.index().as_ref().and_then(|index| index.due_of(key).ok().flatten()),
         }
     }
 
@@ -200,7 +201,9 @@ impl Alarms {
     /// what becomes of it and is removed, to be made anew.
     pub(crate) fn close(&self, durable: Lsn) -> Result<(), AlarmIndexError> {
         let settled = self.settle(durable);
-        let Some(index) = self.index().take() else { return Ok(()) };
+        let Some(index) = self.index().take() else {
+            return Ok(());
+        };
         if settled.is_err() || !self.state().unsettled.is_empty() {
             return index.discard();
         }

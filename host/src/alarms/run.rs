@@ -58,7 +58,12 @@ impl Clock for SystemClock {
 }
 
 /// Delivers what is due until `Alarms::stop`. `slots` are those of the whole host.
-pub(crate) async fn run<C: Clock, D: Deliver>(alarms: Arc<Alarms>, clock: Arc<C>, deliver: Arc<D>, slots: Arc<Semaphore>) {
+pub(crate) async fn run<C: Clock, D: Deliver>(
+    alarms: Arc<Alarms>,
+    clock: Arc<C>,
+    deliver: Arc<D>,
+    slots: Arc<Semaphore>,
+) {
     loop {
         alarms.read_ahead(&*clock).await;
         let slot = slots

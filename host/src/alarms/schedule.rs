@@ -118,7 +118,12 @@ impl Schedule {
 
     /// The facet says that its alarm is not due. Answers the change to be brought to the index, unless something newer is
     /// known than what was delivered.
-    pub(super) fn stale(&mut self, key: AlarmKey, taken: Version, due_ms: Option<u64>) -> Option<(AlarmChange, Version)> {
+    pub(super) fn stale(
+        &mut self,
+        key: AlarmKey,
+        taken: Version,
+        due_ms: Option<u64>,
+    ) -> Option<(AlarmChange, Version)> {
         let current = self.entries.get(&key).is_some_and(|entry| entry.version == taken);
         self.ran(key);
         let change = due_ms.map_or(AlarmChange::None, AlarmChange::Due);
@@ -243,7 +248,9 @@ impl Schedule {
 
     /// Leaves the later half to the index.
     fn lower_horizon(&mut self) {
-        let Some(last) = self.queue.iter().nth(FULL_LEN).copied() else { return };
+        let Some(last) = self.queue.iter().nth(FULL_LEN).copied() else {
+            return;
+        };
         if last >= self.horizon {
             // All of them are newer than the index: they go when they have been written.
             return;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
+use crate::error::CallError;
 use crate::isolate::{FacetState, GuestEnd, executor};
 use crate::live::{AlarmEnd, Control, Object};
 use crate::storage::{AfterFailure, AlarmInfo, Beginning, FacetStore, Lsn, StorageError};
@@ -59,50 +60,58 @@ impl FacetState {
     }
 }
 
-/// The facet is lost, and a try with it. Answers the commit that says so, if one was needed.
+/// The facet is lost, and a try with it. Answers how the event ended, and the commit that says so, if one was needed.
 pub(super) fn settle_lost(
     object: &Arc<Object>,
     control: &Control,
     storage: &Mutex<FacetStore>,
     how: Lost,
     why: &str,
-) -> Option<Lsn> {
+) -> (Result<AlarmEnd, CallError>, Option<Lsn>) {
     // It may have to be opened.
     let settled = executor::block_in_place(|| {
         let mut store = storage.lock().unwrap_or_else(PoisonError::into_inner);
         store.retire();
         let now_ms = clock::unix_ms();
-        let begun = match how {
-            Lost::Failed => true,
+        let end = match how {
+            Lost::Failed => fail(&mut store, object, control, now_ms, why)?,
             Lost::Unstarted => match store.begin_alarm(now_ms)? {
-                Beginning::Begun(..) => true,
-                Beginning::NotDue(_) => false,
+                Beginning::Begun(..) => fail(&mut store, object, control, now_ms, why)?,
+                Beginning::NotDue(due_ms) => AlarmEnd::NotDue(due_ms),
                 Beginning::Exhausted(info) => {
                     log_dropped(&facet(object, control), info.scheduled_ms, why);
-                    false
+                    AlarmEnd::Ran
                 }
             },
             Lost::Interrupted => {
                 store.interrupt_alarm(now_ms)?;
-                false
+                AlarmEnd::Ran
             }
         };
-        if begun {
-            let after = store.fail_alarm(now_ms)?;
-            log_failure(&facet(object, control), after, why);
-        }
         let committed = store.end_turn()?;
         control.storage_changed.notify_waiters();
-        Ok::<_, StorageError>(committed)
+        Ok::<_, StorageError>((end, committed))
     });
     match settled {
-        Ok(committed) => object.record_alone(control.node, committed?),
+        Ok((end, committed)) => (Ok(end), committed.and_then(|committed| object.record_alone(committed))),
         Err(error) => {
-            // The try was counted when it began, or will be when it begins.
+            // A try that began was counted then. One that did not begins later.
             warn!(facet = %facet(object, control), %error, "what became of an alarm cannot be written");
-            None
+            (Err(error.into()), None)
         }
     }
+}
+
+fn fail(
+    store: &mut FacetStore,
+    object: &Object,
+    control: &Control,
+    now_ms: u64,
+    why: &str,
+) -> Result<AlarmEnd, StorageError> {
+    let after = store.fail_alarm(now_ms)?;
+    log_failure(&facet(object, control), after, why);
+    Ok(AlarmEnd::Ran)
 }
 
 fn facet(object: &Object, control: &Control) -> String {
@@ -112,14 +121,26 @@ fn facet(object: &Object, control: &Control) -> String {
 fn log_failure(facet: &str, after: AfterFailure, why: &str) {
     match after {
         AfterFailure::Nothing => info!(facet, why, "an alarm handler failed; its alarm was deleted meanwhile"),
-        AfterFailure::Replaced => info!(facet, why, "an alarm handler failed; the alarm that was set since stays"),
+        AfterFailure::Replaced => info!(
+            facet,
+            why, "an alarm handler failed; the alarm that was set since stays"
+        ),
         AfterFailure::Retry(row) => {
-            info!(facet, why, retry = row.tries, due_ms = row.due_ms, "an alarm handler failed; it is tried again");
+            info!(
+                facet,
+                why,
+                retry = row.tries,
+                due_ms = row.due_ms,
+                "an alarm handler failed; it is tried again"
+            );
         }
         AfterFailure::Dropped(row) => log_dropped(facet, row.scheduled_ms, why),
     }
 }
 
 fn log_dropped(facet: &str, scheduled_ms: u64, why: &str) {
-    warn!(facet, why, scheduled_ms, "an alarm is dropped: its handler failed, and so did all retries");
+    warn!(
+        facet,
+        why, scheduled_ms, "an alarm is dropped: its handler failed, and so did all retries"
+    );
 }

@@ -1,9 +1,7 @@
 //! What a class exports, found once per class and called through typed functions. Async and blocking exports are called
 //! alike; which one a class has is written in its component.
 
-use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentType, Instance, Lower, Resource, TypedFunc,
-};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, Lower, Resource, TypedFunc};
 use wasmtime::{AsContextMut, error::Context};
 
 use crate::bindings::wit::facetd::runtime::http_types::{Request, Response};

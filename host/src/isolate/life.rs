@@ -19,7 +19,7 @@ use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
 use crate::isolate::{EPOCH_TICK_MS, Exports, Pending};
 use crate::limits::START_WALL_MS;
-use crate::live::{AlarmEnd, Control, Ending, Launched, Mail, Object, Work};
+use crate::live::{Control, Ending, Launched, Mail, Object, Work};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn};
@@ -271,8 +271,9 @@ impl Life {
                 Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
             };
             let why = cause.error(Outcome::Unknown).to_string();
-            dep = dep.max(alarm::settle_lost(&self.object, &self.control, storage, how, &why).unwrap_or(dep));
-            reply.send(Ok(AlarmEnd::Ran), dep);
+            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, storage, how, &why);
+            dep = dep.max(lsn.unwrap_or(dep));
+            reply.send(end, dep);
         }
         // The journal may still need the write-ahead log that closing removes.
         let journal = self.object.host.durable(dep).await;

@@ -14,7 +14,7 @@ use crate::limits::{Limits, MAILBOX_LEN_MAX};
 use crate::live::{Control, Ending, Mail, Work};
 use crate::namespace::Namespace;
 use crate::object::{
-    Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges,
+    Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
 };
 use crate::storage::{AfterDurable, Committed, DbFile, Lsn, TreeAppend, Unit};
 
@@ -97,17 +97,19 @@ impl Object {
         }
     }
 
-    /// The facet whose database has that file; none if nothing is stored there any more.
-    pub(crate) fn node_of(&self, file: FileId) -> Option<NodeId> {
-        self.lock().tree.node_of(file)
+    /// Whose database has that file.
+    pub(crate) fn owner(&self, file: FileId) -> Owner {
+        self.lock().tree.owner(file)
     }
 
     /// Records a commit that is the host's own, made after the facet has stopped. None if the facet has been deleted: then
     /// its file goes as it is.
-    pub(crate) fn record_alone(self: &Arc<Self>, node: NodeId, committed: Committed) -> Option<Lsn> {
+    pub(crate) fn record_alone(self: &Arc<Self>, committed: Committed) -> Option<Lsn> {
         let mut inner = self.lock();
-        let (file, _) = inner.tree.database(node)?;
-        (file == committed.file.file).then(|| self.record(&mut inner, vec![committed], Vec::new(), Vec::new()))
+        match inner.tree.owner(committed.file.file) {
+            Owner::Nobody => None,
+            Owner::Facet(_) | Owner::Leaving => Some(self.record(&mut inner, vec![committed], Vec::new(), Vec::new())),
+        }
     }
 
     /// Puts an event into the facet's mailbox and starts the facet if need be. Answers the epoch it was delivered in.

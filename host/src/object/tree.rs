@@ -1,6 +1,6 @@
 //! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -73,6 +73,15 @@ pub(crate) enum Borrow {
     },
 }
 
+/// Who has a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    Facet(NodeId),
+    /// A facet that has been deleted in a turn that is not over.
+    Leaving,
+    Nobody,
+}
+
 /// What a facet has to be started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -96,8 +105,10 @@ pub(crate) struct Tree {
     /// Counts nodes and incarnations alike.
     next: u64,
     next_file: FileId,
-    /// Where the facets of files were when it was last looked for one; see `node_of`.
+    /// Where the facets of files were when it was last looked for one; see `owner`.
     found: HashMap<FileId, NodeId>,
+    /// Databases of facets that a turn has deleted which is not over: it may yet be undone.
+    leaving: HashSet<FileId>,
 }
 
 impl Tree {
@@ -133,6 +144,7 @@ impl Tree {
             next: 1,
             next_file,
             found: HashMap::new(),
+            leaving: HashSet::new(),
         };
         for facet in stored {
             tree.attach(root_id, facet);
@@ -253,6 +265,7 @@ impl Tree {
         let Some(child) = self.child(parent, name) else { return };
         self.end_subtree(child, &Arc::new(Cause::Deleted), kills);
         if let Some(facet) = self.detach(child) {
+            facet.walk(&mut |facet| self.leaving.extend(facet.has_database.then_some(facet.file)));
             changes.pending.push(Pending::Deleted { parent, facet });
         }
     }
@@ -428,9 +441,17 @@ impl Tree {
         self.end_subtree(self.root, &Arc::new(cause), kills);
     }
 
-    /// The facet whose database is in that file. The tree is looked through for a file that is not known from the last
-    /// time, and then all files are remembered: many facets are asked for one after the other.
-    pub(crate) fn node_of(&mut self, file: FileId) -> Option<NodeId> {
+    /// Whose database is in that file. The tree is looked through for a file that is not known from the last time, and
+    /// then all files are remembered: many facets are asked for one after the other.
+    pub(crate) fn owner(&mut self, file: FileId) -> Owner {
+        match self.node_of(file) {
+            Some(node) => Owner::Facet(node),
+            None if self.leaving.contains(&file) => Owner::Leaving,
+            None => Owner::Nobody,
+        }
+    }
+
+    fn node_of(&mut self, file: FileId) -> Option<NodeId> {
         let owns = |node: &Node| node.storage == Storage::Database(file);
         let known = self.found.get(&file).copied();
         if let Some(id) = known.filter(|id| self.nodes.get(id).is_some_and(owns)) {

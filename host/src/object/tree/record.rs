@@ -79,7 +79,10 @@ impl Tree {
         let (mut record, mut files) = (Vec::new(), Vec::new());
         for pending in changes.pending {
             match pending {
-                Pending::Deleted { facet, .. } => delete_all(&facet, &mut record, &mut files),
+                Pending::Deleted { facet, .. } => {
+                    self.not_leaving(&facet);
+                    delete_all(&facet, &mut record, &mut files);
+                }
                 Pending::Restarted { node, .. } => {
                     let Some(found) = self.nodes.get(&node) else { continue };
                     if let Some(file) = found.storage.entry() {
@@ -110,6 +113,7 @@ impl Tree {
         for pending in changes.pending.into_iter().rev() {
             match pending {
                 Pending::Deleted { parent, facet } => {
+                    self.not_leaving(&facet);
                     if !self.nodes.contains_key(&parent) {
                         delete_all(&facet, &mut record, &mut files);
                         continue;
@@ -133,6 +137,13 @@ impl Tree {
             }
         }
         (record, files)
+    }
+
+    /// The turn that deleted it is over.
+    fn not_leaving(&mut self, facet: &StoredFacet) {
+        facet.walk(&mut |facet| {
+            self.leaving.remove(&facet.file);
+        });
     }
 
     fn has_stored_children(&self, id: NodeId) -> bool {

@@ -113,6 +113,11 @@ impl AlarmRow {
     pub(crate) fn interrupted(row: Option<Self>, now_ms: u64) -> Option<Self> {
         row.map(|row| match row.tries {
             0 => row,
+            1 => Self {
+                due_ms: row.scheduled_ms,
+                tries: 0,
+                ..row
+            },
             tries => Self {
                 due_ms: now_ms,
                 tries: tries - 1,

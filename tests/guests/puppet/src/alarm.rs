@@ -44,7 +44,10 @@ impl Puppet {
         let program = kv::get::<Vec<Value>>(ALARM_PROGRAM)?;
         // A facet that never programmed its handler is to store nothing because of it.
         let Some(program) = program else { return Ok(()) };
-        let count = kv::get_text(ALARM_COUNT)?.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) + 1;
+        let count = kv::get_text(ALARM_COUNT)?
+            .and_then(|text| text.parse::<u64>().ok())
+            .unwrap_or(0)
+            + 1;
         kv::put_text(ALARM_COUNT, &count.to_string())?;
         kv::put_text("alarm.retry", &alarm.retry.to_string())?;
         let late = clock::now_ms().checked_sub(alarm.scheduled_ms);
