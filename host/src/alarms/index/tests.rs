@@ -23,7 +23,7 @@ fn place(due_ms: u64, key: AlarmKey) -> Place {
 
 /// A stored facet with an alarm, closed.
 fn facet(dir: &Path, AlarmKey { object, file }: AlarmKey, due_ms: u64) {
-    let dir = dir.to_owned();
+    let dir = dir.into();
     let database = DbFile { dir, object, file };
     let mut store = FacetStore::new(
         database,
@@ -31,9 +31,11 @@ fn facet(dir: &Path, AlarmKey { object, file }: AlarmKey, due_ms: u64) {
         false,
         1 << 30,
         Arc::new(InterruptCell::default()),
+        MemoryJournal::new(),
     );
     store.set_alarm(due_ms, 0).unwrap();
-    store.end_turn().unwrap();
+    let committed = store.end_turn().unwrap().expect("an alarm was written");
+    store.record_alone(committed);
     store.close().unwrap();
 }
 

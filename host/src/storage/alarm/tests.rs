@@ -211,7 +211,10 @@ fn crashes_in_every_try_end_too() {
 }
 
 fn alarm_of(store: &mut FacetStore) -> Option<AlarmChange> {
-    store.end_turn().unwrap().and_then(|committed| committed.alarm)
+    let committed = store.end_turn().unwrap()?;
+    let alarm = committed.alarm;
+    store.record_alone(committed);
+    alarm
 }
 
 #[test]
@@ -249,7 +252,7 @@ fn a_try_is_seen_by_who_asks() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
-    store.end_turn().unwrap();
+    end(&mut store);
     assert_eq!(store.begin_alarm(4_999).unwrap(), Beginning::NotDue(Some(5_000)));
     assert!(matches!(store.begin_alarm(5_000).unwrap(), Beginning::Begun(..)));
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Trying(7_000)));
@@ -271,7 +274,7 @@ fn a_try_is_seen_by_who_asks() {
     store.end_alarm().unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::None));
     assert!(
-        store.close_for_good().unwrap(),
+        store.close_for_good(false).unwrap(),
         "an alarm that is over is nothing stored"
     );
 }
@@ -281,14 +284,14 @@ fn an_alarm_alone_is_stored_and_is_found_by_who_makes_the_index() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
-    store.end_turn().unwrap();
-    assert!(!store.close_for_good().unwrap());
+    end(&mut store);
+    assert!(!store.close_for_good(false).unwrap());
     assert_eq!(stored_alarm(&dir.file(1)).unwrap(), Some(5_000));
     let mut store = dir.store(1, true);
     store.delete_all().unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::None));
     store.kv_put("k", b"v").unwrap();
-    store.end_turn().unwrap();
+    end(&mut store);
     store.close().unwrap();
     assert_eq!(stored_alarm(&dir.file(1)).unwrap(), None);
 }
@@ -298,15 +301,15 @@ fn a_copy_has_no_alarm() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
-    store.end_turn().unwrap();
+    end(&mut store);
     assert!(
-        !store.copy_committed_to(&dir.file(2), "facet-2").unwrap(),
+        !store.copy_committed_to(&Disk::new(), &dir.file(2), "facet-2").unwrap(),
         "an alarm alone is nothing to copy"
     );
     assert!(!dir.file(2).path().exists());
     store.kv_put("k", b"v").unwrap();
-    store.end_turn().unwrap();
-    assert!(store.copy_committed_to(&dir.file(2), "facet-2").unwrap());
+    end(&mut store);
+    assert!(store.copy_committed_to(&Disk::new(), &dir.file(2), "facet-2").unwrap());
     let mut copy = dir.store(2, true);
     assert_eq!(copy.alarm().unwrap(), None);
     assert_eq!(copy.kv_get("k").unwrap().as_deref(), Some(&b"v"[..]));
@@ -322,7 +325,7 @@ fn an_alarm_can_be_set_where_the_quota_is_used_up() {
     store.set_alarm(5_000, 1_000).unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Due(5_000)));
     assert!(matches!(store.begin_alarm(5_000).unwrap(), Beginning::Begun(..)));
-    store.end_turn().unwrap();
+    end(&mut store);
 }
 
 #[test]
