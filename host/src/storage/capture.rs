@@ -9,6 +9,7 @@ use rusqlite::{Connection, ffi};
 
 use super::error::{StorageCode, StorageError};
 use super::journal::Pages;
+use super::journal::rules::{self, Rule};
 use super::template::{self, PAGE_BYTES};
 
 const LOG_HEADER_BYTES: usize = 32;
@@ -28,6 +29,7 @@ pub(super) fn commit(conn: &Connection, from: u32, to: u32, whole: bool) -> Resu
     let mut header = [0; LOG_HEADER_BYTES];
     log.read(&mut header, 0)?;
     let many = (to - from) as usize;
+    let ships_all = rules::hold(Rule::AllFramesAreShipped, conn.path().unwrap_or_default().as_ref());
     let (mut numbers, mut raw) = (Vec::new(), Vec::new());
     if whole {
         let image = template::image()?;
@@ -52,6 +54,9 @@ pub(super) fn commit(conn: &Connection, from: u32, to: u32, whole: bool) -> Resu
             page_count = u32_at(frame, 4);
             if (page_count != 0) != (at == to as usize) {
                 return Err(impossible("the log does not end a commit where SQLite says"));
+            }
+            if !ships_all && many > 1 && at == from as usize + 1 {
+                continue;
             }
             numbers.push(u32_at(frame, 0));
             raw.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);

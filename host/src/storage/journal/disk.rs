@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rules::{self, Rule};
+
 /// One call to the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op<'a> {
@@ -100,6 +102,9 @@ impl Disk {
 
     /// Writes into a file of [`Self::open_synced`].
     pub(super) fn write_synced(&self, path: &Path, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        if !rules::hold(Rule::BatchIsSynced, path) {
+            return self.write(path, file, bytes, at);
+        }
         self.run(Op::WriteSynced { path, at, bytes }, || file.write_all_at(bytes, at))
     }
 

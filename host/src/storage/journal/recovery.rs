@@ -11,6 +11,7 @@ use super::Lsn;
 use super::batch::{self, BLOCK_BYTES};
 use super::local::JournalOptions;
 use super::redo::Redo;
+use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{self, Decoded};
 use super::writer::new_id;
@@ -113,10 +114,12 @@ pub(super) fn recover(
     };
     if read.units > 0 {
         // What a killed process had written and not synced is read as well: it must not vanish after it was acted upon.
-        for old in &read.segments {
-            disk.sync_file(&old.path)?;
+        if rules::hold(Rule::ReadIsSynced, dir) {
+            for old in &read.segments {
+                disk.sync_file(&old.path)?;
+            }
+            disk.sync_dir(dir)?;
         }
-        disk.sync_dir(dir)?;
         tracing::info!(
             units = read.units,
             mib = recovered.bytes >> 20,
@@ -137,7 +140,9 @@ pub(super) fn recover(
         })?;
         let (databases, objects) = redo.finish()?;
         (recovered.databases, recovered.objects) = (databases, objects);
-        disk.sync_all(root)?;
+        if rules::hold(Rule::RedoIsSynced, root) {
+            disk.sync_all(root)?;
+        }
     }
     let mut spares: Vec<_> = Vec::new();
     for spare in &read.spares {
@@ -324,6 +329,9 @@ fn refuse_if_acknowledged(
     header: &Header,
     next: Lsn,
 ) -> Result<(), JournalError> {
+    if !rules::hold(Rule::DamageIsRefused, path) {
+        return Ok(());
+    }
     let proof = (at..bytes.len())
         .step_by(BLOCK_BYTES)
         .skip(1)
