@@ -11,6 +11,10 @@ pub mod ids;
 pub mod limits;
 pub mod startup;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod bindings;
 mod build;
 mod classes;
