@@ -12,6 +12,10 @@ pub mod limits;
 pub mod startup;
 
 mod alarms;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod bindings;
 mod build;
 mod classes;

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
 use crate::index;
+use crate::storage::journal::rules::{self, Rule};
 use crate::storage::{COMPANIONS, DbFile, Recovered, is_blank, remove_db, remove_if_there};
 
 /// Appended to the name of a database that may or may not belong to its object.
@@ -32,7 +33,8 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
         let entry = entry?;
         match entry.file_name().to_str().and_then(parse) {
             // Of the process that was killed: what counts of it is in the journal.
-            Some(Found::Companion) => remove_if_there(&entry.path())?,
+            Some(Found::Companion) if rules::hold(Rule::StrangeLogIsRemoved, dir) => remove_if_there(&entry.path())?,
+            Some(Found::Companion) => {}
             Some(Found::Index(object)) => {
                 objects.entry(object).or_default();
             }

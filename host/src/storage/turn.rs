@@ -10,6 +10,7 @@ use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
 use super::file::{remove_companions, remove_db};
 use super::identity;
+use super::journal::rules::{self, Rule};
 use super::journal::{Committed, Lsn, TreeUnit, Unit};
 use super::statement::has_written;
 use super::store::{FacetStore, Newest};
@@ -68,7 +69,10 @@ impl FacetStore {
                 identity::stamp(open, file, path)?;
             }
             // Room first: what is committed must be queued.
-            let pending_bytes = capture::pending_bytes(&open.conn);
+            let pending_bytes = match rules::hold(Rule::RoomBeforeCommit, &file.dir) {
+                true => capture::pending_bytes(&open.conn),
+                false => 0,
+            };
             let room = journal.reserve(pending_bytes);
             reservation =
                 Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()).lost())?);
@@ -85,7 +89,7 @@ impl FacetStore {
         if frames == 0 {
             return Ok(None);
         }
-        let whole = !std::mem::replace(stored, true);
+        let whole = !std::mem::replace(stored, true) && rules::hold(Rule::FirstCommitIsWhole, &file.dir);
         let from = open.frames;
         self.newest = Newest::Unrecorded;
         self.wrote = true;
@@ -174,7 +178,9 @@ impl FacetStore {
     /// Moves the pages of the log into the database if nobody is in a turn and all of them are durable already.
     pub(super) fn checkpoint_between_turns(&mut self) -> Result<(), StorageError> {
         match self.newest {
-            Newest::Recorded(newest) if !self.in_turn() && self.journal.progress().durable() >= newest => {
+            Newest::Recorded(newest)
+                if !self.in_turn() && (self.journal.progress().durable() >= newest || !self.waits_for_durable()) =>
+            {
                 self.checkpoint()
             }
             Newest::Nothing | Newest::Unrecorded | Newest::Recorded(_) => Ok(()),
@@ -192,13 +198,19 @@ impl FacetStore {
                 return Err(StorageError::new(StorageCode::Io, message));
             }
         };
-        let durable = self.journal.progress().wait(newest);
-        durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
+        if self.waits_for_durable() {
+            let durable = self.journal.progress().wait(newest);
+            durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
+        }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.checkpoint()?;
         self.newest = Newest::Nothing;
         self.journal.pins().backfilled(&self.file, newest);
         Ok(())
+    }
+
+    fn waits_for_durable(&self) -> bool {
+        rules::hold(Rule::CheckpointAfterDurable, &self.file.dir)
     }
 
     /// Closes the database so that stock sqlite3 finds one ordinary file: what was not committed is dropped, the log is
@@ -277,7 +289,8 @@ impl FacetStore {
     /// A log that this process did not write is never read: the database and the journal are complete without it, and it
     /// may be of another time.
     pub(super) fn refuse_strange_log(&self, ours: bool) -> Result<(), StorageError> {
-        if self.stored && !ours && self.file.wal_path().exists() {
+        let has_log = self.stored && self.file.wal_path().exists();
+        if has_log && !ours && rules::hold(Rule::StrangeLogIsRemoved, &self.file.dir) {
             let path = self.file.wal_path();
             tracing::warn!(path = %path.display(), "removed a log that this process did not write");
             remove_companions(&self.file).map_err(|error| StorageError::io("remove", &path, &error))?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::storage::journal::MemoryJournal;
 use crate::storage::{FacetStore, InterruptCell};
 
 fn key(object: u8, file: u32) -> AlarmKey {

@@ -3,6 +3,7 @@
 use super::super::tests::Dir;
 use super::row::{AfterFailure, AlarmRow, Beginning, RETRIES_MAX};
 use super::{ALARM_MS_MAX, AlarmChange, stored_alarm};
+use crate::storage::journal::Disk;
 use crate::storage::{FacetStore, StorageError};
 
 /// What can happen to an alarm. Times are in seconds, one passes with each step.
@@ -252,7 +253,7 @@ fn a_try_is_seen_by_who_asks() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
-    end(&mut store);
+    alarm_of(&mut store);
     assert_eq!(store.begin_alarm(4_999).unwrap(), Beginning::NotDue(Some(5_000)));
     assert!(matches!(store.begin_alarm(5_000).unwrap(), Beginning::Begun(..)));
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Trying(7_000)));
@@ -284,14 +285,14 @@ fn an_alarm_alone_is_stored_and_is_found_by_who_makes_the_index() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
-    end(&mut store);
+    alarm_of(&mut store);
     assert!(!store.close_for_good(false).unwrap());
     assert_eq!(stored_alarm(&dir.file(1)).unwrap(), Some(5_000));
     let mut store = dir.store(1, true);
     store.delete_all().unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::None));
     store.kv_put("k", b"v").unwrap();
-    end(&mut store);
+    alarm_of(&mut store);
     store.close().unwrap();
     assert_eq!(stored_alarm(&dir.file(1)).unwrap(), None);
 }
@@ -301,14 +302,14 @@ fn a_copy_has_no_alarm() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
-    end(&mut store);
+    alarm_of(&mut store);
     assert!(
         !store.copy_committed_to(&Disk::new(), &dir.file(2), "facet-2").unwrap(),
         "an alarm alone is nothing to copy"
     );
     assert!(!dir.file(2).path().exists());
     store.kv_put("k", b"v").unwrap();
-    end(&mut store);
+    alarm_of(&mut store);
     assert!(store.copy_committed_to(&Disk::new(), &dir.file(2), "facet-2").unwrap());
     let mut copy = dir.store(2, true);
     assert_eq!(copy.alarm().unwrap(), None);
@@ -325,7 +326,7 @@ fn an_alarm_can_be_set_where_the_quota_is_used_up() {
     store.set_alarm(5_000, 1_000).unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Due(5_000)));
     assert!(matches!(store.begin_alarm(5_000).unwrap(), Beginning::Begun(..)));
-    end(&mut store);
+    alarm_of(&mut store);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::rules::{self, Rule};
+
 /// One call to the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op<'a> {
@@ -121,6 +123,9 @@ impl Disk {
 
     /// Writes into a file of [`Self::open_synced`].
     pub(super) fn write_synced(&self, path: &Path, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        if !rules::hold(Rule::BatchIsSynced, path) {
+            return self.write(path, file, bytes, at);
+        }
         self.run(Op::WriteSynced { path, at, bytes }, || file.write_all_at(bytes, at))
     }
 

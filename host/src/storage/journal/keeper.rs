@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use super::queue::{Queue, WASTE_BYTES};
+use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{Settlement, TreeUnit};
 use super::writer::new_id;
@@ -20,7 +21,7 @@ use crate::storage::file::remove_companions;
 /// How long a filled segment may wait for a barrier that would release it.
 const BARRIER_EVERY: Duration = Duration::from_secs(10);
 /// How long after a failure, or while segments wait for busy databases, it is tried again.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
+const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 500 });
 /// Spares that are kept; what is released beyond is removed.
 const SPARES_KEPT: usize = 1;
 /// From this part of the cap on, databases are asked for checkpoints.
@@ -183,47 +184,59 @@ impl Keeper {
         {
             self.pins.press(oldest.last_lsn);
         }
-        let needed = self.pins.oldest().unwrap_or(Lsn(u64::MAX)).min(Lsn(self.settled.0 + 1));
+        let mut needed = Lsn(u64::MAX);
+        if rules::hold(Rule::PinsHoldSegments, &self.root) {
+            needed = needed.min(self.pins.oldest().unwrap_or(needed));
+        }
+        if rules::hold(Rule::SettledBeforeRelease, &self.root) {
+            needed = needed.min(Lsn(self.settled.0 + 1));
+        }
         let many = self.filled.iter().take_while(|filled| filled.last_lsn < needed).count();
         if many == 0 {
             return;
         }
         // After the checkpoints and the changes of files that stand for these segments.
-        if let Err(error) = self.disk.sync_all(&self.root) {
-            // A failed sync is final, here as well: what was written before it may be lost.
-            let why = error.to_string();
-            tracing::error!(error = %why, "a barrier failed; nothing is acknowledged any more");
-            super::writer::fail(&self.queue, &self.progress, &why);
+        if rules::hold(Rule::BarrierBeforeRelease, &self.root)
+            && let Err(error) = self.disk.sync_all(&self.root)
+        {
+            self.fail(&error);
             return;
         }
-        let recycled = self.recycle(many);
-        // Before a spare is written to: after a crash it must not be found under its old name.
-        match self.disk.sync_dir(&self.dir) {
-            Ok(()) => recycled.into_iter().for_each(|spare| self.add_spare(spare)),
-            Err(error) => super::writer::fail(&self.queue, &self.progress, &error.to_string()),
+        if let Err(error) = self.recycle(many) {
+            self.complain("a segment of the journal cannot be recycled", &error);
         }
     }
 
-    /// What cannot be recycled stays where it is, with all after it: there must be no gap.
-    fn recycle(&mut self, many: usize) -> Vec<PathBuf> {
-        let mut spares = Vec::new();
+    /// One name after the other, the oldest first: whatever is left at any time, segments that follow each other are. A
+    /// spare is written to only when it cannot be found under its old name any more.
+    fn recycle(&mut self, many: usize) -> io::Result<()> {
         for _ in 0..many {
+            let spare = self.spare_path();
             let Some(filled) = self.filled.front() else { break };
-            let enough = self.queue.lock().spares.len() + spares.len() >= SPARES_KEPT;
-            let (path, fits) = (filled.path.clone(), filled.bytes == self.segment_bytes);
-            let done = if enough || !fits {
-                self.disk.remove(&path)
-            } else {
-                let spare = self.spare_path();
-                self.disk.rename(&path, &spare).inspect(|()| spares.push(spare))
-            };
-            if let Err(error) = done {
-                self.complain("a segment of the journal cannot be recycled", &error);
-                break;
+            let keeps = self.queue.lock().spares.len() < SPARES_KEPT && filled.bytes == self.segment_bytes;
+            match keeps {
+                true => self.disk.rename(&filled.path, &spare)?,
+                false => self.disk.remove(&filled.path)?,
             }
             self.filled.pop_front();
+            if rules::hold(Rule::ReleasedIsUnnamed, &self.dir)
+                && let Err(error) = self.disk.sync_dir(&self.dir)
+            {
+                self.fail(&error);
+                return Ok(());
+            }
+            if keeps {
+                self.add_spare(spare);
+            }
         }
-        spares
+        Ok(())
+    }
+
+    /// A failed sync is final, here as well: what was written before it may be lost.
+    fn fail(&self, error: &io::Error) {
+        let why = error.to_string();
+        tracing::error!(error = %why, "a barrier failed; nothing is acknowledged any more");
+        super::writer::fail(&self.queue, &self.progress, &why);
     }
 
     fn spare_path(&mut self) -> PathBuf {

@@ -3,6 +3,8 @@
 
 mod batch;
 mod disk;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keeper;
 mod local;
 mod pins;

@@ -11,6 +11,7 @@ use super::Lsn;
 use super::batch::{self, BLOCK_BYTES};
 use super::local::JournalOptions;
 use super::redo::Redo;
+use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{self, Decoded};
 use super::writer::new_id;
@@ -115,10 +116,12 @@ pub(super) fn recover(
     };
     if read.units > 0 {
         // What a killed process had written and not synced is read as well: it must not vanish after it was acted upon.
-        for old in &read.segments {
-            disk.sync_file(&old.path)?;
+        if rules::hold(Rule::ReadIsSynced, dir) {
+            for old in &read.segments {
+                disk.sync_file(&old.path)?;
+            }
+            disk.sync_dir(dir)?;
         }
-        disk.sync_dir(dir)?;
         tracing::info!(
             units = read.units,
             mib = recovered.bytes >> 20,
@@ -141,7 +144,7 @@ pub(super) fn recover(
         (recovered.databases, recovered.objects) = (databases, objects);
     }
     mend(&recovered)?;
-    if read.units > 0 {
+    if read.units > 0 && rules::hold(Rule::RedoIsSynced, root) {
         disk.sync_all(root)?;
     }
     let mut spares: Vec<_> = Vec::new();
@@ -332,6 +335,9 @@ fn read_segment(
 
 /// Behind a bad batch at `at`: any good one. It was written after the bad one was durable, and says so.
 fn refuse_if_acknowledged(path: &Path, bytes: &[u8], at: usize, header: &Header) -> Result<(), JournalError> {
+    if !rules::hold(Rule::DamageIsRefused, path) {
+        return Ok(());
+    }
     let proof = (at..bytes.len())
         .step_by(BLOCK_BYTES)
         .skip(1)

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::disk::Disk;
 use super::recovery::JournalError;
+use super::rules::{self, Rule};
 use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, RedoRecord};
@@ -123,8 +124,10 @@ impl Redo {
         for dir in self.dirs.values().filter(|dir| !dir.is_dir()) {
             crate::sys::data_dir::private_dir(dir)?;
         }
-        for file in self.databases.keys() {
-            remove_companions(file)?;
+        if rules::hold(Rule::StrangeLogIsRemoved, &self.root) {
+            for file in self.databases.keys() {
+                remove_companions(file)?;
+            }
         }
         Ok(())
     }
@@ -137,7 +140,8 @@ impl Redo {
             match change {
                 DatabaseChange::Pages(pages) => {
                     plan.current += u32::from(pages.whole);
-                    if plan.current == plan.generations && !plan.removed && !plan.lost {
+                    let is_newest = plan.current == plan.generations && !plan.removed;
+                    if (is_newest || !rules::hold(Rule::GenerationsAreApart, &self.root)) && !plan.lost {
                         self.write(&file, pages)?;
                     }
                 }

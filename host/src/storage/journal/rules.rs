@@ -34,16 +34,16 @@ pub(crate) enum Rule {
     SegmentHasNewId,
     /// A new segment has its name before anything is acknowledged in it.
     SegmentIsNamed,
+    /// A released segment has lost its name before it is used again.
+    ReleasedIsUnnamed,
     /// No block with an acknowledged byte is written again.
-    BatchBeginsBlock,
+    BlockIsWrittenOnce,
     /// A bad batch that was acknowledged is damage.
     DamageIsRefused,
     /// Recovery makes durable what it has read before it acts upon it.
     ReadIsSynced,
     /// Recovery makes durable what it has done before the journal goes.
     RedoIsSynced,
-    /// Databases have the length that their last unit says.
-    LengthIsRestored,
     /// There is room in the journal before a COMMIT.
     RoomBeforeCommit,
 }

@@ -168,6 +168,8 @@ pub(super) struct Encoded {
     pub(super) reservations: Vec<Reservation>,
 }
 
+/// No byte that is stored stands for more than so many.
+const PACKED_MAX: u64 = 256;
 /// Bytes of the length that precedes the message.
 const LENGTH_BYTES: usize = 8;
 
@@ -336,6 +338,9 @@ fn read_pages(pages: wire::pages::Reader<'_>, rest: &mut &[u8]) -> Result<Pages,
     let page_count = pages.get_page_count();
     if page_count == 0 || numbers.contains(&0) {
         return Err("page numbers begin at 1".to_owned());
+    }
+    if numbers.len() as u64 * PAGE_BYTES > (stored as u64).saturating_mul(PACKED_MAX) {
+        return Err("its pages are more than packing can hide".to_owned());
     }
     Ok(Pages {
         whole: pages.get_whole(),

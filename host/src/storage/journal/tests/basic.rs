@@ -658,3 +658,33 @@ fn an_old_store_that_goes_does_not_hide_the_new_one() {
     journal.pins().press(lsn);
     assert_eq!(journal.pins().oldest(), None, "the new one was asked for a checkpoint");
 }
+
+#[test]
+fn what_is_left_of_released_segments_follows_each_other() {
+    let fails: [Fails; 2] = [
+        |op| matches!(op, Op::Remove(path) if path.ends_with("0000000001.log")),
+        |op| matches!(op, Op::Rename(path) if path.ends_with("0000000001.log")),
+    ];
+    for fails in fails {
+        let mut data = Data::new();
+        let failing = Arc::new(Failing::default());
+        data.options.disk = Disk::probed(failing.clone());
+        let (journal, _) = data.open(false).unwrap();
+        let (mut busy, mut idle) = (data.store(&journal, 1, false), data.store(&journal, 2, false));
+        put(&mut idle, b"held");
+        let mut random = super::random::Random::new(1);
+        while data.names(".log").len() < 4 {
+            put(&mut busy, &random.noise(1 << 20));
+        }
+        // The oldest cannot go: none of the others may either.
+        *failing.0.lock().unwrap() = Some(fails);
+        idle.close().unwrap();
+        busy.checkpoint().unwrap();
+        for _ in 0..40 {
+            put(&mut busy, &random.noise(1 << 20));
+        }
+        let killed = data.killed();
+        let (journal, _) = killed.open(true).unwrap();
+        assert_eq!(value(&killed, &journal, 2), b"held");
+    }
+}

@@ -1,7 +1,7 @@
 //! Lives of a data directory, from one failure to the next. After each: everything acknowledged is there, and all that is
 //! there is what was committed up to one unit, for all databases and trees at once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::model::{self, History};
@@ -37,6 +37,8 @@ pub(super) struct Twist {
     pub(super) splits_units: bool,
     /// Writes fail at random moments.
     pub(super) fails_writes: bool,
+    /// Most turns write much, into segments that have one spare.
+    pub(super) writes_much: bool,
 }
 
 /// What was seen.
@@ -44,7 +46,6 @@ pub(super) struct Twist {
 pub(super) struct Seen {
     pub(super) failures: u64,
     pub(super) units: u64,
-    pub(super) segments: u64,
     pub(super) refused: u64,
     pub(super) clean: u64,
     pub(super) in_recovery: u64,
@@ -55,9 +56,9 @@ pub(super) fn temporary() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn options(disk: Disk) -> JournalOptions {
+pub(super) fn options(segment_bytes: u64, disk: Disk) -> JournalOptions {
     JournalOptions {
-        segment_bytes: 4 << 20,
+        segment_bytes,
         cap_bytes: 40 << 20,
         disk,
     }
@@ -70,12 +71,18 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
     let history = Arc::new(Mutex::new(History::default()));
     let mut root = temporary();
     let mut shadow = Shadow::new(root.path());
-    let (mut floor, mut was_dirty) = (Lsn::ZERO, false);
+    let (mut floor, mut was_dirty, mut was_killed) = (Lsn::ZERO, false, false);
+    let segment_bytes = match twist.writes_much {
+        true => 8 << 20,
+        false => *random.pick(&[4 << 20, 6 << 20]),
+    };
     let mut before: Vec<String> = Vec::new();
     for failure in 0..=FAILURES {
         let is_last = failure == FAILURES;
         let crash_at = match random.below(5) {
             _ if is_last => u64::MAX,
+            // What a kill has left is lost before it is recovered.
+            _ if was_killed && random.one_in(2) => random.below(60) as u64,
             0 => random.below(30) as u64,
             1 => random.below(120) as u64,
             _ => random.below(700) as u64,
@@ -98,6 +105,9 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
             was_dirty,
             is_last,
             twist,
+            segment_bytes,
+            fails: twist.fails_writes,
+            steps: STEPS_MAX,
         };
         let lived = life.live(&mut random, &mut seen);
         let crash = match lived {
@@ -136,6 +146,7 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
             floor = durable;
         }
         seen.failures += 1;
+        was_killed = crash.kind == Kind::Kill;
         before = crash.trace;
         before.push(format!("{:?}", crash.kind));
         let next = temporary();
@@ -154,6 +165,11 @@ struct Life<'a> {
     was_dirty: bool,
     is_last: bool,
     twist: Twist,
+    segment_bytes: u64,
+    /// Its disk fails.
+    fails: bool,
+    /// Of each object, at most.
+    steps: usize,
 }
 
 impl Life<'_> {
@@ -161,7 +177,7 @@ impl Life<'_> {
     fn live(&self, random: &mut Random, seen: &mut Seen) -> Result<(Crash, bool), String> {
         let disk = Disk::probed(self.power.clone());
         let dir = namespace(self.root);
-        let opened = LocalJournal::open(self.root, self.was_dirty, &options(disk.clone()), |recovered| {
+        let opened = LocalJournal::open(self.root, self.was_dirty, &options(self.segment_bytes, disk.clone()), |recovered| {
             match self.was_dirty && dir.exists() {
                 true => crate::offline::clear_orphans(&dir, recovered),
                 false => Ok(()),
@@ -170,7 +186,7 @@ impl Life<'_> {
         let (journal, recovered) = match opened {
             Ok(opened) => opened,
             // A disk that fails.
-            Err(_) if self.twist.fails_writes && self.twist.without.is_none() => return Ok((self.power.end(), false)),
+            Err(_) if self.fails && self.twist.without.is_none() => return Ok((self.power.end(), false)),
             Err(error) => return Err(format!("it cannot be opened: {error}")),
         };
         let journal = Arc::new(journal);
@@ -178,13 +194,18 @@ impl Life<'_> {
         let is_served = self.power.watch(journal.progress());
         if !dir.exists() {
             std::fs::create_dir(&dir).unwrap();
-            disk.sync_dir(self.root).map_err(|error| error.to_string())?;
+            if let Err(error) = disk.sync_dir(self.root) {
+                return match self.fails {
+                    true => Ok((self.power.end(), false)),
+                    false => Err(error.to_string()),
+                };
+            }
         }
         if !self.was_dirty && recovered.units != 0 {
             return Err("a clean stop has left units".to_owned());
         }
         let last = journal.progress().durable();
-        let found = model::look(&dir)?;
+        let found = model::look(&dir, self.twist.without == Some(Rule::StrangeLogIsRemoved))?;
         {
             let mut history = self.history.lock().unwrap();
             if last < self.floor {
@@ -214,12 +235,13 @@ impl Life<'_> {
             history: self.history.clone(),
             power: Some(self.power.clone()),
             splits_units: self.twist.splits_units,
+            writes_much: self.twist.writes_much,
         };
         let none = model::Stored::default();
         let mut objects: Vec<Object> = (1..=OBJECTS)
             .map(|number| Object::load(&host, number, found.get(&number).unwrap_or(&none), random.fork()))
             .collect();
-        let steps = if self.is_last { 10 } else { 1 + random.below(STEPS_MAX) };
+        let steps = if self.is_last { 10 } else { 1 + random.below(self.steps) };
         let refused = match random.below(3) {
             0 => self.together(&mut objects, steps),
             _ => self.in_turn(&mut objects, steps, random),
@@ -227,7 +249,7 @@ impl Life<'_> {
         self.power.hold(false);
         for Refused(why) in refused {
             // After a failure of the disk, nothing more is promised in this life; a full journal says so.
-            if !why.starts_with("journal-full") && !self.twist.fails_writes && !self.power.is_over() {
+            if !why.starts_with("journal-full") && !self.fails && !self.power.is_over() {
                 return Err(format!("refused: {why}"));
             }
             seen.refused += 1;
@@ -239,7 +261,7 @@ impl Life<'_> {
             drop(objects);
             let closed = journal.close();
             clean = closed && stopped.is_ok() && !self.power.is_over();
-            if !clean && !self.power.is_over() && !self.twist.fails_writes {
+            if !clean && !self.power.is_over() && !self.fails {
                 return Err(format!("it could not be stopped: {stopped:?}, {closed}"));
             }
             seen.clean += u64::from(clean);
@@ -342,8 +364,56 @@ fn what_was_acknowledged_survives_a_disk_that_fails() {
     seeds(twist, 2_000_000);
 }
 
-/// Where a directory lies for a person to look at.
-#[allow(dead_code, reason = "for debugging")]
-fn kept(root: tempfile::TempDir) -> PathBuf {
-    root.keep()
+/// One life in which one call to the disk fails, and after a kill or a power failure another one in which none does. Answers
+/// how many calls the first one made.
+fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
+    let mut random = Random::new(seed);
+    let mut seen = Seen::default();
+    let history = Arc::new(Mutex::new(History::default()));
+    let (root, next) = (temporary(), temporary());
+    let kind = [Kind::Kill, Kind::PowerFailure][(nth % 2) as usize];
+    let power = Power::new(Shadow::new(root.path()), random.fork(), u64::MAX, kind);
+    power.fail_call(nth);
+    let life = Life {
+        root: root.path(),
+        power: &power,
+        history: &history,
+        floor: Lsn::ZERO,
+        was_dirty: false,
+        is_last: false,
+        twist: Twist::default(),
+        segment_bytes: 4 << 20,
+        fails: true,
+        steps: 30,
+    };
+    let (crash, clean) = life.live(&mut random, &mut seen)?;
+    let calls = power.calls();
+    let floor = crash.durable.unwrap_or(Lsn::ZERO);
+    let power = Power::new(crash.left.restore(next.path()), random.fork(), u64::MAX, kind);
+    let life = Life {
+        root: next.path(),
+        power: &power,
+        floor,
+        was_dirty: !clean,
+        is_last: true,
+        fails: false,
+        ..life
+    };
+    life.live(&mut random, &mut seen)?;
+    Ok(calls)
+}
+
+#[test]
+fn any_call_may_fail() {
+    // SQLite's own calls fail in the tests of its file layer.
+    let seeds = variable(ROUNDS_VARIABLE).unwrap_or(2);
+    for seed in 0..seeds {
+        for nth in 1.. {
+            match live_with_fault(seed, nth) {
+                Ok(calls) if calls < nth => break,
+                Ok(_) => {}
+                Err(why) => panic!("seed {seed}, call {nth}: {why}"),
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod basic;
 mod failures;
+mod golden;
 mod model;
 mod power;
 mod random;

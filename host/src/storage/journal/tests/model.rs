@@ -129,7 +129,8 @@ pub(super) fn db_file(dir: &Path, object: u8, file: u32) -> DbFile {
 }
 
 /// Reads all that is stored in a namespace's directory, as ordinary files; and says what is wrong with them.
-pub(super) fn look(dir: &Path) -> Result<Everything, String> {
+/// `with_logs`: as they are with the logs that lie beside them.
+pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
     let mut all = Everything::new();
     let (mut databases, mut indexes) = (Vec::new(), BTreeSet::new());
     let Ok(entries) = std::fs::read_dir(dir) else {
@@ -147,13 +148,14 @@ pub(super) fn look(dir: &Path) -> Result<Everything, String> {
             indexes.insert(number);
         } else if let Some(file) = rest.strip_suffix(".sqlite") {
             databases.push((number, file.trim_start_matches('.').parse().unwrap_or(0)));
-        } else {
+        } else if !(with_logs && rest.ends_with("-wal")) {
             return Err(format!("{name} lies there"));
         }
     }
     for (number, file) in databases {
         let path = db_file(dir, number, file).path();
-        let content = read_database(&path).map_err(|error| format!("object {number}, database {file}: {error}"))?;
+        let content =
+            read_database(&path, with_logs).map_err(|error| format!("object {number}, database {file}: {error}"))?;
         all.entry(number).or_default().databases.insert(file, content);
     }
     for number in indexes {
@@ -173,10 +175,16 @@ pub(super) fn look(dir: &Path) -> Result<Everything, String> {
     Ok(all)
 }
 
-fn read_database(path: &Path) -> Result<Content, String> {
+fn read_database(path: &Path, with_log: bool) -> Result<Content, String> {
     let text = |error: rusqlite::Error| error.to_string();
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let conn = Connection::open_with_flags(format!("file:{}?immutable=1", path.display()), flags).map_err(text)?;
+    let conn = if with_log {
+        let conn = Connection::open(path).map_err(text)?;
+        conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE").map_err(text)?;
+        conn
+    } else {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(format!("file:{}?immutable=1", path.display()), flags).map_err(text)?
+    };
     let integrity: String = conn
         .query_row("PRAGMA integrity_check", (), |row| row.get(0))
         .map_err(text)?;

@@ -48,6 +48,8 @@ struct State {
     moments: u64,
     crash_at: u64,
     kind: Kind,
+    /// It ends in the middle of a synced write only.
+    in_write: bool,
     crash: Option<Crash>,
     /// Nothing is watched any more.
     over: bool,
@@ -58,12 +60,17 @@ struct State {
     /// Synced writes from this one on fail.
     fail_from: u64,
     writes: u64,
+    /// This one call fails.
+    fail_call: u64,
+    calls: u64,
 }
 
 impl Power {
     pub(super) fn new(shadow: Shadow, random: Random, crash_at: u64, kind: Kind) -> Arc<Self> {
+        let mut random = random;
         let state = State {
             shadow,
+            in_write: kind == Kind::Kill && random.one_in(2),
             random,
             moments: 0,
             crash_at,
@@ -76,6 +83,8 @@ impl Power {
             trace: VecDeque::new(),
             fail_from: u64::MAX,
             writes: 0,
+            fail_call: u64::MAX,
+            calls: 0,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -97,6 +106,16 @@ impl Power {
     /// Synced writes fail from the nth on.
     pub(super) fn fail_from(&self, nth: u64) {
         self.lock().fail_from = nth;
+    }
+
+    /// The nth call fails, of whatever kind it is, and no other.
+    pub(super) fn fail_call(&self, nth: u64) {
+        self.lock().fail_call = nth;
+    }
+
+    /// Calls so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.lock().calls
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -158,9 +177,9 @@ impl State {
     }
 
     /// True if the run ends at this moment.
-    fn ends(&mut self) -> bool {
+    fn ends(&mut self, in_write: bool) -> bool {
         self.moments += 1;
-        if self.moments < self.crash_at {
+        if self.moments < self.crash_at || (self.in_write && !in_write) {
             return false;
         }
         self.crash();
@@ -195,9 +214,20 @@ impl Probe for Power {
             return Ok(());
         }
         state.note("call", op);
-        if let Op::WriteSynced { .. } = op {
+        state.calls += 1;
+        if state.calls == state.fail_call {
+            state.tell("it fails".to_owned());
+            let kinds = [rustix::io::Errno::IO, rustix::io::Errno::NOSPC];
+            return Err(state.random.pick(&kinds).to_owned().into());
+        }
+        if let Op::WriteSynced { path, at, bytes } = op {
             state.writes += 1;
             if state.writes >= state.fail_from {
+                // As much of it as there was room for.
+                let part = state.random.below(bytes.len());
+                let file = std::fs::OpenOptions::new().write(true).open(path)?;
+                std::os::unix::fs::FileExt::write_all_at(&file, &bytes[..part], at)?;
+                state.shadow.see_write(path, at, &bytes[..part]);
                 return Err(io::Error::other("a test says so"));
             }
         }
@@ -210,7 +240,7 @@ impl Probe for Power {
         if let Some(syncing) = syncing {
             state.syncing.insert(std::thread::current().id(), syncing);
         }
-        if state.ends() {
+        if state.ends(false) {
             self.changed.notify_all();
         }
         Ok(())
@@ -229,7 +259,7 @@ impl Probe for Power {
         if state.random.one_in(12) {
             state.shadow.see_all();
         }
-        if state.ends() {
+        if state.ends(matches!(op, Op::WriteSynced { .. })) {
             self.changed.notify_all();
             return;
         }

@@ -28,6 +28,8 @@ pub(super) struct Host {
     pub(super) power: Option<Arc<Power>>,
     /// Members and trees are queued apart: what a journal would do that knows nothing of trees.
     pub(super) splits_units: bool,
+    /// Most turns write much, so that segments are filled and used again.
+    pub(super) writes_much: bool,
 }
 
 /// Why a step could not be done.
@@ -180,6 +182,9 @@ impl Object {
 
     /// One step of whatever kind.
     pub(super) fn step(&mut self) -> Done {
+        if self.host.writes_much && self.random.one_in(2) {
+            return self.much();
+        }
         match self.random.below(40) {
             0..=17 => {
                 let file = self.any();
@@ -246,6 +251,18 @@ impl Object {
         runtime.block_on(wait_settled(self.host.journal.progress(), lsn));
     }
 
+    fn much(&mut self) -> Done {
+        let store = self.store(0);
+        let mut store = store.lock().unwrap();
+        let bytes = self.random.noise(900_000);
+        store.kv_put("long", &bytes)?;
+        let mut content = self.facets[&0].content.clone();
+        content.keys.insert("long".to_owned(), model::value(&bytes));
+        self.seal(0, &mut store, content, Changes::default())?;
+        store.checkpoint()?;
+        Ok(())
+    }
+
     /// A turn of one facet that writes, and sometimes is lost.
     fn turn(&mut self, file: u32, all: bool) -> Done {
         let store = self.store(file);
@@ -300,7 +317,7 @@ impl Object {
                         store.rollback(tx)?;
                     }
                 }
-                14 if self.random.one_in(3) => {
+                14 if self.random.one_in(2) => {
                     let bytes = (1 << 20) + self.random.below(1 << 20);
                     let bytes = self.random.noise(bytes);
                     store.kv_put("long", &bytes)?;
@@ -418,8 +435,8 @@ impl Object {
         let history = self.host.history.clone();
         let mut history = history.lock().unwrap();
         if self.host.splits_units && tree != TreeUnit::Unchanged && !members.is_empty() {
-            self.queue(TreeUnit::Unchanged, members, Vec::new(), Vec::new());
-            let lsn = self.queue(tree, Vec::new(), changes.adopted, changes.removed);
+            self.queue(tree, Vec::new(), changes.adopted, changes.removed);
+            let lsn = self.queue(TreeUnit::Unchanged, members, Vec::new(), Vec::new());
             history.unit(lsn, self.number, changes.model);
             return lsn;
         }
@@ -711,9 +728,13 @@ impl Object {
 
     /// The root's `delete-all`: its own rows and everything below it.
     fn delete_all(&mut self) -> Done {
-        if !self.random.one_in(3) {
-            return Ok(());
+        match self.random.one_in(3) {
+            true => self.delete_everything(),
+            false => Ok(()),
         }
+    }
+
+    fn delete_everything(&mut self) -> Done {
         let mut changes = Changes::default();
         for file in self.below(0) {
             self.host.power.as_ref().inspect(|power| power.hold(false));
@@ -746,6 +767,9 @@ impl Object {
 
     /// Everything stops; the object is loaded again, if nothing is stored with numbers that begin anew.
     fn vanish(&mut self) -> Done {
+        if self.random.one_in(2) {
+            self.delete_everything()?;
+        }
         let files: Vec<u32> = self.facets.keys().rev().copied().collect();
         for file in files {
             if self.facets.contains_key(&file) {
