@@ -31,6 +31,7 @@ fn committed(file: u32, whole: bool, pages: &[(u32, Vec<u8>)]) -> Committed {
             file: FileId(file),
         },
         pages: Pages::new(whole, 3, pages.iter().map(|(number, _)| *number).collect(), raw),
+        alarm: None,
         reservation: Reservation::none(),
     }
 }

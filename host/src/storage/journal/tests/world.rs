@@ -531,7 +531,7 @@ impl Object {
             if let Some(store) = self.facets.get_mut(file).unwrap().store.take() {
                 match closes_late {
                     true => stores.push(store),
-                    false => drop(store.lock().unwrap().close_for_good()?),
+                    false => drop(store.lock().unwrap().close_for_good(true)?),
                 }
             }
         }
@@ -655,7 +655,7 @@ impl Object {
         let Some(store) = self.facets.get_mut(&file).unwrap().store.take() else {
             return Ok(());
         };
-        let emptied = match store.lock().unwrap().close_for_good() {
+        let emptied = match store.lock().unwrap().close_for_good(true) {
             Ok(emptied) => emptied,
             Err(error) => return Err(error.into()),
         };
@@ -739,7 +739,7 @@ impl Object {
         for file in self.below(0) {
             self.host.power.as_ref().inspect(|power| power.hold(false));
             if let Some(store) = self.facets.get_mut(&file).unwrap().store.take() {
-                store.lock().unwrap().close_for_good()?;
+                store.lock().unwrap().close_for_good(true)?;
             }
             let facet = &self.facets[&file];
             if facet.has_entry {
@@ -809,7 +809,7 @@ impl Object {
 
 fn close(stores: Vec<Arc<Mutex<FacetStore>>>) {
     for store in stores {
-        let _ = store.lock().unwrap().close_for_good();
+        let _ = store.lock().unwrap().close_for_good(true);
     }
 }
 
