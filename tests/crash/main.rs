@@ -8,8 +8,11 @@
 mod damage;
 mod directory;
 mod kill;
+mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
+mod trees;
+mod writers;
 
 use std::path::{Path, PathBuf};
 
