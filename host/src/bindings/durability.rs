@@ -21,13 +21,14 @@ impl durability::HostWithStore<FacetState> for HasSelf<FacetState> {
             state.send(Effect::Sync(tell));
             wasmtime::error::Ok((event, state.gate.clone(), state.host().clone()))
         })?;
-        let result = match told.await {
-            Ok(dep) => host.durable(dep).await,
-            // The turn was lost, and the facet with it.
-            Err(_dropped) => Ok(()),
+        let synced = async {
+            match told.await {
+                Ok(dep) => host.durable(dep).await,
+                // The turn was lost, and the facet with it.
+                Err(_dropped) => Ok(()),
+            }
         };
-        gate.pass(event).await;
-        answered(result)
+        answered(gate.wait(event, synced).await)
     }
 }
 

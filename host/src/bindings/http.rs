@@ -205,8 +205,8 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
             state.alive()?;
             wasmtime::error::Ok((event, state.gate.clone(), state.table.get(&body)?.source.clone()))
         })?;
-        let (piece, dep) = source.lock().await.read(max_bytes).await;
-        gate.pass(event).await;
+        let read = async { source.lock().await.read(max_bytes).await };
+        let (piece, dep) = gate.wait(event, read).await;
         accessor.with(|mut access| {
             let state = access.get();
             state.dep = state.dep.max(dep);
@@ -228,10 +228,9 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
             state.alive()?;
             wasmtime::error::Ok((event, state.gate.clone(), state.table.get(&writer)?.pipe.clone()))
         })?;
-        let Ok(room) = pipe.reserve_owned().await else {
+        let Ok(room) = gate.wait(event, pipe.reserve_owned()).await else {
             return answered(Err(reader_gone()));
         };
-        gate.pass(event).await;
         accessor.with(|mut access| access.get().send(Effect::Piece(room, chunk.into())));
         answered(Ok(()))
     }

@@ -122,6 +122,9 @@ impl<'a> Pump<'a> {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
+        if self.gate.note_round() {
+            cx.waker().wake_by_ref();
+        }
         let copying = self.accessor.with(|mut access| {
             // Counted from here: an epoch that ended while the guest waited is not one that it ran.
             access.as_context_mut().set_epoch_deadline(1);
@@ -189,6 +192,10 @@ impl<'a> Pump<'a> {
 
     fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
         while self.in_flight.len() < self.in_flight_max && self.gate.is_open() {
+            if !self.gate.is_quiet() {
+                cx.waker().wake_by_ref();
+                break;
+            }
             match self.inbox.poll_recv(cx) {
                 Poll::Ready(Some(Mail::Event {
                     work,
@@ -204,7 +211,11 @@ impl<'a> Pump<'a> {
                     self.evict = false;
                     let id = EventId(self.next_event);
                     self.next_event += 1;
-                    self.admit(id, work, Terms { chain, deadline, dep })?;
+                    if self.admit(id, work, Terms { chain, deadline, dep })? {
+                        // It must run before another one is let in: it may close the gate. The loop comes here after it.
+                        self.gate.note_begun();
+                        break;
+                    }
                 }
                 Poll::Ready(Some(Mail::Evict)) => self.evict = true,
                 // None: the object is gone, and with it every way to reach this facet.
@@ -214,7 +225,8 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<()> {
+    /// False if it was refused.
+    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<bool> {
         let accessor = self.accessor;
         let wall_ms = self.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms);
         match work {
@@ -242,7 +254,7 @@ impl<'a> Pump<'a> {
                     state.enter(id, Pending::Call(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
-                let Some(begun) = begun else { return Ok(()) };
+                let Some(begun) = begun else { return Ok(false) };
                 self.in_flight.push(Box::pin(async move {
                     (
                         id,
@@ -259,7 +271,7 @@ impl<'a> Pump<'a> {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
                     let dep = accessor.with(|mut access| access.get().dep);
                     reply.send(Err(CallError::not_found(message)), dep);
-                    return Ok(());
+                    return Ok(false);
                 };
                 let begun = accessor.with(|mut access| {
                     let request = match bindings::request_in(access.get(), request) {
@@ -276,7 +288,7 @@ impl<'a> Pump<'a> {
                     state.enter(id, Pending::Http(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
-                let Some(begun) = begun else { return Ok(()) };
+                let Some(begun) = begun else { return Ok(false) };
                 self.in_flight.push(Box::pin(async move {
                     (
                         id,
@@ -289,7 +301,7 @@ impl<'a> Pump<'a> {
                 }));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn note_idleness(&mut self, copying: bool) {
