@@ -18,7 +18,7 @@ use crate::trees::Gardener;
 use crate::writers::Writer;
 
 /// Twenty to thirty seconds.
-const ROUNDS: u64 = 8;
+const ROUNDS: u64 = 20;
 /// Acknowledgements in a round before the kill, at most.
 const ACKS_MAX: u64 = 150;
 /// Between two acknowledgements, whoever gets them; a debug build on a loaded machine is slow, a hanging one never answers.
