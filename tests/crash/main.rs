@@ -9,6 +9,7 @@ mod damage;
 mod directory;
 mod kill;
 mod ledger;
+mod offline;
 #[path = "../support/mod.rs"]
 mod support;
 mod trees;

@@ -1,4 +1,4 @@
-//! `facetd:runtime/timers` and its blocking twin.
+//! `facetd:runtime/timers` and its blocking twin. Timers know no deadline (`isolate/deadline.rs` says why).
 
 use std::future::poll_fn;
 use std::task::Poll;

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use wasmtime::AsContextMut;
 use wasmtime::component::Accessor;
 
 use crate::bindings;
@@ -126,8 +125,6 @@ impl<'a> Pump<'a> {
             cx.waker().wake_by_ref();
         }
         let copying = self.accessor.with(|mut access| {
-            // Counted from here: an epoch that ended while the guest waited is not one that it ran.
-            access.as_context_mut().set_epoch_deadline(1);
             let state = access.get();
             state.seal_turn()?;
             state.poll_copying(cx)
@@ -142,6 +139,9 @@ impl<'a> Pump<'a> {
         }
         if answered {
             self.accessor.with(|mut access| access.get().seal_turn())?;
+        }
+        if self.in_flight.len() > 1 {
+            self.accessor.with(|mut access| access.get().charge_several());
         }
         if *self.started && !copying {
             self.admit_all(cx)?;
@@ -321,6 +321,7 @@ impl FacetState {
     /// An event enters the guest.
     fn enter(&mut self, id: EventId, pending: Pending, terms: Terms, wall_ms: u64) {
         let Terms { chain, deadline, dep } = terms;
+        self.charge_before_entry();
         self.dep = self.dep.max(dep);
         let mut chain = Arc::unwrap_or_clone(chain);
         chain.push(ChainLink {
@@ -334,16 +335,16 @@ impl FacetState {
             deadline,
             wall_deadline_ms,
             entered_in: self.turns,
-            cpu_ms: 0,
+            cpu_ns: 0,
         };
         self.events.insert(id, event);
-        self.stray_cpu_ms = 0;
         self.control.reset_log();
         self.note_events();
     }
 
     /// An event has been answered.
     fn leave(&mut self, id: EventId) -> Option<Pending> {
+        self.charge_before_leaving(id);
         let event = self.events.remove(&id)?;
         self.tasks.retain(|_, of| *of != id);
         self.note_events();

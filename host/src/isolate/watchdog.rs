@@ -1,7 +1,7 @@
 //! One ticker per engine. Each tick ends an epoch, which is what interrupts guest code; every few ticks it looks for
 //! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,8 +31,6 @@ pub(crate) struct Watchdog {
     live: Mutex<Live>,
     changed: Condvar,
     room: Arc<Room>,
-    /// Epochs ended so far.
-    ticks: AtomicU64,
 }
 
 impl Watchdog {
@@ -41,7 +39,6 @@ impl Watchdog {
             live: Mutex::default(),
             changed: Condvar::new(),
             room,
-            ticks: AtomicU64::new(0),
         });
         let own = watchdog.clone();
         std::thread::Builder::new()
@@ -59,17 +56,13 @@ impl Watchdog {
         self.changed.notify_one();
     }
 
-    /// Epochs ended so far, to tell whether one has ended between two moments.
-    pub(crate) fn ticks(&self) -> u64 {
-        self.ticks.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn stop(&self) {
         self.live().stopped = true;
         self.changed.notify_one();
     }
 
     fn run(&self, engine: &Engine) {
+        let mut ticks: u64 = 0;
         loop {
             {
                 let mut live = self.live();
@@ -85,7 +78,7 @@ impl Watchdog {
             }
             std::thread::sleep(Duration::from_millis(EPOCH_TICK_MS));
             engine.increment_epoch();
-            let ticks = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
+            ticks += 1;
             if ticks.is_multiple_of(SWEEP_MS / EPOCH_TICK_MS) {
                 let now_ms = clock::monotonic_ms();
                 let scarce = self.room.is_scarce();

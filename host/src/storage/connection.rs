@@ -1,9 +1,9 @@
 //! Every connection gets the same settings before anything is read, and no database is used whose identity does not match.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -62,14 +62,12 @@ pub(super) struct Connected {
     pub(super) authorizer: Arc<Authorizer>,
     /// Frames in the WAL after the last commit, by the WAL hook; 0 since it was last taken if no commit wrote any.
     pub(super) committed_frames: Arc<AtomicU32>,
-    /// Frames in the WAL, as far as this connection's commits tell.
+    /// Frames in the log that are captured, or were there when it was opened.
     pub(super) frames: u32,
+    /// Which use of the log they belong to; none: the one that is there.
+    pub(super) salts: Option<super::capture::Salts>,
     pub(super) quota: Quota,
     pub(super) conn: Connection,
-    /// The database file as it was created, kept for its sync; see [`super::journal::NewFile`].
-    pub(super) new_file: Option<Arc<Mutex<Option<File>>>>,
-    /// The name of the WAL may not be durable: nothing was committed through this connection yet.
-    pub(super) new_wal: bool,
 }
 
 impl Connected {
@@ -80,9 +78,17 @@ impl Connected {
         quota_bytes: u64,
         interrupt: &Arc<InterruptCell>,
     ) -> Result<Self, StorageError> {
-        let connected = Self::connect(file, quota_bytes, interrupt)?;
+        let has_log = file.wal_path().exists();
+        let mut connected = Self::connect(file, quota_bytes, interrupt)?;
         let trusted = connected.authorizer.trust();
         identity::check(&connected.conn, file, path)?;
+        if has_log {
+            // Its frames are in the journal; the next commit begins behind them.
+            let frames: i64 = connected
+                .conn
+                .query_row("PRAGMA wal_checkpoint(NOOP)", (), |row| row.get(1))?;
+            connected.frames = u32::try_from(frames).unwrap_or(0);
+        }
         drop(trusted);
         Ok(connected)
     }
@@ -114,9 +120,8 @@ impl Connected {
         created
             .write_all(image)
             .map_err(|error| StorageError::io("write", &path, &error))?;
-        let mut connected = Self::connect(file, quota_bytes, interrupt)?;
-        connected.new_file = Some(Arc::new(Mutex::new(Some(created))));
-        Ok(connected)
+        drop(created);
+        Self::connect(file, quota_bytes, interrupt)
     }
 
     fn connect(file: &DbFile, quota_bytes: u64, interrupt: &Arc<InterruptCell>) -> Result<Self, StorageError> {
@@ -138,8 +143,7 @@ impl Connected {
         set_limits(&conn)?;
         set_config(&conn)?;
         // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
-        // NORMAL syncs the log's header (and its directory) in the first COMMIT after each opening, on the thread of the
-        // turn; the journal syncs commits, and checkpoints switch it on. Autocheckpoint last: it replaces the WAL hook.
+        // the journal makes commits durable, and a barrier checkpoints. Autocheckpoint last: it replaces the WAL hook.
         conn.execute_batch(&format!(
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA synchronous=OFF;
              PRAGMA wal_autocheckpoint=0;"
@@ -173,10 +177,9 @@ impl Connected {
             authorizer,
             committed_frames,
             frames: 0,
+            salts: None,
             quota,
             conn,
-            new_file: None,
-            new_wal: true,
         })
     }
 
@@ -223,8 +226,7 @@ fn set_config(conn: &Connection) -> Result<(), rusqlite::Error> {
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
-        // A connection that is merely dropped leaves its WAL: a checkpoint there would be one without sync, and the
-        // journal takes a WAL that is gone for one that was checkpointed with sync.
+        // A connection that is merely dropped leaves its log: what is in it may not be durable.
         (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
     ] {
         conn.set_db_config(option, on)?;

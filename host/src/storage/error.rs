@@ -56,6 +56,8 @@ pub(crate) enum StorageCode {
     Denied,
     /// The quota, or the disk.
     Full,
+    /// The journal has no room, or has failed.
+    JournalFull,
     /// A text, blob, row or statement beyond SQLite's limits.
     TooBig,
     /// Stopped from outside.
@@ -102,6 +104,7 @@ impl StorageError {
                 StorageCode::Constraint => "constraint",
                 StorageCode::Denied => "denied",
                 StorageCode::Full => "full",
+                StorageCode::JournalFull => "journal-full",
                 StorageCode::TooBig => "too-big",
                 StorageCode::Interrupted => "interrupted",
                 StorageCode::Io => "io",
@@ -189,6 +192,7 @@ impl StorageError {
             }
             StorageCode::Sql
             | StorageCode::Constraint
+            | StorageCode::JournalFull
             | StorageCode::Denied
             | StorageCode::TooBig
             | StorageCode::Io

@@ -2,17 +2,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::ids::{FileId, ObjectId};
 
 /// What SQLite may leave beside a database.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(crate) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Where the database of one facet is.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct DbFile {
     /// The namespace's directory.
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<Path>,
     /// The object.
     pub(crate) object: ObjectId,
     /// The facet within the object; [`FileId::ROOT`] for the root.
@@ -36,16 +37,29 @@ impl DbFile {
     }
 }
 
+impl DbFile {
+    /// The database and everything that may lie beside it.
+    pub(crate) fn all_paths(&self) -> Vec<PathBuf> {
+        let path = self.path();
+        let companions = COMPANIONS.iter().map(|suffix| with_suffix(&path, suffix));
+        std::iter::once(path.clone()).chain(companions).collect()
+    }
+}
+
 /// Removes a database and everything beside it; what is not there is no error.
 ///
 /// The log goes last: a database without its log is an older state, a log without its database is nothing.
 pub(crate) fn remove_db(file: &DbFile) -> io::Result<()> {
+    remove_if_there(&file.path())?;
+    remove_companions(file)
+}
+
+/// Removes what may lie beside a database.
+pub(crate) fn remove_companions(file: &DbFile) -> io::Result<()> {
     let path = file.path();
-    remove_if_there(&path)?;
-    for suffix in COMPANIONS {
-        remove_if_there(&with_suffix(&path, suffix))?;
-    }
-    Ok(())
+    COMPANIONS
+        .iter()
+        .try_for_each(|suffix| remove_if_there(&with_suffix(&path, suffix)))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -54,14 +68,10 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+/// Removes one file; one that is not there is no error.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
 }

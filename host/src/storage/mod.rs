@@ -4,6 +4,8 @@
 mod allow;
 mod authorizer;
 mod cache;
+mod capture;
+mod check;
 mod connection;
 mod copy;
 mod cursor;
@@ -25,14 +27,16 @@ mod transaction;
 mod turn;
 mod value;
 
+pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
-pub(crate) use file::{DbFile, remove_db};
-pub(crate) use identity::fold;
+pub(crate) use file::{COMPANIONS, DbFile, remove_db, remove_if_there};
+pub(crate) use identity::is_blank;
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
-    AfterDurable, Committed, Durability, Journal, LocalJournal, Lsn, TreeAppend, Unit, wait_durable,
+    Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, TreeAppend, TreeUnit, Unit,
+    inspect_journal, wait_durable, wait_settled,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;

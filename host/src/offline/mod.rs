@@ -1,0 +1,53 @@
+//! What is done to a data directory that no host uses: it is locked for the time, so that no host begins to.
+
+mod check;
+mod orphans;
+
+use std::path::Path;
+
+use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered};
+use crate::sys::data_dir::{DataDir, DataDirError};
+
+pub use check::{Checked, FacetUse, check};
+pub(crate) use orphans::clear as clear_orphans;
+
+/// Why a data directory cannot be looked at or mended.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// It cannot be recovered.
+    #[error("{0}")]
+    Recover(String),
+    /// The operating system said no.
+    #[error("cannot read the data directory: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Opens the journal of a directory, and brings its files to what the journal says.
+pub(crate) fn open_journal(
+    data: &DataDir,
+    options: &JournalOptions,
+) -> Result<(LocalJournal, Recovered), OfflineError> {
+    let mend = |recovered: &Recovered| {
+        // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
+        let dirs = if data.was_dirty { data.namespaces()? } else { Vec::new() };
+        dirs.iter().try_for_each(|dir| clear_orphans(dir, recovered))
+    };
+    LocalJournal::open(data.root(), data.was_dirty, options, mend)
+        .map_err(|error| OfflineError::Recover(error.to_string()))
+}
+
+/// Does what the next start would do after an unclean stop, and stops cleanly: afterwards every database is an ordinary
+/// SQLite file. Answers how many units of the journal were carried out.
+pub fn recover(root: &Path) -> Result<u64, OfflineError> {
+    let data = DataDir::open_idle(root)?;
+    let (journal, recovered) = open_journal(&data, &JournalOptions::default())?;
+    if !journal.close() {
+        let message = "not everything could be written; see the log above, and try again";
+        return Err(OfflineError::Recover(message.to_owned()));
+    }
+    data.clean_stop()?;
+    Ok(recovered.units)
+}
