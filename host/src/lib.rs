@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod startup;
 
+mod alarms;
 mod bindings;
 mod build;
 mod classes;

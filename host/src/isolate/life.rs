@@ -12,12 +12,13 @@ use wasmtime_wasi::I32Exit;
 use crate::classes::Class;
 use crate::error::Outcome;
 use crate::ids::FileId;
+use crate::isolate::alarm::{self, Lost};
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
-use crate::isolate::{Exports, executor, meter};
+use crate::isolate::{Exports, Pending, executor, meter};
 use crate::limits::START_WALL_MS;
-use crate::live::{Control, Ending, Launched, Mail, Object};
+use crate::live::{Control, Ending, Launched, Mail, Object, Work};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn, wait_settled};
@@ -224,6 +225,7 @@ impl Life {
     /// Tells everybody, closes the database, and lets a successor start.
     async fn close(&mut self, end: End, remains: Option<Remains>, storage: Option<(Arc<Mutex<FacetStore>>, FileId)>) {
         let rested = matches!(end, End::Idle);
+        let start_failed = matches!(end, End::StartFailed(_));
         let cause = match end {
             End::Idle => Arc::new(Cause::Unavailable),
             End::Killed(cause) => cause,
@@ -246,12 +248,34 @@ impl Life {
             turns: 0,
             dep: Lsn::ZERO,
         });
+        let mut alarm = None;
         for event in events {
-            event.lose(&cause, turns, dep);
+            match event.pending {
+                Pending::Alarm(reply) => alarm = Some(reply),
+                Pending::Call(_) | Pending::Http(_) | Pending::Start => event.lose(&cause, turns, dep),
+            }
         }
         self.inbox.close();
         while let Ok(mail) = self.inbox.try_recv() {
-            crate::live::refuse((cause.error(Outcome::NotApplied), mail));
+            match mail {
+                Mail::Event {
+                    work: Work::Alarm { reply },
+                    ..
+                } if start_failed => alarm = Some(reply),
+                mail => crate::live::refuse((cause.error(Outcome::NotApplied), mail)),
+            }
+        }
+        let mut dep = dep;
+        if let (Some(reply), Some((storage, _))) = (alarm, &storage) {
+            let how = match &*cause {
+                _ if start_failed => Lost::Unstarted,
+                Cause::Unavailable => Lost::Interrupted,
+                Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
+            };
+            let why = cause.error(Outcome::Unknown).to_string();
+            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, storage, how, &why);
+            dep = dep.max(lsn.unwrap_or(dep));
+            reply.send(end, dep);
         }
         if let Some((storage, of)) = storage {
             self.close_database(storage, of, dep, rested).await;

@@ -17,7 +17,7 @@ use crate::bindings::wit::facetd::runtime::types::{Answer, Failure};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{Event, Exports, FacetState, Pending};
 use crate::limits::{IN_FLIGHT_MAX, START_WALL_MS};
-use crate::live::{Chain, ChainLink, Control, Effect, EventId, Gate, Mail, Work};
+use crate::live::{AlarmEnd, Chain, ChainLink, Control, Effect, EventId, Gate, Mail, ReplyTo, Work};
 use crate::storage::Lsn;
 use crate::sys::clock;
 
@@ -34,6 +34,7 @@ enum Done {
     Start(wasmtime::Result<Result<(), Failure>>),
     Call(wasmtime::Result<Result<Answer, Failure>>),
     Http(wasmtime::Result<Result<Response, Failure>>),
+    Alarm(wasmtime::Result<Result<(), Failure>>),
 }
 
 /// What an event brings along beside its work.
@@ -59,6 +60,8 @@ pub(super) struct Pump<'a> {
     next_event: u64,
     idle: bool,
     evict: bool,
+    /// Nothing but an alarm has come since the facet was started: it was started for that.
+    woken: bool,
 }
 
 impl<'a> Pump<'a> {
@@ -87,6 +90,7 @@ impl<'a> Pump<'a> {
             next_event: 1,
             idle: false,
             evict: false,
+            woken: true,
         };
         pump.start()?;
         Ok(pump)
@@ -134,6 +138,10 @@ impl<'a> Pump<'a> {
             answered = true;
             if let Done::Start(Ok(Err(failure))) = done {
                 return Poll::Ready(Ok(PumpEnd::StartFailed(failure.message)));
+            }
+            if let Done::Alarm(Err(error)) = done {
+                // The event stays: what comes of it is written when the facet is closed.
+                return Poll::Ready(Err(error));
             }
             self.finish(id, done)?;
         }
@@ -183,7 +191,15 @@ impl<'a> Pump<'a> {
                     let result = result.and_then(|response| bindings::response_out(state, response));
                     Effect::Respond(reply, result)
                 }
-                (Done::Call(_) | Done::Http(_), _) => return Ok(()),
+                (Done::Alarm(result), Some(Pending::Alarm(reply))) => {
+                    let failure = result?.err().map(|failure| cut(failure.message));
+                    let next_ms = state.finish_alarm(failure.as_deref())?;
+                    // It would lie idle like this, and many may be woken at a time. Unless it is needed again soon.
+                    let soon_ms = clock::unix_ms().saturating_add(self.control.idle_evict_ms);
+                    self.evict = self.woken && next_ms.is_none_or(|next_ms| next_ms > soon_ms);
+                    Effect::Alarm(reply, AlarmEnd::Ran)
+                }
+                (Done::Call(_) | Done::Http(_) | Done::Alarm(_), _) => return Ok(()),
             };
             state.send(effect);
             Ok(())
@@ -209,6 +225,7 @@ impl<'a> Pump<'a> {
                         continue;
                     }
                     self.evict = false;
+                    self.woken &= matches!(work, Work::Alarm { .. });
                     let id = EventId(self.next_event);
                     self.next_event += 1;
                     if self.admit(id, work, Terms { chain, deadline, dep })? {
@@ -266,6 +283,7 @@ impl<'a> Pump<'a> {
                     )
                 }));
             }
+            Work::Alarm { reply } => self.admit_alarm(id, reply, terms, wall_ms)?,
             Work::Http { request, reply } => {
                 let Some(http) = self.exports.http else {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
@@ -302,6 +320,42 @@ impl<'a> Pump<'a> {
             }
         }
         Ok(true)
+    }
+
+    fn admit_alarm(
+        &mut self,
+        id: EventId,
+        reply: ReplyTo<AlarmEnd>,
+        terms: Terms,
+        wall_ms: u64,
+    ) -> wasmtime::Result<()> {
+        let accessor = self.accessor;
+        let alarm = self.exports.alarm;
+        let begun = accessor.with(|mut access| {
+            let state = access.get();
+            let (info, alarm) = match (state.begin_alarm(alarm.is_some()), alarm) {
+                (Ok(Ok(info)), Some(alarm)) => (info, alarm),
+                (refused, _) => {
+                    state.commit()?;
+                    let end = refused.map(|begun| begun.err().unwrap_or(AlarmEnd::Ran));
+                    reply.send(end.map_err(Into::into), state.dep);
+                    return wasmtime::error::Ok(None);
+                }
+            };
+            // Entered first: if the facet is ended here, the try has failed.
+            state.enter(id, Pending::Alarm(reply), terms, wall_ms);
+            // No guest has run since the last turn ended, so this one holds the try and nothing else.
+            state.commit()?;
+            let begun = alarm.start_call_concurrent(&mut access, (info.into(),))?;
+            access.get().tasks.insert(begun.task(), id);
+            Ok(Some((alarm, begun)))
+        })?;
+        let Some((alarm, begun)) = begun else { return Ok(()) };
+        self.in_flight.push(Box::pin(async move {
+            let answered = alarm.finish_call_concurrent(accessor, begun).await;
+            (id, Done::Alarm(answered.map(|(result,)| result)))
+        }));
+        Ok(())
     }
 
     fn note_idleness(&mut self, copying: bool) {

@@ -49,7 +49,8 @@ impl FacetState {
         self.commit()
     }
 
-    fn commit(&mut self) -> Result<(), GuestEnd> {
+    /// Ends the turn by a commit, whatever is in it.
+    pub(super) fn commit(&mut self) -> Result<(), GuestEnd> {
         if !self.control.begin_seal() {
             return Err(GuestEnd::Killed);
         }

@@ -263,6 +263,33 @@ fn s10a_what_a_turn_has_deleted_counts_as_stored_until_it_is_over() {
 }
 
 #[test]
+fn s22_the_owner_of_a_file_is_found_and_a_deleted_one_is_missed_only_when_its_turn_is_over() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    let (_, file, _) = f.store(a);
+    let (below, _) = f.get(a, "b", startup(1));
+    let (_, file_below, _) = f.store(below);
+    assert_eq!(f.tree.owner(file), Owner::Facet(a));
+    assert_eq!(f.tree.owner(file_below), Owner::Facet(below));
+    assert_eq!(f.tree.owner(FileId(77)), Owner::Nobody);
+    f.delete(root, "a");
+    assert_eq!(
+        (f.tree.owner(file), f.tree.owner(file_below)),
+        (Owner::Leaving, Owner::Leaving)
+    );
+    f.undo();
+    assert!(matches!(f.tree.owner(file), Owner::Facet(node) if node != a));
+    assert!(matches!(f.tree.owner(file_below), Owner::Facet(_)));
+    f.delete(root, "a");
+    f.settle();
+    assert_eq!(
+        (f.tree.owner(file), f.tree.owner(file_below)),
+        (Owner::Nobody, Owner::Nobody)
+    );
+}
+
+#[test]
 fn s12_nothing_stored_leaves_no_entry_not_even_above() {
     let mut f = Fixture::new();
     let root = f.tree.root();

@@ -1,6 +1,6 @@
 //! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -75,6 +75,15 @@ pub(crate) enum Borrow {
     },
 }
 
+/// Who has a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    Facet(NodeId),
+    /// A facet that has been deleted in a turn that is not over.
+    Leaving,
+    Nobody,
+}
+
 /// What a facet has to be started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -101,6 +110,8 @@ pub(crate) struct Tree {
     next_file: FileId,
     /// Facets that were deleted by turns which are not over.
     deleted: usize,
+    /// Databases of facets that a turn has deleted which is not over: it may yet be undone.
+    leaving: HashSet<FileId>,
 }
 
 impl Tree {
@@ -139,6 +150,7 @@ impl Tree {
             next: 1,
             next_file,
             deleted: 0,
+            leaving: HashSet::new(),
         };
         tree.set_storage(root_id, storage);
         for facet in stored {
@@ -262,6 +274,7 @@ impl Tree {
         if let Some(facet) = self.detach(child) {
             self.deleted += 1;
             self.node_mut(parent).deleted_children += 1;
+            facet.walk(&mut |facet| self.leaving.extend(facet.has_database.then_some(facet.file)));
             changes.pending.push(Pending::Deleted { parent, facet });
         }
     }
@@ -434,6 +447,15 @@ impl Tree {
     /// Ends everything, for a host that stops.
     pub(crate) fn end_all(&mut self, cause: Cause, kills: &mut Vec<Kill>) {
         self.end_subtree(self.root, &Arc::new(cause), kills);
+    }
+
+    /// Whose database is in that file.
+    pub(crate) fn owner(&self, file: FileId) -> Owner {
+        match self.files.get(&file) {
+            Some(id) if self.node(*id).storage == Storage::Database(file) => Owner::Facet(*id),
+            Some(_) | None if self.leaving.contains(&file) => Owner::Leaving,
+            Some(_) | None => Owner::Nobody,
+        }
     }
 
     /// A facet of the tree has its database in that file.

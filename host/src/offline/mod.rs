@@ -5,6 +5,7 @@ mod orphans;
 
 use std::path::Path;
 
+use crate::alarms::AlarmIndex;
 use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
@@ -33,7 +34,11 @@ pub(crate) fn open_journal(
     let mend = |recovered: &Recovered| {
         // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
         let dirs = if data.was_dirty { data.namespaces()? } else { Vec::new() };
-        dirs.iter().try_for_each(|dir| clear_orphans(dir, recovered))
+        dirs.iter().try_for_each(|dir| {
+            clear_orphans(dir, recovered)?;
+            // What the unclean stop has kept from it is found in the databases.
+            AlarmIndex::forget(dir).map_err(std::io::Error::other)
+        })
     };
     LocalJournal::open(data.root(), data.was_dirty, options, mend)
         .map_err(|error| OfflineError::Recover(error.to_string()))

@@ -11,7 +11,7 @@ use super::error::{StorageCode, StorageError};
 use super::file::{DbFile, remove_db};
 use super::journal::Disk;
 use super::store::FacetStore;
-use super::{identity, template};
+use super::{alarm, identity, template};
 
 /// Pages copied in one step. The source cannot change meanwhile, this bounds nothing but the time between two checks.
 const STEP_PAGES: i32 = 1024;
@@ -29,7 +29,7 @@ impl FacetStore {
             let message = "a database is copied between turns: end the turn first";
             return Err(StorageError::InvalidArgument(message.to_owned()));
         }
-        if self.is_empty()? {
+        if !self.has_data()? {
             return Ok(false);
         }
         let Some(open) = self.opened(false)? else {
@@ -73,6 +73,7 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
         }
     }
     identity::restamp(&target, dst, dst_path)?;
+    alarm::forget(&target)?;
     let mode: String = target.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
     if mode != "wal" {
         return Err(StorageError::new(

@@ -1,6 +1,7 @@
 //! One SQLite database for each facet: a turn is a transaction, commits never sync, the journal makes them durable. Knows
 //! nothing of WebAssembly, and is driven from outside: no task, no timer and no clock of its own.
 
+mod alarm;
 mod allow;
 mod authorizer;
 mod cache;
@@ -27,6 +28,7 @@ mod transaction;
 mod turn;
 mod value;
 
+pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
 pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;

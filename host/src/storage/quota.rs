@@ -17,7 +17,7 @@ const SLACK_PAGES: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
 /// Pages a single row may take beside its bytes: new inner pages of the tree, the freelist.
 const ROW_EXTRA_PAGES: u64 = 16;
 /// The internal tables; what else begins like them was made by ALTER TABLE ... RENAME TO.
-const INTERNAL_TABLES: i64 = 2;
+const INTERNAL_TABLES: i64 = 3;
 
 const PAGE_COUNT: &str = "PRAGMA page_count";
 const SAVEPOINT: &str = "SAVEPOINT _facetd_write";

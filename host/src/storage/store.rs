@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::alarm::AlarmState;
 use super::connection::Connected;
 use super::error::StorageError;
 use super::file::{DbFile, remove_db};
@@ -16,6 +17,7 @@ const USED_PAGES: &str = "SELECT page_count - freelist_count FROM pragma_page_co
 const HAS_USER_OBJECTS: &str = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE substr(name, 1, 7) <> '_facetd' \
      AND substr(name, 1, 7) <> 'sqlite_')";
 const HAS_KEYS: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_kv)";
+const HAS_ALARM: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_alarm)";
 
 /// The database of one facet, owned by its task.
 pub(crate) struct FacetStore {
@@ -33,6 +35,7 @@ pub(crate) struct FacetStore {
     pub(super) last_number: u64,
     /// Why SQLite ended the turn's transaction. Everything fails with it until the turn is discarded.
     pub(super) lost: Option<StorageError>,
+    pub(super) alarm: AlarmState,
     pub(super) rows_read: u64,
     pub(super) rows_written: u64,
     pub(super) journal: Arc<dyn Journal>,
@@ -78,6 +81,7 @@ impl FacetStore {
             transactions: Vec::new(),
             last_number: 0,
             lost: None,
+            alarm: AlarmState::default(),
             rows_read: 0,
             rows_written: 0,
             newest: Newest::Nothing,
@@ -100,12 +104,21 @@ impl FacetStore {
         self.newest == Newest::Unrecorded || self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit())
     }
 
-    /// True if nothing is stored: no key and no table (S12).
+    /// True if nothing is stored: no key, no table and no alarm (S12).
     pub(crate) fn is_empty(&mut self) -> Result<bool, StorageError> {
-        let Some(open) = self.opened(false)? else {
-            return Ok(true);
-        };
-        Ok(open.host_integer(HAS_KEYS)? == 0 && open.host_integer(HAS_USER_OBJECTS)? == 0)
+        Ok(!self.has_data()? && !self.has(HAS_ALARM)?)
+    }
+
+    /// True if there is anything that a clone would copy: an alarm alone is not.
+    pub(super) fn has_data(&mut self) -> Result<bool, StorageError> {
+        Ok(self.has(HAS_KEYS)? || self.has(HAS_USER_OBJECTS)?)
+    }
+
+    fn has(&mut self, question: &'static str) -> Result<bool, StorageError> {
+        match self.opened(false)? {
+            Some(open) => Ok(open.host_integer(question)? != 0),
+            None => Ok(false),
+        }
     }
 
     /// Bytes of the pages in use; of the whole file while it is closed.

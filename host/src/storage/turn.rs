@@ -56,9 +56,12 @@ impl FacetStore {
             path,
             stored,
             journal,
+            alarm,
             ..
         } = self;
         let open = open.as_deref_mut().expect("it was open above");
+        let alarm_change = open.alarm_change(alarm)?;
+        alarm.settle();
         let mut reservation = None;
         if has_written(&open.conn) {
             if !*stored {
@@ -93,6 +96,7 @@ impl FacetStore {
         Ok(Some(Committed {
             file: file.clone(),
             pages,
+            alarm: alarm_change,
             reservation: reservation.expect("what was written to has set room aside"),
         }))
     }
@@ -101,6 +105,13 @@ impl FacetStore {
     pub(crate) fn recorded(&mut self, lsn: Lsn) {
         self.newest = Newest::Recorded(lsn);
         self.uncount();
+    }
+
+    /// The facet has been deleted meanwhile, and the last commit goes with its file.
+    pub(crate) fn forget_commit(&mut self) {
+        self.newest = Newest::Nothing;
+        self.uncount();
+        self.abandon();
     }
 
     /// Queues a commit that is a unit of its own, and says so to the store.
@@ -124,6 +135,7 @@ impl FacetStore {
         if self.newest != Newest::Unrecorded {
             self.uncount();
         }
+        self.alarm.settle();
         let Some(open) = &mut self.open else { return };
         open.cursors.clear();
         if open.conn.is_autocommit() {

@@ -92,6 +92,7 @@ impl Tree {
         for pending in changes.pending {
             match pending {
                 Pending::Deleted { parent, facet } => {
+                    self.not_leaving(&facet);
                     delete_all(&facet, &mut record, &mut files);
                     self.delete_is_over(parent);
                     record.extend(self.remove_if_only_for_children(parent));
@@ -127,6 +128,7 @@ impl Tree {
             match pending {
                 Pending::Deleted { parent, facet } => {
                     self.delete_is_over(parent);
+                    self.not_leaving(&facet);
                     if !self.nodes.contains_key(&parent) {
                         delete_all(&facet, &mut record, &mut files);
                         continue;
@@ -150,6 +152,13 @@ impl Tree {
             }
         }
         (record, files)
+    }
+
+    /// The turn that deleted it is over.
+    fn not_leaving(&mut self, facet: &StoredFacet) {
+        facet.walk(&mut |facet| {
+            self.leaving.remove(&facet.file);
+        });
     }
 
     /// Records the facet and what above it has no entry yet, parents first.

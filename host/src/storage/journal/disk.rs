@@ -246,7 +246,7 @@ struct FailingWrites(AtomicU64);
 
 impl Probe for FailingWrites {
     fn before(&self, op: Op<'_>) -> io::Result<()> {
-        if !matches!(op, Op::WriteSynced(_)) {
+        if !matches!(op, Op::WriteSynced { .. }) {
             return Ok(());
         }
         let left = self

@@ -11,6 +11,7 @@ use super::journal_capnp as wire;
 use super::queue::Reservation;
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, TreeChange};
+use crate::storage::alarm::AlarmChange;
 use crate::storage::file::DbFile;
 use crate::storage::template::PAGE_BYTES;
 
@@ -49,6 +50,8 @@ pub(crate) struct Committed {
     pub(crate) file: DbFile,
     /// What it wrote.
     pub(crate) pages: Pages,
+    /// What it made of the facet's alarm, if it changed it.
+    pub(crate) alarm: Option<AlarmChange>,
     /// Room in the journal that was set aside before the COMMIT.
     pub(crate) reservation: Reservation,
 }
@@ -182,7 +185,9 @@ impl Unit {
         for member in &self.members {
             let mut database = databases.reborrow().get(at);
             database.set_file(member.file.file.0);
-            member.pages.write(database.init_pages());
+            let mut pages = database.init_pages();
+            write_alarm(pages.reborrow().get_alarm(), member.alarm);
+            member.pages.write(pages);
             at += 1;
         }
         for file in &self.adopted {
@@ -229,6 +234,14 @@ impl Unit {
             files,
             reservations,
         }
+    }
+}
+
+fn write_alarm(mut target: wire::pages::alarm::Builder<'_>, change: Option<AlarmChange>) {
+    match change {
+        None => target.set_unchanged(()),
+        Some(AlarmChange::None) => target.set_none(()),
+        Some(AlarmChange::Due(due_ms) | AlarmChange::Trying(due_ms)) => target.set_due_ms(due_ms),
     }
 }
 
