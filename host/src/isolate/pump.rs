@@ -125,6 +125,9 @@ impl<'a> Pump<'a> {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
+        if self.gate.note_round() {
+            cx.waker().wake_by_ref();
+        }
         let copying = self.accessor.with(|mut access| {
             let state = access.get();
             state.seal_turn()?;
@@ -205,6 +208,10 @@ impl<'a> Pump<'a> {
 
     fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
         while self.in_flight.len() < self.in_flight_max && self.gate.is_open() {
+            if !self.gate.is_quiet() {
+                cx.waker().wake_by_ref();
+                break;
+            }
             match self.inbox.poll_recv(cx) {
                 Poll::Ready(Some(Mail::Event {
                     work,
@@ -221,7 +228,11 @@ impl<'a> Pump<'a> {
                     self.woken &= matches!(work, Work::Alarm { .. });
                     let id = EventId(self.next_event);
                     self.next_event += 1;
-                    self.admit(id, work, Terms { chain, deadline, dep })?;
+                    if self.admit(id, work, Terms { chain, deadline, dep })? {
+                        // It must run before another one is let in: it may close the gate. The loop comes here after it.
+                        self.gate.note_begun();
+                        break;
+                    }
                 }
                 Poll::Ready(Some(Mail::Evict)) => self.evict = true,
                 // None: the object is gone, and with it every way to reach this facet.
@@ -231,7 +242,8 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<()> {
+    /// False if it was refused.
+    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<bool> {
         let accessor = self.accessor;
         let wall_ms = self.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms);
         match work {
@@ -259,7 +271,7 @@ impl<'a> Pump<'a> {
                     state.enter(id, Pending::Call(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
-                let Some(begun) = begun else { return Ok(()) };
+                let Some(begun) = begun else { return Ok(false) };
                 self.in_flight.push(Box::pin(async move {
                     (
                         id,
@@ -277,7 +289,7 @@ impl<'a> Pump<'a> {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
                     let dep = accessor.with(|mut access| access.get().dep);
                     reply.send(Err(CallError::not_found(message)), dep);
-                    return Ok(());
+                    return Ok(false);
                 };
                 let begun = accessor.with(|mut access| {
                     let request = match bindings::request_in(access.get(), request) {
@@ -294,7 +306,7 @@ impl<'a> Pump<'a> {
                     state.enter(id, Pending::Http(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
-                let Some(begun) = begun else { return Ok(()) };
+                let Some(begun) = begun else { return Ok(false) };
                 self.in_flight.push(Box::pin(async move {
                     (
                         id,
@@ -307,7 +319,7 @@ impl<'a> Pump<'a> {
                 }));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn admit_alarm(
