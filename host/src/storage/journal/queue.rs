@@ -251,6 +251,10 @@ impl Queue {
         self.room.notify_all();
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failed.is_some()
+    }
+
     pub(super) fn last(&self) -> Lsn {
         Lsn(self.lock().last)
     }
