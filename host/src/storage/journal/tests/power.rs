@@ -70,7 +70,7 @@ impl Power {
         let mut random = random;
         let state = State {
             shadow,
-            in_write: kind == Kind::Kill && random.one_in(2),
+            in_write: kind == Kind::Kill && !random.one_in(3),
             random,
             moments: 0,
             crash_at,

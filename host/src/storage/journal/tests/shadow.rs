@@ -572,12 +572,15 @@ impl Shadow {
     }
 }
 
+/// Files, the directories that are watched, and the one that holds them.
+type Undurable = (BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir);
+
 /// What is left of a directory.
 pub(super) struct Left {
     files: BTreeMap<Id, Content>,
     dirs: BTreeMap<&'static str, BTreeMap<String, Id>>,
     /// What of it was not durable; none if all of it is.
-    shadow: Option<(BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir)>,
+    shadow: Option<Undurable>,
     last_id: Id,
     now: u64,
 }

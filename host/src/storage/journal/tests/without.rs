@@ -229,8 +229,8 @@ fn is_refused_when_full(without: Option<Rule>) -> bool {
     idle.kv_put("k", b"held").unwrap();
     let held = idle.end_turn().unwrap().unwrap();
     idle.record_alone(held);
-    for key in 0..5 {
-        busy.kv_put(&format!("{key}"), &random.noise(6 << 20)).unwrap();
+    for key in 0..15 {
+        busy.kv_put(&format!("{key}"), &random.noise(2 << 20)).unwrap();
     }
     let committed = match busy.end_turn() {
         Err(error) => {
