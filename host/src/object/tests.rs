@@ -510,7 +510,10 @@ fn s12_the_index_is_needed_while_anything_below_the_root_is_stored() {
     let (_, file, _) = f.store(a);
     assert!(!f.tree.needs_no_index() && f.tree.owns(file));
     f.delete(root, "a");
-    assert!(!f.tree.needs_no_index() && !f.tree.owns(file), "its turn may yet be lost");
+    assert!(
+        !f.tree.needs_no_index() && !f.tree.owns(file),
+        "its turn may yet be lost"
+    );
     f.settle();
     assert!(f.tree.needs_no_index());
 }

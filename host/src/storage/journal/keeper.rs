@@ -291,6 +291,7 @@ impl Keeper {
     /// The writer has ended, and every store is closed.
     fn stop(&mut self, last: Option<Segment>) -> bool {
         let Some(last) = last else { return false };
+        // Logs may hold commits that are in no unit, and what a failed sync has lost no other one brings back.
         if self.queue.has_failed() {
             return false;
         }

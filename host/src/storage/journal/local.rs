@@ -150,6 +150,12 @@ impl LocalJournal {
         Ok((journal, recovered))
     }
 
+    /// Why there cannot be more room now.
+    #[cfg(test)]
+    pub(super) fn queue_is_full(&self) -> Option<Arc<str>> {
+        self.queue.lock().full.clone()
+    }
+
     fn tell(&self, task: Task) {
         // The keeper ends last; after that there is nobody to tell.
         let _ = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).send(task);

@@ -688,3 +688,46 @@ fn what_is_left_of_released_segments_follows_each_other() {
         assert_eq!(value(&killed, &journal, 2), b"held");
     }
 }
+
+#[test]
+fn a_journal_that_has_failed_is_kept() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    store.kv_put("k", b"2").unwrap();
+    // It was committed, and the journal was never told.
+    store.end_turn().unwrap().unwrap();
+    journal.fail("a test says so");
+    drop(store);
+    assert!(!journal.close(), "the next start recovers");
+    let killed = data.killed();
+    let (journal, recovered) = killed.open(true).unwrap();
+    assert_eq!(recovered.units, 1);
+    assert_eq!(value(&killed, &journal, 1), b"1");
+}
+
+#[test]
+fn after_a_failed_barrier_the_journal_is_kept() {
+    let mut data = Data::new();
+    let failing = Arc::new(Failing::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::SyncAll(_)));
+    let mut store = data.store(&journal, 1, false);
+    let mut random = super::random::Random::new(1);
+    while !matches!(&*journal.progress().durability().borrow(), Durability::Failed(_)) {
+        if store.kv_put("k", &random.noise(1 << 20)).is_err() || store.checkpoint_between_turns().is_err() {
+            break;
+        }
+        match store.end_turn() {
+            Ok(committed) => drop(store.record_alone(committed.unwrap())),
+            Err(_) => break,
+        }
+    }
+    *failing.0.lock().unwrap() = None;
+    drop(store);
+    let kept = data.names(".log").len();
+    assert!(kept > 1 && !journal.close());
+    assert_eq!(data.names(".log").len(), kept);
+}

@@ -14,7 +14,7 @@ use crate::storage::journal::rules::tests::Without;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn};
 
 /// Seeds that `cargo test` runs.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 /// Set to a number: that seed and no other.
 const SEED_VARIABLE: &str = "FACETD_POWER_SEED";
 /// How many seeds, or how often the one.
@@ -39,6 +39,8 @@ pub(super) struct Twist {
     pub(super) fails_writes: bool,
     /// Most turns write much, into segments that have one spare.
     pub(super) writes_much: bool,
+    /// Every other failure is a kill in the middle of a write, and the next comes before that is recovered.
+    pub(super) fails_in_recovery: bool,
 }
 
 /// What was seen.
@@ -82,15 +84,16 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
         let crash_at = match random.below(5) {
             _ if is_last => u64::MAX,
             // What a kill has left is lost before it is recovered.
-            _ if was_killed && random.one_in(2) => random.below(60) as u64,
+            _ if was_killed && (twist.fails_in_recovery || random.one_in(2)) => random.below(60) as u64,
+            _ if twist.fails_in_recovery => 30 + random.below(60) as u64,
             0 => random.below(30) as u64,
             1 => random.below(120) as u64,
             _ => random.below(700) as u64,
         };
-        let kind = if random.one_in(4) {
-            Kind::Kill
-        } else {
-            Kind::PowerFailure
+        let kind = match twist.fails_in_recovery {
+            true => [Kind::Kill, Kind::PowerFailure][failure % 2],
+            false if random.one_in(4) => Kind::Kill,
+            false => Kind::PowerFailure,
         };
         let power = Power::new(shadow, random.fork(), crash_at, kind);
         if twist.fails_writes && random.one_in(2) {
@@ -107,7 +110,7 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
             twist,
             segment_bytes,
             fails: twist.fails_writes,
-            steps: STEPS_MAX,
+            steps: if twist.fails_in_recovery { 10 } else { STEPS_MAX },
         };
         let lived = life.live(&mut random, &mut seen);
         let crash = match lived {
@@ -177,12 +180,15 @@ impl Life<'_> {
     fn live(&self, random: &mut Random, seen: &mut Seen) -> Result<(Crash, bool), String> {
         let disk = Disk::probed(self.power.clone());
         let dir = namespace(self.root);
-        let opened = LocalJournal::open(self.root, self.was_dirty, &options(self.segment_bytes, disk.clone()), |recovered| {
-            match self.was_dirty && dir.exists() {
+        let opened = LocalJournal::open(
+            self.root,
+            self.was_dirty,
+            &options(self.segment_bytes, disk.clone()),
+            |recovered| match self.was_dirty && dir.exists() {
                 true => crate::offline::clear_orphans(&dir, recovered),
                 false => Ok(()),
-            }
-        });
+            },
+        );
         let (journal, recovered) = match opened {
             Ok(opened) => opened,
             // A disk that fails.
@@ -260,7 +266,8 @@ impl Life<'_> {
             let stopped: Result<(), Refused> = objects.iter_mut().try_for_each(Object::stop);
             drop(objects);
             let closed = journal.close();
-            clean = closed && stopped.is_ok() && !self.power.is_over();
+            // As a host: whatever could not be closed, the journal says whether it is needed.
+            clean = closed && !self.power.is_over();
             if !clean && !self.power.is_over() && !self.fails {
                 return Err(format!("it could not be stopped: {stopped:?}, {closed}"));
             }
@@ -406,7 +413,7 @@ fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
 #[test]
 fn any_call_may_fail() {
     // SQLite's own calls fail in the tests of its file layer.
-    let seeds = variable(ROUNDS_VARIABLE).unwrap_or(2);
+    let seeds = variable(ROUNDS_VARIABLE).unwrap_or(1);
     for seed in 0..seeds {
         for nth in 1.. {
             match live_with_fault(seed, nth) {

@@ -20,7 +20,7 @@ const WRITE_VARIABLE: &str = "FACETD_WRITE_GOLDEN";
 const ID: [u8; 16] = *b"an id of 16 byte";
 const FIRST: u64 = 41;
 /// Mutated inputs for each decoder.
-const MUTATIONS: usize = 30_000;
+const MUTATIONS: usize = 35_000;
 
 fn committed(file: u32, whole: bool, pages: &[(u32, Vec<u8>)]) -> Committed {
     let raw = pages.iter().flat_map(|(_, page)| page.clone()).collect();

@@ -8,5 +8,6 @@ mod model;
 mod power;
 mod random;
 mod shadow;
+mod speed;
 mod without;
 mod world;

@@ -70,7 +70,7 @@ impl Power {
         let mut random = random;
         let state = State {
             shadow,
-            in_write: kind == Kind::Kill && random.one_in(2),
+            in_write: kind == Kind::Kill && !random.one_in(3),
             random,
             moments: 0,
             crash_at,
@@ -217,6 +217,9 @@ impl Probe for Power {
         state.calls += 1;
         if state.calls == state.fail_call {
             state.tell("it fails".to_owned());
+            if matches!(op, Op::SyncAll(_)) {
+                state.shadow.fail_sync();
+            }
             let kinds = [rustix::io::Errno::IO, rustix::io::Errno::NOSPC];
             return Err(state.random.pick(&kinds).to_owned().into());
         }

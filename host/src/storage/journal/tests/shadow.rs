@@ -73,9 +73,19 @@ struct Node {
     /// When the snapshot was taken that is durable, and when single pages became so.
     since: u64,
     pages_since: HashMap<usize, u64>,
+    /// Pages that a failed sync has lost: no later one makes them durable, they seem to be.
+    stuck: HashMap<usize, Page>,
 }
 
 impl Node {
+    fn fail_sync(&mut self) {
+        for at in 0..self.seen.pages.len().max(self.durable.pages.len()) {
+            if self.seen.page(at) != self.durable.page(at) {
+                self.stuck.insert(at, self.seen.page(at).clone());
+            }
+        }
+    }
+
     fn see_page(&mut self, at: usize, bytes: &[u8; PAGE]) {
         if bytes_of(self.seen.page(at)) != bytes {
             let old = self.seen.page(at).clone();
@@ -141,6 +151,11 @@ impl Node {
             return;
         }
         self.since = then;
+        for (page, stuck) in &self.stuck {
+            if snapshot.page(*page) == stuck {
+                snapshot.set(*page, self.durable.page(*page).clone());
+            }
+        }
         for (page, _) in self.pages_since.iter().filter(|(_, since)| **since > then) {
             snapshot.set(*page, self.durable.page(*page).clone());
             snapshot.bytes = snapshot.bytes.max(self.durable.bytes);
@@ -440,6 +455,12 @@ impl Shadow {
         Syncing(self.now, what)
     }
 
+    /// A sync of everything has failed.
+    pub(super) fn fail_sync(&mut self) {
+        self.see_all();
+        self.nodes.values_mut().for_each(Node::fail_sync);
+    }
+
     pub(super) fn sync_file(&mut self, path: &Path) -> Syncing {
         self.see_all();
         let what = match self.node_at(path) {
@@ -551,12 +572,15 @@ impl Shadow {
     }
 }
 
+/// Files, the directories that are watched, and the one that holds them.
+type Undurable = (BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir);
+
 /// What is left of a directory.
 pub(super) struct Left {
     files: BTreeMap<Id, Content>,
     dirs: BTreeMap<&'static str, BTreeMap<String, Id>>,
     /// What of it was not durable; none if all of it is.
-    shadow: Option<(BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir)>,
+    shadow: Option<Undurable>,
     last_id: Id,
     now: u64,
 }

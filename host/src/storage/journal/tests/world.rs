@@ -655,10 +655,7 @@ impl Object {
         let Some(store) = self.facets.get_mut(&file).unwrap().store.take() else {
             return Ok(());
         };
-        let emptied = match store.lock().unwrap().close_for_good(true) {
-            Ok(emptied) => emptied,
-            Err(error) => return Err(error.into()),
-        };
+        let emptied = store.lock().unwrap().close_for_good(true)?;
         if !emptied {
             return Ok(());
         }
