@@ -174,7 +174,7 @@ impl FacetStore {
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
-                        self.journal.pins().closed(file, true);
+                        self.journal.pins().closed(file, !ours);
                         // What could not be opened must not stay behind half written; what was there before must.
                         if error.code() == "identity" {
                             return Err(error);

@@ -162,7 +162,9 @@ impl Checked {
                     map.clone_from(committed);
                 }
                 1 => {
-                    store.end_turn().unwrap();
+                    if let Some(committed) = store.end_turn().unwrap() {
+                        store.record_alone(committed);
+                    }
                     committed.clone_from(map);
                 }
                 2 => {

@@ -63,7 +63,7 @@ fn a_full_journal_is_recovered_in_time() {
     let root = tempfile::tempdir().unwrap();
     let dir = namespace(root.path());
     std::fs::create_dir(&dir).unwrap();
-    let (journal, _) = LocalJournal::open(root.path(), false, &JournalOptions::default()).unwrap();
+    let (journal, _) = LocalJournal::open(root.path(), false, &JournalOptions::default(), |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
     let mut random = Random::new(1);
     let mut stores: Vec<_> = (0..DATABASES)
@@ -110,7 +110,7 @@ fn a_full_journal_is_recovered_in_time() {
         ..JournalOptions::default()
     };
     let begun = clock::now();
-    let (journal, recovered) = LocalJournal::open(root.path(), true, &options).unwrap();
+    let (journal, recovered) = LocalJournal::open(root.path(), true, &options, |_| Ok(())).unwrap();
     let took = begun.elapsed();
     drop(journal);
     println!(

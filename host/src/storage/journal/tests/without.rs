@@ -169,7 +169,7 @@ fn a_tree_and_its_databases_are_one_unit() {
 #[test]
 fn damage_is_refused() {
     let root = temporary();
-    let open = |was_dirty| LocalJournal::open(root.path(), was_dirty, &options(8 << 20, Disk::new()));
+    let open = |was_dirty| LocalJournal::open(root.path(), was_dirty, &options(8 << 20, Disk::new()), |_| Ok(()));
     let (journal, _) = open(false).unwrap();
     std::fs::create_dir(namespace(root.path())).unwrap();
     let mut store = FacetStore::new(
@@ -197,7 +197,7 @@ fn damage_is_refused() {
     std::fs::create_dir(changed.path().join("journal")).unwrap();
     std::fs::create_dir(namespace(changed.path())).unwrap();
     std::fs::write(segment::path(&changed.path().join("journal"), 1), &bytes).unwrap();
-    let open = || LocalJournal::open(changed.path(), true, &options(8 << 20, Disk::new()));
+    let open = || LocalJournal::open(changed.path(), true, &options(8 << 20, Disk::new()), |_| Ok(()));
     assert!(matches!(open(), Err(JournalError::Damaged { .. })));
     let _without = Without::new(Some(Rule::DamageIsRefused), changed.path());
     let (_, recovered) = open().unwrap();
@@ -217,7 +217,7 @@ fn is_refused_when_full(without: Option<Rule>) -> bool {
         cap_bytes: 24 << 20,
         disk: Disk::new(),
     };
-    let (journal, _) = LocalJournal::open(root.path(), false, &options).unwrap();
+    let (journal, _) = LocalJournal::open(root.path(), false, &options, |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
     std::fs::create_dir(namespace(root.path())).unwrap();
     let store = |number| {
