@@ -19,6 +19,7 @@ use super::file::{DbFile, remove_db};
 use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::statement::{self, Statement};
+use super::vfs::{self, Vfs};
 use super::{allow, identity, template};
 
 /// The largest text, blob and row.
@@ -51,7 +52,7 @@ pub(crate) const SCHEMA_OBJECTS_MAX: i32 = 2000;
 /// Instructions between two looks at whether the facet was stopped: about 20 us, and no cost that could be measured.
 const PROGRESS_INSTRUCTIONS: i32 = 1000;
 /// SQLite's page cache for one connection. The operating system's cache is behind it.
-const CACHE_KIB: u32 = 256;
+pub(super) const CACHE_KIB: u32 = 256;
 
 /// An open database: its statements, then the connection under them.
 pub(super) struct Connected {
@@ -66,6 +67,8 @@ pub(super) struct Connected {
     pub(super) frames: u32,
     pub(super) quota: Quota,
     pub(super) conn: Connection,
+    /// After the connection, which uses it until it is closed.
+    pub(super) vfs: Vfs,
     /// The database file as it was created, kept for its sync; see [`super::journal::NewFile`].
     pub(super) new_file: Option<Arc<Mutex<Option<File>>>>,
     /// The name of the WAL may not be durable: nothing was committed through this connection yet.
@@ -131,12 +134,13 @@ impl Connected {
             );
             return Err(StorageError::new(StorageCode::Corrupt, message));
         }
-        let mut conn = Connection::open_with_flags(&path, flags)?;
+        let mut opened = vfs::open(&path, flags)?;
+        let conn = &mut opened.conn;
         // rusqlite waits five seconds for a lock; nobody who holds one here gives it back.
         conn.busy_timeout(Duration::ZERO)?;
         // Before anything is read: the limits are to hold for the schema, too.
-        set_limits(&conn)?;
-        set_config(&conn)?;
+        set_limits(conn)?;
+        set_config(conn)?;
         // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
         // NORMAL syncs the log's header (and its directory) in the first COMMIT after each opening, on the thread of the
         // turn; the journal syncs commits, and checkpoints switch it on. Autocheckpoint last: it replaces the WAL hook.
@@ -151,7 +155,7 @@ impl Connected {
                 format!("{} cannot be switched to WAL", path.display()),
             ));
         }
-        let quota = Quota::install(&conn, quota_bytes)?;
+        let quota = Quota::install(conn, quota_bytes)?;
         let stop = Arc::clone(interrupt);
         conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.stops_statements()))?;
         let committed_frames = Arc::new(AtomicU32::new(0));
@@ -160,9 +164,11 @@ impl Connected {
             frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
+        let account = Arc::clone(opened.vfs.account());
+        conn.rollback_hook(Some(move || account.forget_transaction()))?;
         let authorizer = Arc::new(Authorizer::default());
         let check = Arc::clone(&authorizer);
-        statement::keep_modules(&conn, &allow::MODULES_KEPT);
+        statement::keep_modules(conn, &allow::MODULES_KEPT);
         conn.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
             check.check(&context)
         }))?;
@@ -174,7 +180,8 @@ impl Connected {
             committed_frames,
             frames: 0,
             quota,
-            conn,
+            conn: opened.conn,
+            vfs: opened.vfs,
             new_file: None,
             new_wal: true,
         })
@@ -188,7 +195,21 @@ impl Connected {
 
     /// The error for a failure of this connection. Says so if SQLite has ended the transaction.
     pub(super) fn explain(&self, failure: statement::Failure) -> StorageError {
-        StorageError::from_sqlite(failure.rc, &failure.message, self.authorizer.take_denial())
+        let denial = self.authorizer.take_denial();
+        self.name_limit(StorageError::from_sqlite(failure.rc, &failure.message, denial))
+    }
+}
+
+impl Connected {
+    /// Says which limit it was where SQLite only knows that it is full or was interrupted.
+    pub(super) fn name_limit(&self, error: StorageError) -> StorageError {
+        match error.code() {
+            "full" | "interrupted" => match self.vfs.account().take_refusal() {
+                Some(refusal) => StorageError::refused(refusal),
+                None => error,
+            },
+            _ => error,
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use rusqlite::ffi;
 
+use super::vfs::{Refusal, TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+
 /// Why an operation of a facet's storage failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StorageError {
@@ -15,6 +17,8 @@ pub(crate) enum StorageError {
         limit: StorageLimit,
         /// What was exceeded and what to do.
         message: String,
+        /// As below.
+        transaction_lost: bool,
     },
     /// SQLite refused or failed, or the database cannot be used.
     #[error("{message}")]
@@ -43,6 +47,8 @@ pub(crate) enum StorageLimit {
     Cursors,
     /// Nested transactions.
     Transactions,
+    /// Bytes that one turn writes.
+    Transaction,
 }
 
 /// What kind of failure it was, as guests see it.
@@ -96,6 +102,7 @@ impl StorageError {
                 StorageLimit::Result => "result",
                 StorageLimit::Cursors => "cursors",
                 StorageLimit::Transactions => "transactions",
+                StorageLimit::Transaction => "transaction",
             },
             Self::Storage { code, .. } => match code {
                 StorageCode::Sql => "sql",
@@ -118,8 +125,8 @@ impl StorageError {
     #[cfg(test)]
     pub(crate) fn transaction_lost(&self) -> bool {
         match self {
-            Self::InvalidArgument(_) | Self::Limit { .. } => false,
-            Self::Storage { transaction_lost, .. } => *transaction_lost,
+            Self::InvalidArgument(_) => false,
+            Self::Limit { transaction_lost, .. } | Self::Storage { transaction_lost, .. } => *transaction_lost,
         }
     }
 
@@ -135,6 +142,31 @@ impl StorageError {
         Self::Limit {
             limit,
             message: message.into(),
+            transaction_lost: false,
+        }
+    }
+
+    /// The turn has written more than one may.
+    pub(super) fn transaction_too_big() -> Self {
+        let message = format!(
+            "a turn writes at most {} MiB: do the work in several turns",
+            TRANSACTION_BYTES_MAX >> 20
+        );
+        Self::limit(StorageLimit::Transaction, message)
+    }
+
+    /// A write was refused by a limit that SQLite does not know.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Transaction => Self::transaction_too_big(),
+            Refusal::Temporary => {
+                let message = format!(
+                    "temporary files are full: sorting, grouping and subqueries of one facet take at most {} MiB; an \
+                     index, or fewer rows, need less",
+                    TEMPORARY_BYTES_MAX >> 20
+                );
+                Self::new(StorageCode::Full, message)
+            }
         }
     }
 
@@ -207,7 +239,12 @@ impl StorageError {
                 message,
                 transaction_lost: true,
             },
-            Self::InvalidArgument(_) | Self::Limit { .. } => self,
+            Self::Limit { limit, message, .. } => Self::Limit {
+                limit,
+                message,
+                transaction_lost: true,
+            },
+            Self::InvalidArgument(_) => self,
         }
     }
 }

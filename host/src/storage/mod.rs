@@ -24,6 +24,7 @@ mod text;
 mod transaction;
 mod turn;
 mod value;
+mod vfs;
 
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;

@@ -38,7 +38,7 @@ impl Dir {
         )
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self
             .0
             .path()
