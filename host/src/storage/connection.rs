@@ -20,7 +20,7 @@ use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::statement::{self, Statement};
 use super::vfs::{self, Vfs};
-use super::{allow, identity, template};
+use super::{allow, functions, identity, template};
 
 /// The largest text, blob and row.
 pub(crate) const VALUE_BYTES_MAX: i32 = 8 * 1024 * 1024;
@@ -36,8 +36,9 @@ pub(crate) const PARAMETERS_MAX: i32 = 1000;
 pub(crate) const TRIGGER_DEPTH_MAX: i32 = 10;
 /// Statements in one trigger.
 pub(crate) const TRIGGER_STEPS_MAX: i32 = 100;
-/// Bytes of a LIKE or GLOB pattern. One match cannot be interrupted and takes time up to text times pattern.
-pub(crate) const PATTERN_BYTES_MAX: i32 = 1000;
+/// Bytes of a LIKE or GLOB pattern. One match cannot be interrupted and takes time up to text times pattern: with 50 and
+/// the longest text half a second, with 1,000 twenty.
+pub(crate) const PATTERN_BYTES_MAX: i32 = 50;
 /// Columns of a table, an index or a result.
 pub(crate) const COLUMNS_MAX: i32 = 500;
 /// Parts of a compound SELECT.
@@ -141,6 +142,7 @@ impl Connected {
         // Before anything is read: the limits are to hold for the schema, too.
         set_limits(conn)?;
         set_config(conn)?;
+        functions::install(conn)?;
         // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
         // NORMAL syncs the log's header (and its directory) in the first COMMIT after each opening, on the thread of the
         // turn; the journal syncs commits, and checkpoints switch it on. Autocheckpoint last: it replaces the WAL hook.

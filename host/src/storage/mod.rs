@@ -10,6 +10,7 @@ mod cursor;
 mod delete_all;
 mod error;
 mod file;
+mod functions;
 mod identity;
 mod inspect;
 mod interrupt;
