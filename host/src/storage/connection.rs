@@ -16,6 +16,7 @@ use super::cache::{GuestStatements, HostStatements};
 use super::cursor::Cursors;
 use super::error::{StorageCode, StorageError};
 use super::file::{DbFile, remove_db};
+use super::heap::{HeapRefusal, Meter};
 use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::statement::{self, Statement};
@@ -70,6 +71,8 @@ pub(super) struct Connected {
     pub(super) conn: Connection,
     /// After the connection, which uses it until it is closed.
     pub(super) vfs: Vfs,
+    /// What guests' statements hold of memory.
+    pub(super) heap: Arc<Meter>,
     /// The database file as it was created, kept for its sync; see [`super::journal::NewFile`].
     pub(super) new_file: Option<Arc<Mutex<Option<File>>>>,
     /// The name of the WAL may not be durable: nothing was committed through this connection yet.
@@ -184,6 +187,7 @@ impl Connected {
             quota,
             conn: opened.conn,
             vfs: opened.vfs,
+            heap: Arc::new(Meter::new(Arc::clone(interrupt))),
             new_file: None,
             new_wal: true,
         })
@@ -208,6 +212,11 @@ impl Connected {
         match error.code() {
             "full" | "interrupted" => match self.vfs.account().take_refusal() {
                 Some(refusal) => StorageError::refused(refusal),
+                None => error,
+            },
+            "memory" => match self.heap.take_refusal() {
+                Some(HeapRefusal::Full) => StorageError::memory_full(),
+                Some(HeapRefusal::Stopped) => StorageError::interrupted(),
                 None => error,
             },
             _ => error,

@@ -2,6 +2,7 @@
 
 use rusqlite::ffi;
 
+use super::heap::HEAP_BYTES_MAX;
 use super::vfs::{Refusal, TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX};
 
 /// Why an operation of a facet's storage failed.
@@ -153,6 +154,15 @@ impl StorageError {
             TRANSACTION_BYTES_MAX >> 20
         );
         Self::limit(StorageLimit::Transaction, message)
+    }
+
+    /// The statements hold more memory than they may.
+    pub(super) fn memory_full() -> Self {
+        let message = format!(
+            "the statement needs more than {} MiB of memory: use smaller values, or fewer of them at a time",
+            HEAP_BYTES_MAX >> 20
+        );
+        Self::new(StorageCode::Memory, message)
     }
 
     /// A write was refused by a limit that SQLite does not know.

@@ -11,6 +11,7 @@ mod delete_all;
 mod error;
 mod file;
 mod functions;
+mod heap;
 mod identity;
 mod inspect;
 mod interrupt;

@@ -1,6 +1,8 @@
 //! Guest SQL: several statements in one text, parameters to the last one, whose rows are answered, bounded. A statement that
 //! fails has changed nothing.
 
+use std::sync::Arc;
+
 use super::connection::Connected;
 use super::cursor::{Cursor, CursorId, take_rows};
 use super::error::{StorageCode, StorageError, StorageLimit};
@@ -127,6 +129,8 @@ impl FacetStore {
     ) -> Result<R, StorageError> {
         let (mut read, mut written) = (0, 0);
         let result = self.access_made(|open| {
+            let heap = Arc::clone(&open.heap);
+            let _counted = heap.enter();
             let before = total_changes(&open.conn);
             let result = run(open, &mut read);
             written = total_changes(&open.conn) - before;

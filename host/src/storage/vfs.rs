@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use super::heap;
 pub(super) use account::{Account, Refusal};
 pub(crate) use account::{TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
 use file::{File, Kind, Name};
@@ -38,6 +39,7 @@ pub(super) struct Opened {
 
 /// Opens a database that exists, confined to it.
 pub(super) fn open(path: &Path, flags: OpenFlags) -> Result<Opened, rusqlite::Error> {
+    heap::install();
     let vfs = Vfs::new()?;
     let conn = vfs.while_known(|name| Connection::open_with_flags_and_vfs(path, flags, name))?;
     Ok(Opened { conn, vfs })

@@ -5,6 +5,7 @@ use super::*;
 /// Two connections, one with SQLite's own functions, must answer the same.
 #[test]
 fn they_answer_what_sqlite_answers() {
+    crate::storage::heap::install();
     let theirs = Connection::open_in_memory().unwrap();
     let ours = Connection::open_in_memory().unwrap();
     install(&ours).unwrap();
@@ -94,6 +95,7 @@ fn they_answer_what_sqlite_answers() {
 
 #[test]
 fn long_texts_take_no_time_and_too_long_ones_are_refused() {
+    crate::storage::heap::install();
     let conn = Connection::open_in_memory().unwrap();
     install(&conn).unwrap();
     let (long, half) = ("a".repeat(8 << 20), "a".repeat(4 << 20) + "b");
