@@ -17,7 +17,7 @@ use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Obj
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
-use crate::storage::{Durability, Journal, LocalJournal, Lsn, TableDump, wait_durable};
+use crate::storage::{Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, TableDump, wait_durable};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 /// Why a host does not start.
@@ -83,6 +83,7 @@ pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) classes: Registry,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) disk: Disk,
     durability: watch::Receiver<Durability>,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) room: Arc<Room>,
@@ -109,10 +110,15 @@ impl Host {
     pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
         let data = DataDir::open(data)?;
+        let options = JournalOptions::of_environment();
+        let recover = |error: &dyn std::fmt::Display| HostError::Recover(error.to_string());
+        let (journal, recovered) =
+            LocalJournal::open(data.root(), data.was_dirty, &options).map_err(|error| recover(&error))?;
+        let journal: Arc<dyn Journal> = Arc::new(journal);
         if data.was_dirty {
             // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
-            for dir in data.namespaces().map_err(|e| HostError::Recover(e.to_string()))? {
-                crate::recover::recover(&dir).map_err(|e| HostError::Recover(e.to_string()))?;
+            for dir in data.namespaces().map_err(|error| recover(&error))? {
+                crate::offline::clear_orphans(&dir, &recovered).map_err(|error| recover(&error))?;
             }
         }
         let engine = new_engine().map_err(|e| start(&e))?;
@@ -140,17 +146,17 @@ impl Host {
             let key = namespace.unique_key.as_deref().unwrap_or(name);
             let limits = namespace.limits.limits();
             let objects = namespace.objects.clone();
-            let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir);
+            let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir.into());
             namespaces.insert(name.clone(), Arc::new(made));
         }
-        let journal: Arc<dyn Journal> = Arc::new(LocalJournal::start().map_err(|e| start(&e))?);
         let room = Arc::new(Room::of_this_process());
         let inner = HostInner {
             watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,
             room,
             engine,
             classes,
-            durability: journal.durability(),
+            durability: journal.progress().durability(),
+            disk: options.disk,
             journal,
             runtime: Handle::current(),
             namespaces,
@@ -266,14 +272,22 @@ impl Host {
             objects.stopping = true;
             objects.loaded.values().filter_map(Weak::upgrade).collect()
         };
-        for object in objects {
-            object.stop().await;
+        let waits: Vec<_> = objects.iter().flat_map(|object| object.stop()).collect();
+        for mut gone in waits {
+            // An error means that the sender is gone, and so is the incarnation.
+            let _ = gone.wait_for(|gone| *gone).await;
         }
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            inner.journal.close();
+            let closed = inner.journal.close();
             inner.watchdog.stop();
-            inner.data.clean_stop()
+            match closed {
+                true => inner.data.clean_stop(),
+                // The next start recovers.
+                false => Err(std::io::Error::other(
+                    "not everything could be written to its files; the journal is kept, and the next start goes on from it",
+                )),
+            }
         });
         closed
             .await

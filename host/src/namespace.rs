@@ -1,7 +1,7 @@
 //! A namespace is a named set of objects with one root class and one directory. Object ids are derived exactly as workerd
 //! derives them (S3), so that names lead to the same files.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -29,7 +29,7 @@ pub(crate) struct Namespace {
     pub(crate) idle_evict_ms: u64,
     /// Names of the namespaces whose objects root facets may address.
     pub(crate) objects: Vec<String>,
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<Path>,
 }
 
 impl Namespace {
@@ -40,7 +40,7 @@ impl Namespace {
         limits: Limits,
         idle_evict_ms: u64,
         objects: Vec<String>,
-        dir: PathBuf,
+        dir: Arc<Path>,
     ) -> Self {
         let key = Sha256::digest(unique_key.as_bytes()).into();
         Self {
@@ -135,7 +135,7 @@ mod tests {
             Limits::default(),
             1,
             Vec::new(),
-            PathBuf::new(),
+            Path::new("").into(),
         )
     }
 

@@ -8,6 +8,7 @@
 mod damage;
 mod directory;
 mod kill;
+mod offline;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -6,6 +6,7 @@
     reason = "tests watch the host from outside, by the machine's own clock"
 )]
 
+mod deadlines;
 mod events;
 mod guests;
 mod imports;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let mut trials = Vec::new();
     for flavour in [Flavour::Async, Flavour::Blocking] {
-        for (name, test) in turns::TESTS.iter().chain(events::TESTS) {
+        for (name, test) in turns::TESTS.iter().chain(events::TESTS).chain(deadlines::TESTS) {
             let name = format!("{}::{name}", flavour.namespace());
             trials.push(trial(name, move || test(flavour)));
         }

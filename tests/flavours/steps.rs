@@ -62,6 +62,10 @@ impl Stage {
 }
 
 impl Online {
+    pub(crate) fn namespace(&self) -> &'static str {
+        self.flavour.namespace()
+    }
+
     /// Carries out steps in the object `x`; answers what the last `get` found.
     pub(crate) fn run(&self, steps: &str) -> Result<Result<Value, Failure>> {
         self.run_in("x", steps)

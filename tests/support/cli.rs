@@ -16,6 +16,8 @@ pub(crate) const SUBCOMMANDS: &[(&str, &[&str])] = &[
     ("build", &[]),
     ("call", &[URL_OPTION]),
     ("tree", &[URL_OPTION, "--json"]),
+    ("check", &["--data", "--usage"]),
+    ("recover", &["--data"]),
 ];
 /// No command that a smoke test runs has much to do, but a debug build may have to compile a component.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);

@@ -1,12 +1,12 @@
 //! A test host is the real binary on a directory of its own, and it never outlives the test that started it.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::process::{ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Signal;
@@ -32,6 +32,9 @@ pub(crate) struct Host {
     dev: bool,
     dir: Option<TempDir>,
     running: Option<Running>,
+    env: Vec<(String, String)>,
+    /// Who is told each line of the log, and when it came.
+    lines: Option<Sender<(Instant, String)>>,
 }
 
 struct Running {
@@ -56,6 +59,8 @@ impl Host {
             dev: false,
             dir: Some(dir),
             running: None,
+            env: Vec::new(),
+            lines: None,
         })
     }
 
@@ -64,6 +69,16 @@ impl Host {
         let mut host = Self::without_build(Path::new(project))?;
         host.dev = true;
         Ok(host)
+    }
+
+    /// A variable of the environment of every host started from now on.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has each line of the log, of every host started from now on, sent there as it comes.
+    pub(crate) fn watch_log(&mut self, lines: Sender<(Instant, String)>) {
+        self.lines = Some(lines);
     }
 
     fn dir(&self) -> &Path {
@@ -90,6 +105,7 @@ impl Host {
         command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null());
         // Tests read what it logs.
         command.env("NO_COLOR", "1");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -103,7 +119,16 @@ impl Host {
 
     fn start(&self) -> Result<Running> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut process = Process::spawn(self.serve_command().stdout(Stdio::piped()).stderr(log))?;
+        let mut command = self.serve_command();
+        command.stdout(Stdio::piped());
+        match &self.lines {
+            None => command.stderr(log.try_clone()?),
+            Some(_) => command.stderr(Stdio::piped()),
+        };
+        let mut process = Process::spawn(&mut command)?;
+        if let (Some(lines), Some(stderr)) = (self.lines.clone(), process.child().stderr.take()) {
+            thread::spawn(move || tee(stderr, log, &lines));
+        }
         let stdout = process.child().stdout.take().context("stdout was piped")?;
         let (tell, told) = channel();
         // Reads on after the line, so that the host never blocks on a full pipe.
@@ -165,6 +190,14 @@ impl Host {
             "--- stderr of the host ---\n{}\n---",
             tail(&self.whole_log(), LOG_LINES_SHOWN)
         )
+    }
+}
+
+/// Writes on what comes, so that the log is where it always is.
+fn tee(from: ChildStderr, mut log: File, lines: &Sender<(Instant, String)>) {
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        let _ = lines.send((Instant::now(), line.clone()));
+        let _ = writeln!(log, "{line}");
     }
 }
 

@@ -80,6 +80,7 @@ impl Drop for Process {
 }
 
 /// What a finished command said.
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,

@@ -2,6 +2,7 @@
 //! on what waits in between.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc};
@@ -12,7 +13,7 @@ use crate::bindings::convert::{Answered, answered};
 use crate::bindings::wit::facetd::runtime::http_types::{self, Header, Request, Response};
 use crate::bindings::wit::facetd::runtime::{blocking_bodies, bodies};
 use crate::error::{CallError, Kind, Outcome};
-use crate::isolate::{FacetState, current_event};
+use crate::isolate::{FacetState, current_event, time_is_up, until};
 use crate::limits::{PAYLOAD_BYTES_MAX, PIECE_BYTES_MAX, PIPE_PIECES_MAX};
 use crate::live::{Effect, HttpBody, HttpRequest, HttpResponse, Piece};
 use crate::storage::Lsn;
@@ -90,6 +91,25 @@ impl Source {
         }
         let piece = self.rest.split_to(max.min(self.rest.len()));
         (Ok(Some(piece.to_vec())), dep)
+    }
+}
+
+/// The next piece, or the error of an event that has no more time; then nothing is lost of the body.
+async fn read(
+    source: Arc<Mutex<Source>>,
+    max_bytes: u32,
+    deadline: Option<Instant>,
+) -> (Result<Option<Vec<u8>>, CallError>, Lsn) {
+    let piece = until(deadline, async { source.lock().await.read(max_bytes).await }).await;
+    piece.unwrap_or_else(|| (Err(time_is_up()), Lsn::ZERO))
+}
+
+/// Room for one more piece.
+async fn room(pipe: mpsc::Sender<Piece>, deadline: Option<Instant>) -> Result<mpsc::OwnedPermit<Piece>, CallError> {
+    match until(deadline, pipe.reserve_owned()).await {
+        Some(Ok(room)) => Ok(room),
+        Some(Err(_closed)) => Err(reader_gone()),
+        None => Err(time_is_up()),
     }
 }
 
@@ -199,13 +219,14 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
         body: Resource<BodyEntry>,
         max_bytes: u32,
     ) -> Answered<Option<Vec<u8>>> {
-        let (event, gate, source) = accessor.with(|mut access| {
+        let (event, gate, deadline, source) = accessor.with(|mut access| {
             let event = current_event(access.as_context_mut());
             let state = access.get();
             state.alive()?;
-            wasmtime::error::Ok((event, state.gate.clone(), state.table.get(&body)?.source.clone()))
+            let source = state.table.get(&body)?.source.clone();
+            wasmtime::error::Ok((event, state.gate.clone(), state.deadline_of(event), source))
         })?;
-        let (piece, dep) = source.lock().await.read(max_bytes).await;
+        let (piece, dep) = read(source, max_bytes, deadline).await;
         gate.pass(event).await;
         accessor.with(|mut access| {
             let state = access.get();
@@ -222,26 +243,25 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
         if let Err(error) = check_piece(&chunk) {
             return answered(Err(error));
         }
-        let (event, gate, pipe) = accessor.with(|mut access| {
+        let (event, gate, deadline, pipe) = accessor.with(|mut access| {
             let event = current_event(access.as_context_mut());
             let state = access.get();
             state.alive()?;
-            wasmtime::error::Ok((event, state.gate.clone(), state.table.get(&writer)?.pipe.clone()))
+            let pipe = state.table.get(&writer)?.pipe.clone();
+            wasmtime::error::Ok((event, state.gate.clone(), state.deadline_of(event), pipe))
         })?;
-        let Ok(room) = pipe.reserve_owned().await else {
-            return answered(Err(reader_gone()));
-        };
+        let room = room(pipe, deadline).await;
         gate.pass(event).await;
-        accessor.with(|mut access| access.get().send(Effect::Piece(room, chunk.into())));
-        answered(Ok(()))
+        accessor.with(|mut access| answered(room.map(|room| access.get().send(Effect::Piece(room, chunk.into())))))
     }
 }
 
 impl blocking_bodies::Host for FacetState {
     async fn read(&mut self, body: Resource<BodyEntry>, max_bytes: u32) -> Answered<Option<Vec<u8>>> {
         let source = self.table.get(&body)?.source.clone();
+        let deadline = self.deadline_of(self.sole_event());
         self.begin_block().await?;
-        let (piece, dep) = source.lock().await.read(max_bytes).await;
+        let (piece, dep) = read(source, max_bytes, deadline).await;
         self.dep = self.dep.max(dep);
         self.end_block()?;
         answered(piece)
@@ -256,14 +276,11 @@ impl blocking_bodies::Host for FacetState {
             return answered(Err(error));
         }
         let pipe = self.table.get(&writer)?.pipe.clone();
+        let deadline = self.deadline_of(self.sole_event());
         self.begin_block().await?;
-        let room = pipe.reserve_owned().await;
+        let room = room(pipe, deadline).await;
         self.end_block()?;
-        match room {
-            Ok(room) => self.send(Effect::Piece(room, chunk.into())),
-            Err(_closed) => return answered(Err(reader_gone())),
-        }
-        answered(Ok(()))
+        answered(room.map(|room| self.send(Effect::Piece(room, chunk.into()))))
     }
 
     fn finish(&mut self, writer: Resource<WriterEntry>) -> wasmtime::Result<()> {

@@ -1,5 +1,7 @@
-//! `facetd:runtime/timers` and its blocking twin.
+//! `facetd:runtime/timers` and its blocking twin. Timers know no deadline (`isolate/deadline.rs` says why).
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::AsContextMut;
@@ -18,10 +20,24 @@ impl timers::HostWithStore<FacetState> for HasSelf<FacetState> {
             state.alive()?;
             wasmtime::error::Ok((event, state.gate.clone()))
         })?;
+        leave_the_guest().await;
         tokio::time::sleep(Duration::from_millis(ms.into())).await;
         gate.pass(event).await;
         Ok(())
     }
+}
+
+/// Waits for nothing, but not in the first poll: that one runs inside the guest, and what is ready there ends no turn.
+async fn leave_the_guest() {
+    let mut left = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut left, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl blocking_timers::Host for FacetState {
@@ -29,5 +45,21 @@ impl blocking_timers::Host for FacetState {
         self.begin_block().await?;
         tokio::time::sleep(Duration::from_millis(ms.into())).await;
         self.end_block()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_over_at_its_first_poll() {
+        let mut waiting = pin!(leave_the_guest());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        assert!(waiting.as_mut().poll(&mut cx).is_ready());
     }
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod client;
+mod offline;
 mod serve;
 
 use std::path::PathBuf;
@@ -29,6 +30,10 @@ enum Command {
     Call(Call),
     /// Print the facets of an object on a running host: class, state, bytes
     Tree(Tree),
+    /// Check a data directory that no host uses: journal, indexes, databases; changes nothing
+    Check(Check),
+    /// After an unclean stop, carry out the journal without starting a host
+    Recover(Recover),
 }
 
 #[derive(Args)]
@@ -105,6 +110,23 @@ struct Tree {
     remote: Remote,
 }
 
+#[derive(Args)]
+struct Check {
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print the bytes of each facet's database
+    #[arg(long)]
+    usage: bool,
+}
+
+#[derive(Args)]
+struct Recover {
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -113,6 +135,8 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::build(&args),
         Command::Call(args) => client::call(&args),
         Command::Tree(args) => client::tree(&args),
+        Command::Check(args) => offline::check(&args),
+        Command::Recover(args) => offline::recover(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

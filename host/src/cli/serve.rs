@@ -30,13 +30,18 @@ pub(super) fn serve(path: &Path, place: &Place) -> anyhow::Result<()> {
     run(&Config::read(path)?, place)
 }
 
-fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
+/// Lines of the host and of guests, as `FACETD_LOG` asks.
+pub(super) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("FACETD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_writer(std::io::stderr)
         .init();
+}
+
+fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
+    log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)

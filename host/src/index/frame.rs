@@ -98,12 +98,6 @@ pub(super) fn decode_header(bytes: &[u8], object: ObjectId) -> Result<Header, St
     })
 }
 
-/// True if `bytes` may be what a crash left of a header that was being written.
-pub(super) fn is_header_torn(bytes: &[u8]) -> bool {
-    let magic = &MAGIC[..bytes.len().min(8)];
-    bytes.len() < HEADER_BYTES && (bytes.starts_with(magic) || bytes.iter().all(|byte| *byte == 0))
-}
-
 /// Looks for a record at the beginning of `bytes`.
 pub(super) fn decode_record(bytes: &[u8]) -> Found<'_> {
     if bytes.len() < FRAME_BYTES {

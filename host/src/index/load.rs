@@ -1,8 +1,7 @@
-//! Loading answers a prefix of the records that were written, never anything else. What a crash left of the last record is
-//! cut off; damage that has a good record behind it is refused.
+//! Loading answers the records that were written, never anything else: what a crash left unfinished has been mended from
+//! the journal before, so whatever is not whole is damage, and refused.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,53 +30,32 @@ pub(crate) struct Loaded {
     pub(crate) next_file: FileId,
     /// The number of the next record.
     pub(crate) next_seq: u64,
-    /// Bytes of an unfinished record that were cut off.
-    pub(crate) torn_bytes: u64,
 }
 
-/// What may have happened to the file since it was last read or written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Tail {
-    /// A crash: what it left of the last record was never acknowledged, and is cut off.
-    MayBeTorn,
-    /// Nothing: every host that wrote to it stopped cleanly, or has been recovered from.
-    Whole,
+/// Reads the index at `path`; none if there is none. Rewrites a file that is mostly history, so the object must not be
+/// loaded twice. After a crash, [`super::redo`] comes first.
+pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, IndexError> {
+    let Some((mut loaded, bytes)) = read(path, object)? else {
+        return Ok(None);
+    };
+    rewrite::if_mostly_dead(path, object, &mut loaded, bytes)?;
+    Ok(Some(loaded))
 }
 
-/// Reads the index at `path`; none if there is none. Cuts off an unfinished record where there may be one, and rewrites a
-/// file that is mostly history, so the object must not be loaded twice.
-pub(crate) fn load(path: &Path, object: ObjectId, tail: Tail) -> Result<Option<Loaded>, IndexError> {
+/// Reads the index at `path` and answers its length, too; changes nothing.
+pub(crate) fn read(path: &Path, object: ObjectId) -> Result<Option<(Loaded, usize)>, IndexError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path)(error)),
     };
-    if frame::is_header_torn(&bytes) {
-        // No record was ever acknowledged: it would have been synced after the header.
-        refuse_torn(path, tail)?;
-        std::fs::remove_file(path).map_err(failed("remove", path))?;
-        return Ok(None);
-    }
-    let (mut loaded, good_bytes) =
-        parse(&bytes, object).map_err(|why| IndexError::Damaged { path: path.into(), why })?;
-    loaded.torn_bytes = (bytes.len() - good_bytes) as u64;
-    if loaded.torn_bytes > 0 {
-        refuse_torn(path, tail)?;
-        tracing::warn!(path = %path.display(), bytes = loaded.torn_bytes, "cut off an unfinished record of the index");
-        cut(path, good_bytes as u64)?;
-    }
-    rewrite::if_mostly_dead(path, object, &mut loaded, good_bytes)?;
-    Ok(Some(loaded))
-}
-
-fn refuse_torn(path: &Path, tail: Tail) -> Result<(), IndexError> {
-    match tail {
-        Tail::MayBeTorn => Ok(()),
-        Tail::Whole => {
-            let why = "it ends in the middle of a record, though the host was stopped cleanly".to_owned();
-            Err(IndexError::Damaged { path: path.into(), why })
-        }
-    }
+    let parsed = parse(&bytes, object).and_then(|(loaded, good_bytes)| match bytes.len() - good_bytes {
+        0 => Ok((loaded, good_bytes)),
+        bytes => Err(format!("its last {bytes} bytes are no record")),
+    });
+    parsed
+        .map(Some)
+        .map_err(|why| IndexError::Damaged { path: path.into(), why })
 }
 
 /// What `bytes` hold, and how many of them are good.
@@ -90,7 +68,6 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
         entries: BTreeMap::new(),
         next_file: header.next_file,
         next_seq: header.first_seq,
-        torn_bytes: 0,
     };
     let mut at = HEADER_BYTES;
     while at < bytes.len() {
@@ -172,15 +149,6 @@ fn check_names(loaded: &Loaded) -> Result<(), String> {
         )),
         None => Ok(()),
     }
-}
-
-fn cut(path: &Path, bytes: u64) -> Result<(), IndexError> {
-    let cut = || {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(bytes)?;
-        file.sync_all()
-    };
-    cut().map_err(failed("cut off the end of", path))
 }
 
 pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IndexError {

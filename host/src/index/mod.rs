@@ -4,6 +4,7 @@
 mod codec;
 mod frame;
 mod load;
+mod redo;
 mod rewrite;
 
 // Made by capnpc from facets.capnp, which says how.
@@ -25,7 +26,8 @@ use crate::ids::{FacetName, FileId, ObjectId};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
-pub(crate) use load::{Tail, load};
+pub(crate) use load::{Loaded, load, read};
+pub(crate) use redo::{RedoRecord, redo};
 
 /// One change of an object's tree.
 #[derive(Clone, PartialEq, Eq, Debug)]

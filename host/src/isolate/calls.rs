@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CallError, Kind, Outcome};
-use crate::isolate::FacetState;
+use crate::isolate::{FacetState, time_is_up, until};
 use crate::limits::{METHOD_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::live::{Answer, Call, Chain, ChainLink, Delivered, Effect, EventId, ReplyTo, Stub};
 use crate::object::{Cause, Epoch};
@@ -53,8 +53,12 @@ impl FacetState {
             return Err(CallError::limit("fan-out", message));
         }
         let caller = event.and_then(|event| self.events.get(&event));
+        let inherited = caller.and_then(|c| c.deadline);
         let timeout = timeout_ms.map(|ms| clock::now() + Duration::from_millis(ms.into()));
-        let deadline = [caller.and_then(|c| c.deadline), timeout].into_iter().flatten().min();
+        let deadline = [inherited, timeout].into_iter().flatten().min();
+        if inherited.is_some_and(|deadline| deadline <= clock::now()) {
+            return Err(time_is_up());
+        }
         let chain = caller.map_or_else(|| self.chain_of_all(), |c| c.chain.clone());
         let epoch = match &to {
             Stub::Facet(target) => Some(target.epoch.clone()),
@@ -114,15 +118,9 @@ impl Outgoing {
             deadline,
             epoch,
         } = self;
-        let answered = match deadline {
-            None => answer.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
-                Ok(answered) => answered,
-                Err(_elapsed) => {
-                    let error = CallError::new(Kind::Deadline, "", "no answer came in time");
-                    return (Err(error.outcome(Outcome::Unknown)), Lsn::ZERO);
-                }
-            },
+        let Some(answered) = until(deadline, answer).await else {
+            let error = CallError::new(Kind::Deadline, "", "no answer came in time");
+            return (Err(error.outcome(Outcome::Unknown)), Lsn::ZERO);
         };
         match answered {
             Ok(reply) => (reply.result, reply.dep),

@@ -38,7 +38,9 @@ pub(crate) struct Event {
     pub(crate) wall_deadline_ms: u64,
     /// The turn it entered in; while that one is not over, all it did can be undone.
     pub(crate) entered_in: u64,
-    pub(crate) cpu_ms: u64,
+    pub(crate) cpu_ns: u64,
+    /// A statement of it was stopped, and it was given some time to end with.
+    pub(crate) had_grace: bool,
 }
 
 impl Event {

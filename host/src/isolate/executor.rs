@@ -11,7 +11,7 @@ use async_task::Runnable;
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 
-use crate::sys::clock;
+use crate::isolate::meter;
 
 /// Runs of facets one after the other before tokio may do something else on this thread.
 const RUNS_MAX: usize = 64;
@@ -86,8 +86,14 @@ pub(crate) fn block_in_place<R>(work: impl FnOnce() -> R) -> R {
     tokio::task::block_in_place(work)
 }
 
+/// The facet that runs on this thread may go on without giving it back.
+pub(super) fn has_time() -> bool {
+    meter::run_so_far() < TIME_MAX
+}
+
 fn run(first: Runnable<u64>) {
-    let begun = clock::now();
+    meter::begin();
+    let begun = meter::mark();
     let mut queue = VecDeque::from([first]);
     for _ in 0..RUNS_MAX {
         let Some(runnable) = queue.pop_front() else { return };
@@ -101,7 +107,7 @@ fn run(first: Runnable<u64>) {
         if let Some(Running { other, again, .. }) = RUNNING.take() {
             queue.extend(other.into_iter().chain(again));
         }
-        if clock::now().saturating_duration_since(begun) > TIME_MAX {
+        if meter::mark().saturating_duration_since(begun) > TIME_MAX {
             break;
         }
     }

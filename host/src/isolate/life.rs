@@ -6,22 +6,21 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
+use wasmtime::{AsContextMut, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::classes::Class;
 use crate::error::Outcome;
 use crate::ids::FileId;
-use crate::isolate::executor;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
-use crate::isolate::{EPOCH_TICK_MS, Exports};
+use crate::isolate::{Exports, executor, meter};
 use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
-use crate::storage::{FacetStore, Lsn};
+use crate::storage::{FacetStore, Lsn, wait_settled};
 use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
@@ -37,7 +36,7 @@ pub(crate) fn spawn(
     after: Vec<watch::Receiver<bool>>,
 ) {
     object.host.watchdog.watch(control.clone(), mailbox.downgrade());
-    let runtime = object.host.runtime.clone();
+    let (runtime, cpu) = (object.host.runtime.clone(), control.cpu.clone());
     let life = Life {
         object,
         control,
@@ -45,7 +44,7 @@ pub(crate) fn spawn(
         inbox,
         closed: false,
     };
-    executor::spawn(&runtime, life.run(after));
+    executor::spawn(&runtime, meter::metered(cpu, life.run(after)));
 }
 
 /// How an incarnation ended.
@@ -94,7 +93,9 @@ impl Life {
             launched.stored.has_database,
             launched.limits.storage_bytes,
             self.control.interrupt().clone(),
+            self.object.host.journal.clone(),
         )));
+        self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.
         let _ = self.control.storage.set(storage.clone());
         let _ = self.control.limits.set(launched.limits);
@@ -187,13 +188,13 @@ impl Life {
             engine,
             FacetState::new(object, control, epoch, class, identity, storage, limiter),
         );
+        store.data_mut().forgive();
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_FUEL_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let event = current_event(store.as_context_mut());
-            store.data_mut().use_cpu(event)?;
-            Ok(UpdateDeadline::Yield(1))
+            Ok(store.data_mut().epoch_ended(event)?)
         });
         store
     }
@@ -253,10 +254,7 @@ impl Life {
         }
         // The journal may still need the write-ahead log that closing removes.
         let journal = self.object.host.durable(dep).await;
-        let mut emptied = false;
-        let mut file = None;
         if let (Some((storage, of)), Ok(())) = (storage, journal) {
-            file = Some(of);
             let path = self.object.db_file(of).path();
             let control = self.control.clone();
             let closed = tokio::task::spawn_blocking(move || {
@@ -267,7 +265,12 @@ impl Life {
                 store.close_for_good()
             });
             match closed.await {
-                Ok(Ok(removed)) => emptied = removed,
+                Ok(Ok(true)) => {
+                    if let Some(lsn) = self.object.emptied(of) {
+                        wait_settled(self.object.host.journal.progress(), lsn).await;
+                    }
+                }
+                Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
                     warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly")
                 }
@@ -276,7 +279,7 @@ impl Life {
         }
         self.closed = true;
         self.object.host.room.leave();
-        self.object.gone(&self.control, file, emptied);
+        self.object.gone(&self.control);
         debug!(facet = %self.describe(), "closed");
     }
 
@@ -301,7 +304,7 @@ impl Drop for Life {
             self.object.host.room.leave();
             self.object
                 .broken(&self.control, "host", "the host failed while it ran this facet".into());
-            self.object.gone(&self.control, None, false);
+            self.object.gone(&self.control);
         }
     }
 }
@@ -328,28 +331,5 @@ fn remains(mut store: Store<FacetState>) -> Remains {
         events,
         turns: state.turns,
         dep: state.dep,
-    }
-}
-
-impl FacetState {
-    /// One epoch has ended while this facet ran.
-    fn use_cpu(&mut self, event: Option<crate::live::EventId>) -> Result<(), GuestEnd> {
-        if self.control.is_dead() {
-            return Err(GuestEnd::Killed);
-        }
-        if std::mem::take(&mut self.waited_past_tick) {
-            return Ok(());
-        }
-        self.control.cpu_ms.fetch_add(EPOCH_TICK_MS, Ordering::Relaxed);
-        let used_ms = match event.and_then(|event| self.events.get_mut(&event)) {
-            Some(event) => &mut event.cpu_ms,
-            None => &mut self.stray_cpu_ms,
-        };
-        *used_ms += EPOCH_TICK_MS;
-        if *used_ms > self.identity.cpu_ms_max {
-            Err(GuestEnd::Cpu(self.identity.cpu_ms_max))
-        } else {
-            Ok(())
-        }
     }
 }

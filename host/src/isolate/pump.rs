@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use wasmtime::AsContextMut;
 use wasmtime::component::Accessor;
 
 use crate::bindings;
@@ -123,8 +122,6 @@ impl<'a> Pump<'a> {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
         let copying = self.accessor.with(|mut access| {
-            // Counted from here: an epoch that ended while the guest waited is not one that it ran.
-            access.as_context_mut().set_epoch_deadline(1);
             let state = access.get();
             state.seal_turn()?;
             state.poll_copying(cx)
@@ -139,6 +136,9 @@ impl<'a> Pump<'a> {
         }
         if answered {
             self.accessor.with(|mut access| access.get().seal_turn())?;
+        }
+        if self.in_flight.len() > 1 {
+            self.accessor.with(|mut access| access.get().charge_several());
         }
         if *self.started && !copying {
             self.admit_all(cx)?;
@@ -309,6 +309,7 @@ impl FacetState {
     /// An event enters the guest.
     fn enter(&mut self, id: EventId, pending: Pending, terms: Terms, wall_ms: u64) {
         let Terms { chain, deadline, dep } = terms;
+        self.charge_before_entry();
         self.dep = self.dep.max(dep);
         let mut chain = Arc::unwrap_or_clone(chain);
         chain.push(ChainLink {
@@ -322,16 +323,17 @@ impl FacetState {
             deadline,
             wall_deadline_ms,
             entered_in: self.turns,
-            cpu_ms: 0,
+            cpu_ns: 0,
+            had_grace: false,
         };
         self.events.insert(id, event);
-        self.stray_cpu_ms = 0;
         self.control.reset_log();
         self.note_events();
     }
 
     /// An event has been answered.
     fn leave(&mut self, id: EventId) -> Option<Pending> {
+        self.charge_before_leaving(id);
         let event = self.events.remove(&id)?;
         self.tasks.retain(|_, of| *of != id);
         self.note_events();

@@ -12,6 +12,7 @@ use crate::classes::Class;
 use crate::error::CallError;
 use crate::host::HostInner;
 use crate::ids::{FacetName, FileId};
+use crate::isolate::cpu::Charged;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::turn::Turn;
 use crate::isolate::{Event, executor};
@@ -89,12 +90,7 @@ pub(crate) struct FacetState {
     pub(crate) blocked: u32,
     /// Calls that a blocking guest has started and not dropped.
     pub(crate) pending_calls: usize,
-    /// `Watchdog::ticks` when the guest went into a blocking import.
-    blocked_at_tick: u64,
-    /// An epoch has ended while the guest waited in a blocking import: the next callback is not for what it ran.
-    pub(super) waited_past_tick: bool,
-    /// CPU time of code that runs for no event, since one ran.
-    pub(super) stray_cpu_ms: u64,
+    pub(super) charged: Charged,
 }
 
 impl FacetState {
@@ -129,9 +125,7 @@ impl FacetState {
             limiter,
             blocked: 0,
             pending_calls: 0,
-            blocked_at_tick: 0,
-            waited_past_tick: false,
-            stray_cpu_ms: 0,
+            charged: Charged::default(),
         }
     }
 
@@ -152,19 +146,6 @@ impl FacetState {
     pub(crate) fn storage(&mut self) -> MutexGuard<'_, FacetStore> {
         self.turn.touched_storage = true;
         self.lock_storage()
-    }
-
-    /// Something that may take long in the facet's database; the watchdog looks after it, and the event pays for it.
-    pub(crate) fn query<R>(&mut self, work: impl FnOnce(&mut FacetStore) -> R) -> R {
-        executor::let_others_go();
-        let begun_ms = clock::monotonic_ms();
-        self.control.statement_since_ms.store(begun_ms, Ordering::Relaxed);
-        let result = work(&mut self.storage());
-        self.control.statement_since_ms.store(0, Ordering::Relaxed);
-        if let Some(event) = self.events.values_mut().next_back() {
-            event.cpu_ms += clock::monotonic_ms() - begun_ms;
-        }
-        result
     }
 
     /// The facet's database, to be looked at only.
@@ -218,14 +199,12 @@ impl FacetState {
             let deadline_ms = clock::monotonic_ms().saturating_add(wall_ms);
             self.control.wall_deadline_ms.store(deadline_ms, Ordering::Relaxed);
         }
-        self.blocked_at_tick = self.host().watchdog.ticks();
         Ok(self.dep)
     }
 
     /// Out of a blocking import.
     pub(crate) fn end_block(&mut self) -> wasmtime::Result<()> {
         self.blocked -= 1;
-        self.waited_past_tick |= self.host().watchdog.ticks() != self.blocked_at_tick;
         self.note_events();
         self.alive()
     }
@@ -245,5 +224,7 @@ pub(crate) fn current_event(mut store: StoreContextMut<'_, FacetState>) -> Optio
         return store.data().sole_event();
     }
     let stack: Vec<GuestTaskId> = store.as_context_mut().async_call_stack().ok()?.collect();
-    stack.iter().find_map(|task| store.data().tasks.get(task).copied())
+    let event = stack.iter().find_map(|task| store.data().tasks.get(task).copied());
+    store.data_mut().saw(event);
+    event
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::CallError;
 use crate::ids::FileId;
-use crate::isolate::{FacetState, GuestEnd, executor};
+use crate::isolate::{FacetState, GuestEnd};
 use crate::live::{Effect, Killed, TurnEnd};
 use crate::object::{Copy, TurnChanges};
 
@@ -18,6 +18,8 @@ pub(crate) struct Turn {
     pub(crate) touched_storage: bool,
     pub(crate) changes: TurnChanges,
     pub(crate) effects: Vec<Effect>,
+    /// Databases that were copied.
+    adopted: Vec<FileId>,
     /// Databases to be copied before the turn can end.
     pub(crate) copies: Vec<Copy>,
     copying: Option<Copying>,
@@ -36,6 +38,7 @@ impl FacetState {
         }
         if !self.turn.copies.is_empty() {
             let copies = std::mem::take(&mut self.turn.copies);
+            self.turn.adopted.extend(copies.iter().map(|copy| copy.to));
             self.gate.set_host(true);
             self.turn.copying = Some(Box::pin(self.object.clone().copy_databases(copies)));
             return Ok(());
@@ -51,40 +54,43 @@ impl FacetState {
             return Err(GuestEnd::Killed);
         }
         let mut committed = None;
-        if std::mem::take(&mut self.turn.touched_storage) {
+        let touched = std::mem::take(&mut self.turn.touched_storage);
+        if touched {
             let mut storage = self.lock_storage();
-            committed = storage
-                .end_turn()
-                .map_err(|error| GuestEnd::Commit(error.to_string()))?;
+            committed = match storage.end_turn() {
+                Ok(committed) => committed,
+                Err(error) => {
+                    drop(storage);
+                    if error.transaction_lost() {
+                        // The turn is not over but undone: events that entered in it were not applied (S18).
+                        self.turns -= 1;
+                    }
+                    return Err(GuestEnd::Commit(error.to_string()));
+                }
+            };
             if committed.is_some() {
                 self.control.storage_bytes.store(storage.bytes(), Ordering::Relaxed);
             }
-            if storage.checkpoint_due() {
-                // Milliseconds, with syncs: other facets of this thread go on elsewhere.
-                executor::block_in_place(|| storage.checkpoint())
-                    .map_err(|error| GuestEnd::Commit(error.to_string()))?;
-            }
-            drop(storage);
-            self.control.storage_changed.notify_waiters();
         }
+        let wrote = committed.is_some();
         let turn = TurnEnd {
             file: self.identity.file,
             committed,
             changes: std::mem::take(&mut self.turn.changes),
+            adopted: std::mem::take(&mut self.turn.adopted),
             effects: std::mem::take(&mut self.turn.effects),
             dep: self.dep,
         };
-        match self.object.end_turn(&self.control, &mut self.forwarder, turn) {
-            Ok(dep) => {
-                self.dep = dep;
-                Ok(())
-            }
-            Err(Killed(dep)) => {
-                // What was committed is waited for before the database is closed.
-                self.dep = dep;
-                Err(GuestEnd::Killed)
-            }
+        let ended = self.object.end_turn(&self.control, &mut self.forwarder, turn);
+        // What was committed is waited for before the database is closed, by a facet that was killed as well.
+        self.dep = *ended.as_ref().unwrap_or_else(|Killed(dep)| dep);
+        if wrote {
+            self.lock_storage().recorded(self.dep);
         }
+        if touched {
+            self.control.storage_changed.notify_waiters();
+        }
+        ended.map(|_| ()).map_err(|_| GuestEnd::Killed)
     }
 
     /// True while databases are copied. When they all are, the turn ends.
@@ -98,6 +104,7 @@ impl FacetState {
         self.turn.copying = None;
         self.gate.set_host(false);
         let unmade = result.map_err(|error| GuestEnd::Commit(error.message))?;
+        self.turn.adopted.retain(|file| !unmade.contains(file));
         let changes = &mut self.turn.changes;
         self.object.decide(|tree, _| tree.unmake(changes, &unmade));
         self.commit()?;

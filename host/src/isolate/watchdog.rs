@@ -1,7 +1,7 @@
 //! One ticker per engine. Each tick ends an epoch, which is what interrupts guest code; every few ticks it looks for
 //! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,8 +31,6 @@ pub(crate) struct Watchdog {
     live: Mutex<Live>,
     changed: Condvar,
     room: Arc<Room>,
-    /// Epochs ended so far.
-    ticks: AtomicU64,
 }
 
 impl Watchdog {
@@ -41,7 +39,6 @@ impl Watchdog {
             live: Mutex::default(),
             changed: Condvar::new(),
             room,
-            ticks: AtomicU64::new(0),
         });
         let own = watchdog.clone();
         std::thread::Builder::new()
@@ -59,17 +56,13 @@ impl Watchdog {
         self.changed.notify_one();
     }
 
-    /// Epochs ended so far, to tell whether one has ended between two moments.
-    pub(crate) fn ticks(&self) -> u64 {
-        self.ticks.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn stop(&self) {
         self.live().stopped = true;
         self.changed.notify_one();
     }
 
     fn run(&self, engine: &Engine) {
+        let mut ticks: u64 = 0;
         loop {
             {
                 let mut live = self.live();
@@ -85,7 +78,7 @@ impl Watchdog {
             }
             std::thread::sleep(Duration::from_millis(EPOCH_TICK_MS));
             engine.increment_epoch();
-            let ticks = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
+            ticks += 1;
             if ticks.is_multiple_of(SWEEP_MS / EPOCH_TICK_MS) {
                 let now_ms = clock::monotonic_ms();
                 let scarce = self.room.is_scarce();
@@ -102,15 +95,13 @@ impl Watched {
             return false;
         }
         let past = |deadline_ms: u64| deadline_ms != 0 && now_ms > deadline_ms;
-        let statement_since_ms = self.control.statement_since_ms.load(Ordering::Relaxed);
-        let cpu_ms_max = self.control.limits.get().map_or(u64::MAX, |limits| limits.cpu_ms);
+        // Epochs do not tick in SQLite.
+        self.control.interrupt().look(now_ms);
         let idle_since_ms = self.control.idle_since_ms.load(Ordering::Relaxed);
         if past(self.control.wall_deadline_ms.load(Ordering::Relaxed)) {
             self.end("wall", "an event took longer than the facet's wall limit");
         } else if past(self.control.gate_deadline_ms.load(Ordering::Relaxed)) {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
-        } else if past(statement_since_ms) && now_ms - statement_since_ms > cpu_ms_max {
-            self.end("cpu", "a statement took longer than the facet's CPU limit");
         } else if past(idle_since_ms) && (scarce || now_ms - idle_since_ms > self.control.idle_evict_ms) {
             // Once: the facet sets it again if it is still idle when it has seen the mail.
             self.control.idle_since_ms.store(0, Ordering::Relaxed);

@@ -36,9 +36,10 @@ impl Object {
             let (dst, dst_path) = (self.db_file(to), join(&to_path));
             let wanted = Wanted::default();
             let unwanted = wanted.0.clone();
+            let disk = self.host.disk.clone();
             let made = self
                 .visit(&Source { node, file, path }, move |store| {
-                    let made = store.copy_committed_to(&dst, &dst_path)?;
+                    let made = store.copy_committed_to(&disk, &dst, &dst_path)?;
                     if unwanted.load(Ordering::SeqCst) {
                         // Its turn was lost meanwhile, and what was there of the copy has been removed already.
                         remove_db(&dst).map_err(crate::storage::StorageError::from_io)?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::isolate::CpuTime;
 use crate::limits::{LOG_BYTES_PER_EVENT_MAX, Limits};
 use crate::object::{Cause, IncarnationId, NodeId};
 use crate::storage::{FacetStore, InterruptCell};
@@ -41,10 +42,8 @@ pub(crate) struct Control {
     pub(crate) storage_changed: Notify,
     pub(crate) limits: OnceLock<Limits>,
     pub(crate) memory_bytes: AtomicU64,
-    pub(crate) cpu_ms: AtomicU64,
+    pub(crate) cpu: Arc<CpuTime>,
     pub(crate) storage_bytes: AtomicU64,
-    /// Since when a statement runs, `sys::clock::monotonic_ms`; 0 for none. Epochs do not tick in SQLite.
-    pub(crate) statement_since_ms: AtomicU64,
     /// Bytes logged since an event last entered.
     log_bytes: AtomicUsize,
     /// When the oldest event in flight exceeds its wall limit, `sys::clock::monotonic_ms`; 0 for none.
@@ -74,9 +73,8 @@ impl Control {
             storage_changed: Notify::new(),
             limits: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),
-            cpu_ms: AtomicU64::new(0),
+            cpu: Arc::default(),
             storage_bytes: AtomicU64::new(0),
-            statement_since_ms: AtomicU64::new(0),
             log_bytes: AtomicUsize::new(0),
             wall_deadline_ms: AtomicU64::new(0),
             gate_deadline_ms: AtomicU64::new(0),

@@ -129,11 +129,14 @@ impl Inner {
             object: object.id,
             node,
         };
-        chain.contains(&link)
-            && self
-                .running
-                .values()
-                .any(|r| r.control.node == node && r.control.held.load(std::sync::atomic::Ordering::SeqCst))
+        if !chain.contains(&link) {
+            return false;
+        }
+        let running = self
+            .tree
+            .live_at(node)
+            .and_then(|incarnation| self.control(incarnation));
+        running.is_some_and(|control| control.held.load(std::sync::atomic::Ordering::SeqCst))
     }
 }
 

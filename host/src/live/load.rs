@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, IndexError, Tail};
+use crate::index::{self, IndexError};
 use crate::live::Object;
 use crate::namespace::Namespace;
 use crate::object::{StoredFacet, Tree};
@@ -24,7 +24,9 @@ impl Object {
             file,
         };
         let path = index::path(&namespace.dir, id);
-        let (mut children, next_file, next_seq) = match index::load(&path, id, Tail::Whole)? {
+        let loaded = index::load(&path, id)?;
+        let has_index = loaded.is_some();
+        let (mut children, next_file, next_seq) = match loaded {
             None => (BTreeMap::new(), FileId(1), 1),
             Some(loaded) => {
                 let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
@@ -46,7 +48,8 @@ impl Object {
         let stored = adopt(FileId::ROOT, &mut children);
         let root_has_database = db(FileId::ROOT).path().exists();
         let tree = Tree::new(namespace.root_startup(), root_has_database, stored, next_file);
-        Ok(Arc::new(Self::new(host.clone(), namespace.clone(), id, tree, next_seq)))
+        let object = Self::new(host.clone(), namespace.clone(), id, tree, next_seq, has_index);
+        Ok(Arc::new(object))
     }
 }
 

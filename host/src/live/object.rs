@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::error::{CallError, Kind, Outcome};
 use crate::host::HostInner;
@@ -16,7 +16,7 @@ use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges,
 };
-use crate::storage::{AfterDurable, DbFile, Lsn, TreeAppend, Unit};
+use crate::storage::{Committed, DbFile, Lsn, TreeAppend, TreeUnit, Unit, wait_settled};
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -31,8 +31,21 @@ pub(super) struct Inner {
     pub(super) running: HashMap<IncarnationId, Running>,
     /// Sequence number of the next record in the index.
     pub(super) next_seq: u64,
+    /// There is an index, or will be once the journal is settled.
+    has_index: bool,
     /// The host stops: nothing is started any more.
     stopped: bool,
+}
+
+/// What one unit does to an object's files.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) members: Vec<Committed>,
+    /// Copies that were made.
+    pub(super) adopted: Vec<FileId>,
+    pub(super) tree: Vec<TreeChange>,
+    /// Databases that are gone.
+    pub(super) removed: Vec<FileId>,
 }
 
 /// What the object keeps of an incarnation until its store and database are closed.
@@ -55,8 +68,10 @@ impl Object {
         id: ObjectId,
         tree: Tree,
         next_seq: u64,
+        has_index: bool,
     ) -> Self {
         let inner = Mutex::new(Inner {
+            has_index,
             tree,
             running: HashMap::new(),
             next_seq,
@@ -143,80 +158,88 @@ impl Object {
         let mut inner = self.lock();
         let (record, files) = inner.tree.undo(changes);
         if !record.is_empty() || !files.is_empty() {
-            self.record(&mut inner, Vec::new(), record, files);
+            let changes = Changes {
+                tree: record,
+                removed: files,
+                ..Changes::default()
+            };
+            self.record(&mut inner, changes);
         }
     }
 
-    /// Store and database of the incarnation are closed; `emptied` if nothing was stored in it.
-    pub(crate) fn gone(self: &Arc<Self>, control: &Control, file: Option<FileId>, emptied: bool) {
+    /// Nothing is stored in the facet's database, which is closed. Answers the unit that says so: the incarnation is not
+    /// gone before its files are.
+    pub(crate) fn emptied(self: &Arc<Self>, file: FileId) -> Option<Lsn> {
         let mut inner = self.lock();
-        if let (true, Some(file)) = (emptied, file) {
-            let record = inner.tree.now_empty(file);
-            if !record.is_empty() {
-                // After the record: until that is durable, the index names the file.
-                self.record(&mut inner, Vec::new(), record, vec![file]);
-            }
-            if inner.tree.needs_no_index() {
-                let index = AfterDurable::RemoveIndex {
-                    dir: self.namespace.dir.clone(),
-                    object: self.id,
-                };
-                self.host.journal.append(Unit {
-                    then: vec![index],
-                    ..Unit::default()
-                });
-            }
+        let tree = inner.tree.now_empty(file);
+        if tree.is_empty() && file != FileId::ROOT {
+            // Its database stays, for the sake of what is below it; or it was deleted meanwhile.
+            return None;
         }
+        let changes = Changes {
+            tree,
+            removed: vec![file],
+            ..Changes::default()
+        };
+        let mut lsn = self.record(&mut inner, changes);
+        if inner.has_index && inner.tree.needs_no_index() {
+            inner.has_index = false;
+            lsn = self.queue(TreeUnit::Removed, Changes::default());
+        }
+        Some(lsn)
+    }
+
+    /// Store and database of the incarnation are closed.
+    pub(crate) fn gone(self: &Arc<Self>, control: &Control) {
+        let mut inner = self.lock();
         inner.tree.gone(control.incarnation);
         inner.running.remove(&control.incarnation);
         control.set_gone();
     }
 
     /// Queues one unit for the journal. Under the lock, so that records of the tree are queued in their order.
-    pub(super) fn record(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        members: Vec<crate::storage::Committed>,
-        record: Vec<TreeChange>,
-        files: Vec<FileId>,
-    ) -> Lsn {
-        let tree = (!record.is_empty()).then(|| {
-            let changes: Vec<_> = record.into_iter().map(Into::into).collect();
+    pub(super) fn record(self: &Arc<Self>, inner: &mut Inner, mut changes: Changes) -> Lsn {
+        let mut tree = TreeUnit::Unchanged;
+        if !changes.tree.is_empty() {
+            let records: Vec<_> = std::mem::take(&mut changes.tree).into_iter().map(Into::into).collect();
             let seq = inner.next_seq;
             inner.next_seq += 1;
-            TreeAppend::new(&self.namespace.dir, self.id, inner.tree.next_file(), seq, &changes)
+            let is_new = !std::mem::replace(&mut inner.has_index, true);
+            let append = TreeAppend::new(self.id, is_new, inner.tree.next_file(), seq, &records);
+            tree = TreeUnit::Append(append);
+        }
+        self.queue(tree, changes)
+    }
+
+    fn queue(self: &Arc<Self>, tree: TreeUnit, changes: Changes) -> Lsn {
+        let reads_stale = tree != TreeUnit::Unchanged || !changes.removed.is_empty();
+        let lsn = self.host.journal.append(Unit {
+            dir: self.namespace.dir.clone(),
+            object: self.id,
+            members: changes.members,
+            adopted: changes.adopted,
+            removed: changes.removed,
+            tree,
         });
-        let then: Vec<_> = files
-            .into_iter()
-            .map(|file| AfterDurable::Remove(self.db_file(file)))
-            .collect();
-        let reads_stale = tree.is_some() || !then.is_empty();
-        let lsn = self.host.journal.append(Unit { members, tree, then });
         if reads_stale {
             // Until then the directory shows an older tree: this object must not be loaded a second time.
-            let (object, host) = (self.clone(), self.host.clone());
+            let object = self.clone();
             self.host.runtime.spawn(async move {
-                let _ = host.durable(lsn).await;
-                drop(object);
+                wait_settled(object.host.journal.progress(), lsn).await;
             });
         }
         lsn
     }
 
-    /// Ends everything that runs, waits until it is closed.
-    pub(crate) async fn stop(&self) {
-        let waits: Vec<_> = {
-            let mut inner = self.lock();
-            let mut kills = Vec::new();
-            inner.stopped = true;
-            inner.tree.end_all(Cause::Unavailable, &mut kills);
-            inner.carry_out(kills);
-            inner.running.values().map(|r| r.control.gone()).collect()
-        };
-        for mut gone in waits {
-            // An error means that the sender is gone, and so is the incarnation.
-            let _ = gone.wait_for(|gone| *gone).await;
-        }
+    /// Ends everything that runs, and starts nothing any more. Answers who has to be waited for: all of a host's objects
+    /// close their databases at the same time.
+    pub(crate) fn stop(&self) -> Vec<watch::Receiver<bool>> {
+        let mut inner = self.lock();
+        let mut kills = Vec::new();
+        inner.stopped = true;
+        inner.tree.end_all(Cause::Unavailable, &mut kills);
+        inner.carry_out(kills);
+        inner.running.values().map(|r| r.control.gone()).collect()
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Report {
     pub memory_bytes: u64,
     /// CPU time since it was started, ms.
     pub cpu_ms: u64,
+    /// The same, for sums of many that have used little.
+    #[serde(skip)]
+    cpu_ns: u64,
 }
 
 /// What a facet and everything below it use.
@@ -57,13 +60,15 @@ impl Object {
                 } else {
                     info.database.map_or(0, on_disk)
                 };
+                let cpu_ns = control.as_ref().map_or(0, |c| c.cpu.ns());
                 Report {
                     path: info.path,
                     state: if control.is_some() { "running" } else { "idle" },
                     class: info.startup.class.to_string(),
                     storage_bytes,
                     memory_bytes: control.as_ref().map_or(0, |c| of(&c.memory_bytes)),
-                    cpu_ms: control.as_ref().map_or(0, |c| of(&c.cpu_ms)),
+                    cpu_ms: cpu_ns / 1_000_000,
+                    cpu_ns,
                 }
             })
             .collect()
@@ -71,11 +76,12 @@ impl Object {
 
     /// Sums up a facet and everything below it.
     pub(crate) fn usage(&self, node: NodeId) -> Usage {
-        self.report(node).iter().fold(Usage::default(), |sum, facet| Usage {
-            memory_bytes: sum.memory_bytes + facet.memory_bytes,
-            cpu_ms: sum.cpu_ms + facet.cpu_ms,
-            storage_bytes: sum.storage_bytes + facet.storage_bytes,
-        })
+        let facets = self.report(node);
+        Usage {
+            memory_bytes: facets.iter().map(|facet| facet.memory_bytes).sum(),
+            cpu_ms: facets.iter().map(|facet| facet.cpu_ns).sum::<u64>() / 1_000_000,
+            storage_bytes: facets.iter().map(|facet| facet.storage_bytes).sum(),
+        }
     }
 
     /// The facet in a log line.

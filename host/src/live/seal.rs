@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::ids::FileId;
+use crate::live::object::Changes;
 use crate::live::{Control, Effect, Forwarder, Object};
 use crate::object::TurnChanges;
 use crate::storage::{Committed, Lsn};
@@ -14,6 +15,8 @@ pub(crate) struct TurnEnd {
     pub(crate) file: FileId,
     pub(crate) committed: Option<Committed>,
     pub(crate) changes: TurnChanges,
+    /// Databases that were copied for it.
+    pub(crate) adopted: Vec<FileId>,
     pub(crate) effects: Vec<Effect>,
     /// What the facet's state depended on before this turn.
     pub(crate) dep: Lsn,
@@ -48,7 +51,15 @@ impl Object {
                 files.push(turn.file);
             }
             record.extend(more);
-            dep = self.record(&mut inner, turn.committed.into_iter().collect(), record, files);
+            dep = self.record(
+                &mut inner,
+                Changes {
+                    members: turn.committed.into_iter().collect(),
+                    adopted: turn.adopted,
+                    tree: record,
+                    removed: files,
+                },
+            );
         }
         if !control.end_seal() {
             return Err(Killed(dep));

@@ -32,7 +32,7 @@ struct Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.object.gone(&self.control, None, false);
+        self.object.gone(&self.control);
     }
 }
 
@@ -69,10 +69,12 @@ impl Object {
                         let _ = gone.wait_for(|gone| *gone).await;
                     }
                     let (file, path) = (self.db_file(source.file), join(&source.path));
+                    let journal = self.host.journal.clone();
                     return blocking(move || {
                         // Given back when the connection is closed, even if nobody waits for the result any more.
                         let _loan = loan;
-                        let mut store = FacetStore::new(file, path, true, u64::MAX, Arc::new(InterruptCell::default()));
+                        let interrupt = Arc::new(InterruptCell::default());
+                        let mut store = FacetStore::new(file, path, true, u64::MAX, interrupt, journal);
                         let work = take(&work).expect("a loan is the last that is tried");
                         let done = work(&mut store);
                         store.close()?;

@@ -56,7 +56,10 @@ pub(super) struct Node {
     pub(super) startup: Arc<Startup>,
     pub(super) epoch: Arc<Epoch>,
     pub(super) slot: Slot,
+    /// Changed by `Tree::set_storage` only.
     pub(super) storage: Storage,
+    /// Children of which something is stored.
+    pub(super) stored_children: usize,
     /// The file the running incarnation would write, fixed when it was started.
     pub(super) file_reserved: Option<FileId>,
 }

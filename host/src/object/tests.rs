@@ -289,3 +289,158 @@ fn s2_depth_and_number_are_limits() {
     held.truncate(10);
     f.get(root, "what nobody holds a stub of is forgotten", startup(1));
 }
+
+/// Numbers that look arbitrary and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(self.0 >> 33).expect("31 bits") % sides
+    }
+}
+
+/// Facets that run, start, store, stop, delete, clone and lose turns in any order.
+struct Bustle {
+    f: Fixture,
+    dice: Dice,
+    running: Vec<(IncarnationId, NodeId)>,
+    ending: Vec<(IncarnationId, Option<FileId>)>,
+    stubs: Vec<(NodeId, Arc<Epoch>)>,
+    copies: Vec<FileId>,
+}
+
+impl Bustle {
+    fn some_running(&mut self) -> Option<(usize, IncarnationId, NodeId)> {
+        let at = self.dice.roll(self.running.len().max(1));
+        self.running
+            .get(at)
+            .map(|(incarnation, node)| (at, *incarnation, *node))
+    }
+
+    fn start(&mut self, node: NodeId) {
+        if let Delivery::Start(start) = self.f.tree.deliver(node, None) {
+            self.running.push((start.incarnation, node));
+        }
+    }
+
+    fn step(&mut self) {
+        let Some((at, incarnation, node)) = self.some_running() else {
+            let root = self.f.tree.root();
+            return self.start(root);
+        };
+        let child = name(["a", "b", "c"][self.dice.roll(3)]);
+        let other = name(["a", "b", "c"][self.dice.roll(3)]);
+        let Fixture { tree, changes, kills } = &mut self.f;
+        match self.dice.roll(16) {
+            0..=4 => {
+                let class = u8::from(self.dice.roll(8) == 0);
+                if let Ok((child, epoch)) = tree.get(node, &child, startup(class), changes, kills) {
+                    self.stubs.push((child, epoch));
+                    // Before the turn is over no call of it has left.
+                    if self.f.changes.is_empty() {
+                        self.start(child);
+                    }
+                }
+            }
+            5..=7 => {
+                if let Some(stored) = tree.launch(incarnation) {
+                    tree.now_stored(node, stored.file);
+                }
+            }
+            8 => {
+                let file = tree.launch(incarnation).map(|stored| stored.file);
+                assert!(tree.retire(incarnation));
+                self.running.remove(at);
+                self.ending.push((incarnation, file));
+            }
+            9 => tree.delete(node, &child, changes, kills),
+            10 => {
+                tree.abort(node, &child, Cause::Aborted(String::new()), kills);
+            }
+            11 => {
+                if let Ok(copies) = tree.clone_child(node, &child, &other, changes, kills) {
+                    self.copies = copies.iter().map(|copy| copy.to).collect();
+                }
+            }
+            12 => {
+                tree.unmake(changes, &std::mem::take(&mut self.copies));
+            }
+            13 => drop(self.f.settle()),
+            14 => drop(self.f.undo()),
+            _ => {
+                let at = self.dice.roll(self.stubs.len().max(1));
+                if at < self.stubs.len() {
+                    let (node, epoch) = self.stubs.swap_remove(at);
+                    drop(epoch);
+                    self.f.tree.stub_dropped(node);
+                }
+            }
+        }
+        for kill in std::mem::take(&mut self.f.kills) {
+            self.running.retain(|(running, _)| *running != kill.incarnation);
+            self.ending.push((kill.incarnation, None));
+        }
+        if self.ending.len() > 5 {
+            let (incarnation, file) = self.ending.remove(self.dice.roll(5));
+            if let Some(file) = file.filter(|_| self.dice.roll(2) == 0) {
+                self.f.tree.now_empty(file);
+            }
+            self.f.tree.gone(incarnation);
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_to_be_found_quickly_is_what_the_nodes_say() {
+    for seed in 0..16 {
+        let mut bustle = Bustle {
+            f: Fixture::new(),
+            dice: Dice(seed),
+            running: Vec::new(),
+            ending: Vec::new(),
+            stubs: Vec::new(),
+            copies: Vec::new(),
+        };
+        for _ in 0..500 {
+            bustle.step();
+            bustle.f.tree.check();
+        }
+    }
+}
+
+#[test]
+fn s8_each_waits_for_those_of_its_own_place_only() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (mut old, mut stubs) = (Vec::new(), Vec::new());
+    for text in ["a", "b"] {
+        let (node, stub) = f.get(root, text, startup(1));
+        stubs.push(stub);
+        let first = f.start(node);
+        assert!(f.tree.retire(first));
+        let second = f.start(node);
+        assert!(f.tree.retire(second));
+        old.push((node, [first, second]));
+    }
+    let (a, both) = old[0];
+    f.tree.gone(both[0]);
+    let Delivery::Start(start) = f.tree.deliver(a, None) else {
+        panic!("not started")
+    };
+    assert_eq!(start.after, [both[1]]);
+    f.tree.check();
+}
+
+#[test]
+fn s12_the_index_is_needed_while_anything_below_the_root_is_stored() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    f.store(root);
+    assert!(f.tree.needs_no_index(), "the root has no entry");
+    let (a, _) = f.get(root, "a", startup(1));
+    let (_, file, _) = f.store(a);
+    assert!(!f.tree.needs_no_index() && f.tree.owns(file));
+    f.delete(root, "a");
+    assert!(f.tree.needs_no_index() && !f.tree.owns(file));
+}

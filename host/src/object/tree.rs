@@ -10,8 +10,10 @@ use crate::object::changes::Pending;
 use crate::object::node::{Node, Slot, Storage};
 use crate::object::{Cause, Epoch, FacetInfo, IncarnationId, NodeId, StoredFacet, TurnChanges};
 use crate::startup::Startup;
+use departing::Departing;
 use shape::depth_of;
 
+mod departing;
 mod record;
 mod shape;
 
@@ -91,8 +93,9 @@ pub(crate) struct Tree {
     nodes: HashMap<NodeId, Node>,
     root: NodeId,
     live: HashMap<IncarnationId, NodeId>,
-    /// Killed incarnations whose store is not dropped yet, with their paths.
-    departing: HashMap<IncarnationId, Vec<FacetName>>,
+    departing: Departing,
+    /// The facets that have an entry in the index, and the root if it has a database.
+    files: HashMap<FileId, NodeId>,
     /// Counts nodes and incarnations alike.
     next: u64,
     next_file: FileId,
@@ -120,17 +123,20 @@ impl Tree {
             startup: root,
             epoch: Epoch::new(),
             slot: Slot::Cold,
-            storage,
+            storage: Storage::None,
+            stored_children: 0,
             file_reserved: Some(FileId::ROOT),
         };
         let mut tree = Self {
             nodes: HashMap::from([(root_id, node)]),
             root: root_id,
             live: HashMap::new(),
-            departing: HashMap::new(),
+            departing: Departing::default(),
+            files: HashMap::new(),
             next: 1,
             next_file,
         };
+        tree.set_storage(root_id, storage);
         for facet in stored {
             tree.attach(root_id, facet);
         }
@@ -313,7 +319,7 @@ impl Tree {
             Slot::Live(incarnation) => Delivery::To(incarnation),
             Slot::Cold => {
                 let epoch = found.epoch.clone();
-                let after = self.departing_at(&self.path(node));
+                let after = self.departing.at(&self.path(node));
                 let incarnation = IncarnationId(self.count());
                 self.live.insert(incarnation, node);
                 self.node_mut(node).slot = Slot::Live(incarnation);
@@ -324,6 +330,14 @@ impl Tree {
                     after,
                 })
             }
+        }
+    }
+
+    /// The incarnation that takes the facet's events.
+    pub(crate) fn live_at(&self, node: NodeId) -> Option<IncarnationId> {
+        match self.nodes.get(&node)?.slot {
+            Slot::Cold => None,
+            Slot::Live(incarnation) => Some(incarnation),
         }
     }
 
@@ -357,29 +371,20 @@ impl Tree {
         let Some(id) = self.live.remove(&incarnation) else {
             return false;
         };
-        self.departing.insert(incarnation, self.path(id));
+        self.departing.insert(incarnation, &self.path(id));
         self.node_mut(id).slot = Slot::Cold;
         true
     }
 
     /// Reserves the files of the facet at `path` while it does not run: its next incarnation waits for `gone(borrow)`.
     pub(crate) fn borrow_files(&mut self, node: NodeId, path: &[FacetName]) -> Borrow {
-        if let Some(Slot::Live(incarnation)) = self.nodes.get(&node).map(|found| found.slot) {
+        if let Some(incarnation) = self.live_at(node) {
             return Borrow::Live(incarnation);
         }
-        let after = self.departing_at(path);
+        let after = self.departing.at(path);
         let borrow = IncarnationId(self.count());
-        self.departing.insert(borrow, path.to_vec());
+        self.departing.insert(borrow, path);
         Borrow::Reserved { borrow, after }
-    }
-
-    /// Incarnations of the facet at `path` whose store or database is not closed yet.
-    fn departing_at(&self, path: &[FacetName]) -> Vec<IncarnationId> {
-        self.departing
-            .iter()
-            .filter(|(_, p)| **p == path)
-            .map(|(i, _)| *i)
-            .collect()
     }
 
     /// The file and path of the facet's database.
@@ -392,7 +397,7 @@ impl Tree {
 
     /// The incarnation's store has been dropped and its database is closed.
     pub(crate) fn gone(&mut self, incarnation: IncarnationId) {
-        let Some(path) = self.departing.remove(&incarnation) else {
+        let Some(path) = self.departing.remove(incarnation) else {
             return;
         };
         // Not earlier: a turn that was sealed before an abort still finds its node.
@@ -427,13 +432,12 @@ impl Tree {
 
     /// A facet of the tree has its database in that file.
     pub(crate) fn owns(&self, file: FileId) -> bool {
-        self.nodes.values().any(|node| node.storage == Storage::Database(file))
+        let owner = self.files.get(&file).map(|id| self.node(*id));
+        owner.is_some_and(|node| node.storage == Storage::Database(file))
     }
 
     /// No facet but the root has anything stored: the index can go.
     pub(crate) fn needs_no_index(&self) -> bool {
-        self.nodes
-            .iter()
-            .all(|(id, node)| *id == self.root || node.storage == Storage::None)
+        self.files.keys().all(|file| *file == FileId::ROOT)
     }
 }

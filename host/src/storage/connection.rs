@@ -1,9 +1,9 @@
 //! Every connection gets the same settings before anything is read, and no database is used whose identity does not match.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -65,7 +65,7 @@ pub(super) struct Connected {
     pub(super) authorizer: Arc<Authorizer>,
     /// Frames in the WAL after the last commit, by the WAL hook; 0 since it was last taken if no commit wrote any.
     pub(super) committed_frames: Arc<AtomicU32>,
-    /// Frames in the WAL, as far as this connection's commits tell.
+    /// Frames in the log that are captured, or were there when it was opened.
     pub(super) frames: u32,
     pub(super) quota: Quota,
     pub(super) conn: Connection,
@@ -73,10 +73,6 @@ pub(super) struct Connected {
     pub(super) vfs: Vfs,
     /// What guests' statements hold of memory.
     pub(super) heap: Arc<Meter>,
-    /// The database file as it was created, kept for its sync; see [`super::journal::NewFile`].
-    pub(super) new_file: Option<Arc<Mutex<Option<File>>>>,
-    /// The name of the WAL may not be durable: nothing was committed through this connection yet.
-    pub(super) new_wal: bool,
 }
 
 impl Connected {
@@ -87,9 +83,17 @@ impl Connected {
         quota_bytes: u64,
         interrupt: &Arc<InterruptCell>,
     ) -> Result<Self, StorageError> {
-        let connected = Self::connect(file, quota_bytes, interrupt)?;
+        let has_log = file.wal_path().exists();
+        let mut connected = Self::connect(file, quota_bytes, interrupt)?;
         let trusted = connected.authorizer.trust();
         identity::check(&connected.conn, file, path)?;
+        if has_log {
+            // Its frames are in the journal; the next commit begins behind them.
+            let frames: i64 = connected
+                .conn
+                .query_row("PRAGMA wal_checkpoint(NOOP)", (), |row| row.get(1))?;
+            connected.frames = u32::try_from(frames).unwrap_or(0);
+        }
         drop(trusted);
         Ok(connected)
     }
@@ -121,9 +125,8 @@ impl Connected {
         created
             .write_all(image)
             .map_err(|error| StorageError::io("write", &path, &error))?;
-        let mut connected = Self::connect(file, quota_bytes, interrupt)?;
-        connected.new_file = Some(Arc::new(Mutex::new(Some(created))));
-        Ok(connected)
+        drop(created);
+        Self::connect(file, quota_bytes, interrupt)
     }
 
     fn connect(file: &DbFile, quota_bytes: u64, interrupt: &Arc<InterruptCell>) -> Result<Self, StorageError> {
@@ -147,8 +150,7 @@ impl Connected {
         set_config(conn)?;
         functions::install(conn)?;
         // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
-        // NORMAL syncs the log's header (and its directory) in the first COMMIT after each opening, on the thread of the
-        // turn; the journal syncs commits, and checkpoints switch it on. Autocheckpoint last: it replaces the WAL hook.
+        // the journal makes commits durable, and a barrier checkpoints. Autocheckpoint last: it replaces the WAL hook.
         conn.execute_batch(&format!(
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA synchronous=OFF;
              PRAGMA wal_autocheckpoint=0;"
@@ -188,8 +190,6 @@ impl Connected {
             conn: opened.conn,
             vfs: opened.vfs,
             heap: Arc::new(Meter::new(Arc::clone(interrupt))),
-            new_file: None,
-            new_wal: true,
         })
     }
 
@@ -209,14 +209,22 @@ impl Connected {
 impl Connected {
     /// Says which limit it was where SQLite only knows that it is full or was interrupted.
     pub(super) fn name_limit(&self, error: StorageError) -> StorageError {
+        let stopped = || {
+            if self.heap.is_overdue() {
+                StorageError::out_of_time()
+            } else {
+                StorageError::interrupted()
+            }
+        };
         match error.code() {
             "full" | "interrupted" => match self.vfs.account().take_refusal() {
                 Some(refusal) => StorageError::refused(refusal),
+                None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),
                 None => error,
             },
             "memory" => match self.heap.take_refusal() {
                 Some(HeapRefusal::Full) => StorageError::memory_full(),
-                Some(HeapRefusal::Stopped) => StorageError::interrupted(),
+                Some(HeapRefusal::Stopped) => stopped(),
                 None => error,
             },
             _ => error,
@@ -255,8 +263,7 @@ fn set_config(conn: &Connection) -> Result<(), rusqlite::Error> {
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
-        // A connection that is merely dropped leaves its WAL: a checkpoint there would be one without sync, and the
-        // journal takes a WAL that is gone for one that was checkpointed with sync.
+        // A connection that is merely dropped leaves its log: what is in it may not be durable.
         (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
     ] {
         conn.set_db_config(option, on)?;

@@ -1,4 +1,5 @@
-//! A copy holds exactly what was committed to its source, has an identity of its own, and is on disk before it is answered.
+//! A copy holds exactly what was committed to its source, has an identity of its own, and is on disk before it is answered:
+//! the record that makes it real holds none of its pages.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -7,7 +8,8 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{StorageCode, StorageError};
-use super::file::{DbFile, remove_db, sync_dir};
+use super::file::{DbFile, remove_db};
+use super::journal::Disk;
 use super::store::FacetStore;
 use super::{identity, template};
 
@@ -17,8 +19,13 @@ const STEP_PAGES: i32 = 1024;
 impl FacetStore {
     /// Copies what is committed to a new database for the facet at `dst_path`; answers false, and makes nothing, if
     /// nothing is stored. Call it between turns; until an index record names the copy it is an orphan.
-    pub(crate) fn copy_committed_to(&mut self, dst: &DbFile, dst_path: &str) -> Result<bool, StorageError> {
-        if self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit()) {
+    pub(crate) fn copy_committed_to(
+        &mut self,
+        disk: &Disk,
+        dst: &DbFile,
+        dst_path: &str,
+    ) -> Result<bool, StorageError> {
+        if self.in_turn() {
             let message = "a database is copied between turns: end the turn first";
             return Err(StorageError::InvalidArgument(message.to_owned()));
         }
@@ -28,7 +35,7 @@ impl FacetStore {
         let Some(open) = self.opened(false)? else {
             return Ok(false);
         };
-        let result = copy(&open.conn, dst, dst_path);
+        let result = copy(&open.conn, disk, dst, dst_path);
         if result.is_err()
             && let Err(error) = remove_db(dst)
         {
@@ -38,7 +45,7 @@ impl FacetStore {
     }
 }
 
-fn copy(source: &Connection, dst: &DbFile, dst_path: &str) -> Result<(), StorageError> {
+fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Result<(), StorageError> {
     let path = dst.path();
     let io = |what: &'static str, path: std::path::PathBuf| move |error| StorageError::io(what, &path, &error);
     remove_db(dst).map_err(io("remove the left-over", path.clone()))?;
@@ -75,8 +82,6 @@ fn copy(source: &Connection, dst: &DbFile, dst_path: &str) -> Result<(), Storage
     }
     target.close().map_err(|(_, error)| error)?;
     // The connection is closed, so opening the file again drops no lock.
-    std::fs::File::open(&path)
-        .and_then(|file| file.sync_all())
-        .map_err(io("sync", path))?;
-    sync_dir(&dst.dir).map_err(io("sync", dst.dir.clone()))
+    disk.sync_file(&path).map_err(StorageError::from_io)?;
+    disk.sync_dir(&dst.dir).map_err(StorageError::from_io)
 }

@@ -50,6 +50,8 @@ pub(crate) enum StorageLimit {
     Transactions,
     /// Bytes that one turn writes.
     Transaction,
+    /// CPU time of the event.
+    Cpu,
 }
 
 /// What kind of failure it was, as guests see it.
@@ -63,6 +65,8 @@ pub(crate) enum StorageCode {
     Denied,
     /// The quota, or the disk.
     Full,
+    /// The journal has no room, or has failed.
+    JournalFull,
     /// A text, blob, row or statement beyond SQLite's limits.
     TooBig,
     /// Stopped from outside.
@@ -104,12 +108,14 @@ impl StorageError {
                 StorageLimit::Cursors => "cursors",
                 StorageLimit::Transactions => "transactions",
                 StorageLimit::Transaction => "transaction",
+                StorageLimit::Cpu => "cpu",
             },
             Self::Storage { code, .. } => match code {
                 StorageCode::Sql => "sql",
                 StorageCode::Constraint => "constraint",
                 StorageCode::Denied => "denied",
                 StorageCode::Full => "full",
+                StorageCode::JournalFull => "journal-full",
                 StorageCode::TooBig => "too-big",
                 StorageCode::Interrupted => "interrupted",
                 StorageCode::Io => "io",
@@ -123,7 +129,6 @@ impl StorageError {
     }
 
     /// True if the transaction of the turn is gone, so that the facet must break.
-    #[cfg(test)]
     pub(crate) fn transaction_lost(&self) -> bool {
         match self {
             Self::InvalidArgument(_) => false,
@@ -145,6 +150,12 @@ impl StorageError {
             message: message.into(),
             transaction_lost: false,
         }
+    }
+
+    /// The event has no CPU time left for its statement.
+    pub(super) fn out_of_time() -> Self {
+        let message = "the statement was stopped: the event's CPU time is used up, but for a little to end with";
+        Self::limit(StorageLimit::Cpu, message)
     }
 
     /// The turn has written more than one may.
@@ -232,6 +243,7 @@ impl StorageError {
             }
             StorageCode::Sql
             | StorageCode::Constraint
+            | StorageCode::JournalFull
             | StorageCode::Denied
             | StorageCode::TooBig
             | StorageCode::Io

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::ids::{FileId, ObjectId};
 
@@ -9,10 +10,10 @@ use crate::ids::{FileId, ObjectId};
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Where the database of one facet is.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct DbFile {
     /// The namespace's directory.
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<Path>,
     /// The object.
     pub(crate) object: ObjectId,
     /// The facet within the object; [`FileId::ROOT`] for the root.
@@ -40,12 +41,16 @@ impl DbFile {
 ///
 /// The log goes last: a database without its log is an older state, a log without its database is nothing.
 pub(crate) fn remove_db(file: &DbFile) -> io::Result<()> {
+    remove_if_there(&file.path())?;
+    remove_companions(file)
+}
+
+/// Removes what may lie beside a database.
+pub(crate) fn remove_companions(file: &DbFile) -> io::Result<()> {
     let path = file.path();
-    remove_if_there(&path)?;
-    for suffix in COMPANIONS {
-        remove_if_there(&with_suffix(&path, suffix))?;
-    }
-    Ok(())
+    COMPANIONS
+        .iter()
+        .try_for_each(|suffix| remove_if_there(&with_suffix(&path, suffix)))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -59,9 +64,4 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
 }

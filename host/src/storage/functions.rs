@@ -1,6 +1,7 @@
 //! Functions that SQLite has in a form that takes time with the product of its arguments' lengths, minutes for megabytes,
 //! and looks for no interrupt meanwhile. These take linear time, and answer the same.
 
+mod excerpts;
 mod search;
 mod sets;
 
@@ -42,7 +43,7 @@ pub(super) fn install(conn: &Connection) -> Result<(), rusqlite::Error> {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(rc), None));
         }
     }
-    Ok(())
+    excerpts::install(conn).map_err(|rc| rusqlite::Error::SqliteFailure(ffi::Error::new(rc), None))
 }
 
 /// The bytes of an argument as text, or as they are if it is a blob; none for NULL, or if there is no memory.

@@ -40,6 +40,13 @@ struct Count {
     refused: AtomicU8,
 }
 
+/// True if the statement that runs on this thread is to stop.
+pub(super) fn is_stopped() -> bool {
+    let count = COUNT.get();
+    // SAFETY: while the thread names a count, its meter is borrowed.
+    !count.is_null() && unsafe { (*count).interrupt.stops_statements() }
+}
+
 thread_local! {
     static COUNT: Cell<*const Count> = const { Cell::new(ptr::null()) };
 }
@@ -83,6 +90,11 @@ impl Meter {
             before: COUNT.replace(self.0.as_ptr()),
             _not_send: PhantomData,
         }
+    }
+
+    /// True if the statement that runs has had its time.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.count().interrupt.is_overdue()
     }
 
     /// Why memory was refused since this was last asked.

@@ -1,12 +1,14 @@
 //! A database carries the identity of its facet, and one that does not match is refused, never adopted: an index that lost
 //! its end would otherwise give one facet another's data.
 
+use std::io::Read as _;
+
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
 use super::file::DbFile;
-use super::template::{APPLICATION_ID, FORMAT};
+use super::template::{self, APPLICATION_ID, FORMAT};
 
 const STAMP: &str = "INSERT OR REPLACE INTO _facetd_meta(one, format, object, file, path) VALUES(1, ?1, ?2, ?3, ?4)";
 
@@ -77,11 +79,25 @@ pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<()
     Ok(())
 }
 
-/// Folds the log that a killed process left into the database. False if nothing was ever committed to it. For recovery,
-/// when nobody has it open.
-pub(crate) fn fold(file: &DbFile) -> Result<bool, StorageError> {
+/// Folds the log into a database whose store could not. When nobody has it open, and its commits are durable.
+pub(super) fn fold(file: &DbFile) -> Result<(), StorageError> {
     // Exclusive, or SQLite would make a -shm.
     let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA wal_checkpoint(TRUNCATE)")?;
-    Ok(conn.query_row("SELECT EXISTS(SELECT 1 FROM _facetd_meta)", (), |row| row.get(0))?)
+    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA wal_checkpoint(TRUNCATE)")?;
+    Ok(())
+}
+
+/// True for what a crash may leave of a database to which nothing was ever committed: a part of the template, or zeroes.
+pub(crate) fn is_blank(file: &DbFile) -> std::io::Result<bool> {
+    let image = template::image().map_err(std::io::Error::other)?;
+    let mut found = std::fs::File::open(file.path())?;
+    if found.metadata()?.len() > image.len() as u64 {
+        return Ok(false);
+    }
+    let mut bytes = Vec::with_capacity(image.len());
+    found.read_to_end(&mut bytes)?;
+    Ok(bytes
+        .chunks(template::PAGE_BYTES as usize)
+        .zip(image.chunks(template::PAGE_BYTES as usize))
+        .all(|(page, template)| template.starts_with(page) || page.iter().all(|byte| *byte == 0)))
 }

@@ -4,6 +4,8 @@
 mod allow;
 mod authorizer;
 mod cache;
+mod capture;
+mod check;
 mod connection;
 mod copy;
 mod cursor;
@@ -28,19 +30,23 @@ mod turn;
 mod value;
 mod vfs;
 
+pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
-pub(crate) use file::{DbFile, remove_db};
-pub(crate) use identity::fold;
+pub(crate) use file::{DbFile, remove_companions, remove_db};
+pub(crate) use identity::is_blank;
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
-    AfterDurable, Committed, Durability, Journal, LocalJournal, Lsn, TreeAppend, Unit, wait_durable,
+    Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, TreeAppend, TreeUnit, Unit,
+    inspect_journal, wait_durable, wait_settled,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Rows, Usage, Value};
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -122,6 +122,11 @@ impl FacetStore {
         }
     }
 
+    /// True if SQLite has ended the turn's transaction: nothing of the turn can be kept.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Runs guest SQL and counts what it reads and writes.
     fn counted<R>(
         &mut self,

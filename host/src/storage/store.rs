@@ -7,6 +7,7 @@ use super::connection::Connected;
 use super::error::StorageError;
 use super::file::{DbFile, remove_db};
 use super::interrupt::InterruptCell;
+use super::journal::{Journal, Lsn};
 use super::transaction::TxId;
 use super::value::Usage;
 
@@ -34,8 +35,26 @@ pub(crate) struct FacetStore {
     pub(super) lost: Option<StorageError>,
     pub(super) rows_read: u64,
     pub(super) rows_written: u64,
+    pub(super) journal: Arc<dyn Journal>,
+    /// The newest commit that is not in the database file.
+    pub(super) newest: Newest,
+    /// The journal counts this turn among those it waits for.
+    pub(super) counted: bool,
+    /// Something was committed since the database was opened.
+    pub(super) wrote: bool,
     /// The operator has been told that the file cannot be used.
     refusal_logged: bool,
+}
+
+/// What the log holds that the database file does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Newest {
+    /// Nothing that this store knows of.
+    Nothing,
+    /// A commit that is not queued in the journal yet: nobody else may see it.
+    Unrecorded,
+    /// Commits up to this one.
+    Recorded(Lsn),
 }
 
 impl FacetStore {
@@ -47,6 +66,7 @@ impl FacetStore {
         stored: bool,
         quota_bytes: u64,
         interrupt: Arc<InterruptCell>,
+        journal: Arc<dyn Journal>,
     ) -> Self {
         Self {
             file,
@@ -60,14 +80,12 @@ impl FacetStore {
             lost: None,
             rows_read: 0,
             rows_written: 0,
+            newest: Newest::Nothing,
+            counted: false,
+            wrote: false,
+            journal,
             refusal_logged: false,
         }
-    }
-
-    /// Which file it is.
-    #[cfg(test)]
-    pub(crate) fn file(&self) -> &DbFile {
-        &self.file
     }
 
     /// True if something was committed to the file, even if nothing is in it any more.
@@ -76,9 +94,10 @@ impl FacetStore {
         self.stored
     }
 
-    /// True between a turn's first access and its end: what the connection sees may not be committed.
+    /// True between a turn's first access and the moment its commit is queued in the journal: what the connection sees
+    /// may never have been.
     pub(crate) fn in_turn(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit())
+        self.newest == Newest::Unrecorded || self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit())
     }
 
     /// True if nothing is stored: no key and no table (S12).
@@ -110,6 +129,7 @@ impl FacetStore {
     /// The connection, opened if there is a file, made if `create` and there is none. No transaction is begun.
     pub(super) fn opened(&mut self, create: bool) -> Result<Option<&mut Connected>, StorageError> {
         if self.open.is_none() {
+            self.refuse_strange_log()?;
             let Self {
                 file,
                 path,
@@ -145,6 +165,13 @@ impl FacetStore {
                 (false, false) => return Ok(None),
             };
             interrupt.set_handle(Some(open.conn.get_interrupt_handle()));
+            if open.frames > 0 {
+                self.newest = self
+                    .journal
+                    .pins()
+                    .newest(file)
+                    .map_or(Newest::Nothing, Newest::Recorded);
+            }
             self.open = Some(Box::new(open));
         }
         Ok(self.open.as_deref_mut())
@@ -167,8 +194,9 @@ impl FacetStore {
             return Ok(None);
         };
         if open.conn.is_autocommit() {
-            open.host_run(BEGIN)?;
+            self.begin_turn()?;
         }
+        let open = self.open.as_deref_mut().expect("it was opened above");
         match run(open) {
             Ok(value) => Ok(Some(value)),
             Err(error) if open.conn.is_autocommit() => {
@@ -190,6 +218,23 @@ impl FacetStore {
         Ok(self.access(true, run)?.expect("a store that may create is open"))
     }
 
+    fn begin_turn(&mut self) -> Result<(), StorageError> {
+        self.checkpoint_if_long()?;
+        let open = self.open.as_deref_mut().expect("a turn begins on an open database");
+        open.host_run(BEGIN)?;
+        if !std::mem::replace(&mut self.counted, true) {
+            self.journal.progress().turn_begins();
+        }
+        Ok(())
+    }
+
+    /// The turn's transaction is over.
+    pub(super) fn uncount(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.journal.progress().turn_ends();
+        }
+    }
+
     pub(super) fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
@@ -204,14 +249,20 @@ impl Connected {
 }
 
 impl Drop for FacetStore {
-    /// Drops what was not committed and leaves the WAL to the next opening: an abort must not wait for a sync.
-    /// [`Self::close`] is the tidy way.
+    /// Drops what was not committed and leaves the log to the next opening by this process. [`Self::close`] is the tidy
+    /// way.
     fn drop(&mut self) {
+        self.uncount();
+        self.journal.pins().leave(&self.file);
         if self.open.is_none() {
             return;
         }
         self.discard_turn();
         self.disconnect();
-        self.remove_uncommitted();
+        if self.stored {
+            self.journal.pins().log_left(&self.file);
+        } else {
+            self.remove_uncommitted();
+        }
     }
 }

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::journal::Committed;
-use super::{DbFile, FacetStore, InterruptCell, StorageError, Value, fold};
+use super::journal::{Disk, MemoryJournal, Pages};
+use super::{DbFile, FacetStore, InterruptCell, StorageError, Value, is_blank};
 use crate::ids::{FileId, ObjectId};
 
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// A directory of databases.
-pub(super) struct Dir(tempfile::TempDir);
+/// A directory of databases, and a journal in which all is durable at once.
+pub(super) struct Dir(tempfile::TempDir, pub(super) Arc<MemoryJournal>);
 
 impl Dir {
     pub(super) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().unwrap(), MemoryJournal::new())
     }
 
     pub(super) fn file(&self, id: u32) -> DbFile {
@@ -29,13 +29,19 @@ impl Dir {
     }
 
     pub(super) fn store_with(&self, id: u32, stored: bool, quota_bytes: u64) -> FacetStore {
-        FacetStore::new(
-            self.file(id),
-            format!("facet-{id}"),
-            stored,
-            quota_bytes,
-            Arc::new(InterruptCell::default()),
-        )
+        let file = self.file(id);
+        self.store_of(file, &format!("facet-{id}"), stored, quota_bytes, Arc::default())
+    }
+
+    pub(super) fn store_of(
+        &self,
+        file: DbFile,
+        path: &str,
+        stored: bool,
+        quota_bytes: u64,
+        interrupt: Arc<InterruptCell>,
+    ) -> FacetStore {
+        FacetStore::new(file, path.to_owned(), stored, quota_bytes, interrupt, self.1.clone())
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -62,8 +68,12 @@ pub(super) fn one(store: &mut FacetStore, text: &str) -> i64 {
     }
 }
 
-fn committed(store: &mut FacetStore) -> Committed {
-    store.end_turn().unwrap().expect("something was written")
+/// Ends a turn that wrote, and queues its commit.
+pub(super) fn committed(store: &mut FacetStore) -> Pages {
+    let committed = store.end_turn().unwrap().expect("something was written");
+    let pages = committed.pages.clone();
+    store.record_alone(committed);
+    pages
 }
 
 #[test]
@@ -88,13 +98,13 @@ fn a_turn_is_a_transaction_and_survives_closing() {
     store.kv_put("a", b"1").unwrap();
     sql(&mut store, "CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
     let first = committed(&mut store);
-    assert!(first.created() && first.new_name);
+    assert!(first.whole && first.numbers[..2] == [1, 2]);
     store.kv_put("a", b"2").unwrap();
     store.discard_turn();
     assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
     store.kv_put("a", b"3").unwrap();
     let second = committed(&mut store);
-    assert!(!second.created() && !second.new_name);
+    assert!(!second.whole && second.numbers.len() < 4, "{second:?}");
     store.close().unwrap();
     assert_eq!(dir.names(), [format!("{}.1.sqlite", ObjectId([7; 32]))]);
 
@@ -170,22 +180,24 @@ fn a_database_that_was_never_committed_to_is_told_from_one_that_was() {
     let dir = Dir::new();
     let mut store = dir.store(0, false);
     store.kv_put("k", b"1").unwrap();
-    let file = store.file().clone();
-    // What a kill would leave: the copies have seen no rollback and no removal.
-    let killed = |when: &str| {
-        let left = Dir::new();
-        for name in dir.names() {
-            std::fs::copy(dir.0.path().join(&name), left.0.path().join(&name)).unwrap();
-        }
-        let was = fold(&DbFile {
-            dir: left.0.path().into(),
-            ..file.clone()
-        });
-        was.unwrap_or_else(|error| panic!("{when}: {error}"))
-    };
-    assert!(!killed("in the first turn"));
+    let path = dir.file(0).path();
+    assert!(is_blank(&dir.file(0)).unwrap());
+    let image = std::fs::read(&path).unwrap();
     committed(&mut store);
-    assert!(killed("after it: it is in the log alone"));
+    store.close().unwrap();
+    assert!(!is_blank(&dir.file(0)).unwrap());
+    // What a power failure may leave of a file that was never synced.
+    for torn in [&[][..], &image[..700], &image[..9000], &[0; 8192]] {
+        std::fs::write(&path, torn).unwrap();
+        assert!(is_blank(&dir.file(0)).unwrap(), "{} bytes", torn.len());
+    }
+    let mut holed = image.clone();
+    holed[4096..8192].fill(0);
+    std::fs::write(&path, &holed).unwrap();
+    assert!(is_blank(&dir.file(0)).unwrap());
+    holed[5000] = 1;
+    std::fs::write(&path, &holed).unwrap();
+    assert!(!is_blank(&dir.file(0)).unwrap());
 }
 
 #[test]
@@ -218,14 +230,14 @@ fn another_facets_database_is_refused() {
     };
     assert!(refused(dir.store(2, true)).contains("it is file 1 of the object, not 2"));
     let interrupt = Arc::default();
-    let renamed = FacetStore::new(dir.file(1), "other".to_owned(), true, MIB, interrupt);
+    let renamed = dir.store_of(dir.file(1), "other", true, MIB, interrupt);
     assert!(refused(renamed).contains("belongs to the facet \"facet-1\", not \"other\""));
     let object = DbFile {
         object: ObjectId([8; 32]),
         ..dir.file(1)
     };
     std::fs::copy(dir.file(1).path(), object.path()).unwrap();
-    assert!(refused(FacetStore::new(object, "facet-1".to_owned(), true, MIB, Arc::default())).contains("object 0707"));
+    assert!(refused(dir.store_of(object, "facet-1", true, MIB, Arc::default())).contains("object 0707"));
     rusqlite::Connection::open(dir.file(3).path())
         .unwrap()
         .execute_batch("CREATE TABLE t(x)")
@@ -389,7 +401,6 @@ fn delete_all_empties_whatever_is_there() {
     store.delete_all().unwrap();
     committed(&mut store);
     assert!(store.is_empty().unwrap() && store.exists());
-    store.end_turn().unwrap();
     sql(&mut store, "CREATE TABLE p(x); CREATE TABLE c(x REFERENCES p(x))").unwrap();
     assert_eq!(
         sql(&mut store, "INSERT INTO c VALUES(5)").unwrap_err().code(),
@@ -421,17 +432,20 @@ fn a_copy_is_what_fold_with_its_own_identity() {
     let dir = Dir::new();
     let mut source = dir.store(1, false);
     let target = dir.file(9);
-    assert!(!source.copy_committed_to(&target, "facet-9").unwrap());
+    assert!(!source.copy_committed_to(&Disk::new(), &target, "facet-9").unwrap());
     source.kv_put("a", &[3; 300_000]).unwrap();
     sql(&mut source, "CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
     committed(&mut source);
     source.kv_put("a", b"later").unwrap();
     assert_eq!(
-        source.copy_committed_to(&target, "facet-9").unwrap_err().kind(),
+        source
+            .copy_committed_to(&Disk::new(), &target, "facet-9")
+            .unwrap_err()
+            .kind(),
         "invalid-argument"
     );
     source.discard_turn();
-    assert!(source.copy_committed_to(&target, "facet-9").unwrap());
+    assert!(source.copy_committed_to(&Disk::new(), &target, "facet-9").unwrap());
     source.kv_put("a", b"later").unwrap();
     committed(&mut source);
     let mut copy = dir.store(9, true);
@@ -441,15 +455,23 @@ fn a_copy_is_what_fold_with_its_own_identity() {
     committed(&mut copy);
     assert_eq!(source.kv_get("b").unwrap(), None);
     drop(copy);
-    let mut wrong = FacetStore::new(target.clone(), "facet-1".to_owned(), true, MIB, Arc::default());
+    let mut wrong = dir.store_of(target.clone(), "facet-1", true, MIB, Arc::default());
     assert_eq!(wrong.kv_get("a").unwrap_err().code(), "identity");
     // A closed source is opened for it, an emptied one gives nothing.
     source.close().unwrap();
-    assert!(source.copy_committed_to(&dir.file(10), "facet-10").unwrap());
+    assert!(
+        source
+            .copy_committed_to(&Disk::new(), &dir.file(10), "facet-10")
+            .unwrap()
+    );
     assert_eq!(dir.store(10, true).kv_get("a").unwrap().unwrap(), b"later");
     source.delete_all().unwrap();
     committed(&mut source);
-    assert!(!source.copy_committed_to(&dir.file(11), "facet-11").unwrap());
+    assert!(
+        !source
+            .copy_committed_to(&Disk::new(), &dir.file(11), "facet-11")
+            .unwrap()
+    );
     assert!(!dir.file(11).path().exists());
 }
 
@@ -457,7 +479,7 @@ fn a_copy_is_what_fold_with_its_own_identity() {
 fn an_interrupt_stops_a_statement_and_for_ever_all() {
     let dir = Dir::new();
     let interrupt = Arc::new(InterruptCell::default());
-    let mut store = FacetStore::new(dir.file(1), "facet-1".to_owned(), false, MIB, Arc::clone(&interrupt));
+    let mut store = dir.store_of(dir.file(1), "facet-1", false, MIB, Arc::clone(&interrupt));
     store.kv_put("a", b"1").unwrap();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
     let stopper = Arc::clone(&interrupt);
@@ -483,13 +505,7 @@ fn an_interrupt_stops_a_statement_and_for_ever_all() {
 fn a_lost_transaction_says_so() {
     let dir = Dir::new();
     let interrupt = Arc::new(InterruptCell::default());
-    let mut store = FacetStore::new(
-        dir.file(1),
-        "facet-1".to_owned(),
-        false,
-        1024 * MIB,
-        Arc::clone(&interrupt),
-    );
+    let mut store = dir.store_of(dir.file(1), "facet-1", false, 1024 * MIB, Arc::clone(&interrupt));
     sql(&mut store, "CREATE TABLE t(x)").unwrap();
     committed(&mut store);
     let thread = std::thread::spawn(move || {
@@ -505,26 +521,83 @@ fn a_lost_transaction_says_so() {
     assert_eq!(one(&mut store, "SELECT count(*) FROM t"), 0);
 }
 
+/// Bytes of the log.
+fn log_bytes(dir: &Dir) -> u64 {
+    std::fs::metadata(dir.file(1).wal_path()).unwrap().len()
+}
+
 #[test]
-fn a_long_wal_is_checkpointed() {
+fn a_long_log_is_checkpointed_once_it_is_durable() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
-    for round in 0..20_u8 {
+    let mut write = |round: u8| {
+        store.kv_put("a", &vec![round; 400_000]).unwrap();
+        committed(&mut store);
+        assert!(store.checkpoint_between_turns().is_ok() || round == 0);
+    };
+    dir.1.hold();
+    let before = {
+        (0..20).for_each(&mut write);
+        std::fs::metadata(dir.file(1).path()).unwrap().len()
+    };
+    assert!(before < 100_000, "nothing that is not durable reaches the database");
+    assert!(log_bytes(&dir) > 1000 * 4120);
+    dir.1.release();
+    write(20);
+    assert_eq!(log_bytes(&dir), 0);
+    (0..200).for_each(&mut write);
+    assert!(log_bytes(&dir) < 1200 * 4120);
+}
+
+#[test]
+fn a_very_long_log_waits_for_durability() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    dir.1.hold();
+    let journal = dir.1.clone();
+    let slow = std::thread::spawn(move || {
+        // Long after the writer below has stopped to wait.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        journal.release();
+    });
+    for round in 0..100_u8 {
         store.kv_put("a", &vec![round; 400_000]).unwrap();
         committed(&mut store);
     }
-    assert!(store.checkpoint_due());
-    store.checkpoint().unwrap();
-    assert!(!store.checkpoint_due());
-    assert_eq!(std::fs::metadata(dir.file(1).wal_path()).unwrap().len(), 0);
+    slow.join().unwrap();
+    assert!(log_bytes(&dir) < 8200 * 4120);
+}
+
+#[test]
+fn a_full_journal_refuses_before_the_commit() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
     store.kv_put("a", b"1").unwrap();
     committed(&mut store);
-    assert!(std::fs::metadata(dir.file(1).wal_path()).unwrap().len() < 200 * 4120);
-    for round in 0..200_u8 {
-        store.kv_put("a", &vec![round; 400_000]).unwrap();
-        store.end_turn().unwrap();
-    }
-    assert!(std::fs::metadata(dir.file(1).wal_path()).unwrap().len() < 9000 * 4120);
+    store.kv_put("a", b"2").unwrap();
+    dir.1.set_full(true);
+    let error = store.end_turn().unwrap_err();
+    assert_eq!((error.kind(), error.code()), ("storage", "journal-full"));
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1", "reading needs no room");
+    assert!(store.end_turn().unwrap().is_none());
+    dir.1.set_full(false);
+    store.kv_put("a", b"3").unwrap();
+    committed(&mut store);
+}
+
+#[test]
+fn a_log_of_another_process_is_never_read() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"old").unwrap();
+    committed(&mut store);
+    let log = std::fs::read(dir.file(1).wal_path()).unwrap();
+    store.kv_put("a", b"new").unwrap();
+    committed(&mut store);
+    store.close().unwrap();
+    std::fs::write(dir.file(1).wal_path(), log).unwrap();
+    let mut store = dir.store(1, true);
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"new");
 }
 
 #[test]

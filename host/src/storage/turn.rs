@@ -1,35 +1,38 @@
 //! All writes of a turn are one transaction: it is committed when the turn ends or it never happened (S19). COMMIT never
-//! syncs; what it answers is handed to the journal, which does.
+//! syncs; what it wrote is handed to the journal, which does, and only what is durable reaches the database file.
 
 use std::sync::atomic::Ordering;
 
 use rusqlite::config::DbConfig;
 
+use super::capture;
 use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
-use super::file::remove_db;
+use super::file::{remove_companions, remove_db};
 use super::identity;
-use super::journal::{Committed, NewFile};
+use super::journal::{Committed, Lsn, TreeUnit, Unit};
 use super::statement::has_written;
-use super::store::FacetStore;
-use crate::ids::FileId;
+use super::store::{FacetStore, Newest};
 
-/// From so many frames in the WAL on a checkpoint is due; see [`FacetStore::checkpoint_due`].
+/// From so many frames in the log on it is checkpointed before the next turn, if the newest commit is durable.
 pub(crate) const WAL_FRAMES_SOFT: u32 = 1000;
-/// With so many the turn that ends checkpoints itself, whatever thread it is on: opening would get slow.
+/// With so many the next turn waits until the newest commit is durable: reading and opening would get slow.
 pub(crate) const WAL_FRAMES_HARD: u32 = 8000;
 
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
+const OPTIMIZE: &str = "PRAGMA optimize";
 
 impl FacetStore {
     /// Ends the turn: cursors close, open explicit transactions are undone from the outermost on, the rest is committed.
-    /// Answers what the journal must make durable, or none if nothing was written. After an error the turn is discarded
-    /// and the facet must break.
+    /// Answers what the journal must make durable, or none if nothing was written; [`Self::recorded`] follows. After an
+    /// error the turn is discarded and the facet must break.
     pub(crate) fn end_turn(&mut self) -> Result<Option<Committed>, StorageError> {
         let result = self.commit_turn();
-        if result.is_err() {
-            self.discard_turn();
+        match &result {
+            Ok(Some(_)) => {}
+            Ok(None) => self.uncount(),
+            Err(_) => self.discard_turn(),
         }
         result
     }
@@ -52,11 +55,19 @@ impl FacetStore {
             file,
             path,
             stored,
+            journal,
             ..
         } = self;
         let open = open.as_deref_mut().expect("it was open above");
-        if !*stored && has_written(&open.conn) {
-            identity::stamp(open, file, path)?;
+        let mut reservation = None;
+        if has_written(&open.conn) {
+            if !*stored {
+                identity::stamp(open, file, path)?;
+            }
+            // Room first: what is committed must be queued.
+            let pending_bytes = capture::pending_bytes(&open.conn);
+            let room = journal.reserve(pending_bytes);
+            reservation = Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()))?);
         }
         open.committed_frames.store(0, Ordering::Relaxed);
         if let Err(error) = open.host_run(COMMIT) {
@@ -70,29 +81,48 @@ impl FacetStore {
         if frames == 0 {
             return Ok(None);
         }
-        let first = !std::mem::replace(stored, true);
-        let new_wal = std::mem::replace(&mut open.new_wal, false);
-        let new_file = open
-            .new_file
-            .as_ref()
-            .filter(|_| first)
-            .map(|file| NewFile::new(std::sync::Arc::clone(file)));
-        let committed = Committed {
+        let whole = !std::mem::replace(stored, true);
+        let from = std::mem::replace(&mut open.frames, frames);
+        self.newest = Newest::Unrecorded;
+        self.wrote = true;
+        // Not an error of this facet alone: the commit stands, and the journal cannot be told of it.
+        let pages =
+            capture::commit(&open.conn, from, frames, whole).inspect_err(|error| journal.fail(&error.to_string()))?;
+        capture::forget_written(&open.conn);
+        Ok(Some(Committed {
             file: file.clone(),
-            new_name: first || new_wal,
-            new_file,
-        };
-        open.frames = frames;
-        if frames >= WAL_FRAMES_HARD {
-            open.checkpoint()?;
-        }
-        Ok(Some(committed))
+            pages,
+            reservation: reservation.expect("what was written to has set room aside"),
+        }))
+    }
+
+    /// The last commit is queued in the journal under this number.
+    pub(crate) fn recorded(&mut self, lsn: Lsn) {
+        self.newest = Newest::Recorded(lsn);
+        self.uncount();
+    }
+
+    /// Queues a commit that is a unit of its own, and says so to the store.
+    pub(crate) fn record_alone(&mut self, committed: Committed) -> Lsn {
+        let lsn = self.journal.append(Unit {
+            dir: self.file.dir.clone(),
+            object: self.file.object,
+            members: vec![committed],
+            adopted: Vec::new(),
+            removed: Vec::new(),
+            tree: TreeUnit::Unchanged,
+        });
+        self.recorded(lsn);
+        lsn
     }
 
     /// Undoes everything since the last turn ended.
     pub(crate) fn discard_turn(&mut self) {
         self.transactions.clear();
         self.lost = None;
+        if self.newest != Newest::Unrecorded {
+            self.uncount();
+        }
         let Some(open) = &mut self.open else { return };
         open.cursors.clear();
         if open.conn.is_autocommit() {
@@ -107,56 +137,111 @@ impl FacetStore {
         }
     }
 
-    /// True if the WAL has grown so long that it should be checkpointed when the facet has nothing else to do.
-    pub(crate) fn checkpoint_due(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.frames >= WAL_FRAMES_SOFT)
+    /// Before a turn begins: a long log makes everything slow.
+    pub(super) fn checkpoint_if_long(&mut self) -> Result<(), StorageError> {
+        let frames = self.open.as_ref().map_or(0, |open| open.frames);
+        let Newest::Recorded(newest) = self.newest else {
+            return Ok(());
+        };
+        if frames < WAL_FRAMES_SOFT || (frames < WAL_FRAMES_HARD && self.journal.progress().durable() < newest) {
+            return Ok(());
+        }
+        self.checkpoint()
     }
 
-    /// Moves the committed pages from the WAL into the database and syncs both. Takes milliseconds, so not on a thread
-    /// that runs turns. Discards a turn that is open.
-    pub(crate) fn checkpoint(&mut self) -> Result<(), StorageError> {
-        self.discard_turn();
-        match &mut self.open {
-            Some(open) => open.checkpoint(),
-            None => Ok(()),
+    /// Moves the pages of the log into the database if nobody is in a turn and all of them are durable already.
+    pub(super) fn checkpoint_between_turns(&mut self) -> Result<(), StorageError> {
+        match self.newest {
+            Newest::Recorded(newest) if !self.in_turn() && self.journal.progress().durable() >= newest => {
+                self.checkpoint()
+            }
+            Newest::Nothing | Newest::Unrecorded | Newest::Recorded(_) => Ok(()),
         }
     }
 
-    /// Closes the database so that stock sqlite3 finds one ordinary file: what was not committed is dropped, the WAL is
-    /// checkpointed and removed. A file that was never committed to is removed. The store can be used again.
+    /// Moves the committed pages from the log into the database, once they are durable: pages in the database file cannot
+    /// be taken back. Syncs nothing. Outside of a transaction only.
+    pub(super) fn checkpoint(&mut self) -> Result<(), StorageError> {
+        let newest = match self.newest {
+            Newest::Nothing => Lsn::ZERO,
+            Newest::Recorded(newest) => newest,
+            Newest::Unrecorded => {
+                let message = "a commit that is not in the journal cannot be checkpointed";
+                return Err(StorageError::new(StorageCode::Io, message));
+            }
+        };
+        let durable = self.journal.progress().wait(newest);
+        durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.checkpoint()?;
+        self.newest = Newest::Nothing;
+        self.journal.pins().backfilled(&self.file, newest);
+        Ok(())
+    }
+
+    /// Closes the database so that stock sqlite3 finds one ordinary file: what was not committed is dropped, the log is
+    /// checkpointed, once it is durable, and removed. A file that was never committed to is removed. The store can be
+    /// used again.
     pub(crate) fn close(&mut self) -> Result<(), StorageError> {
         self.discard_turn();
-        let Some(open) = &mut self.open else { return Ok(()) };
+        if self.open.is_none() {
+            return Ok(());
+        }
         if !self.stored {
             self.disconnect();
             self.remove_uncommitted();
             return Ok(());
         }
-        open.checkpoint()?;
-        open.conn
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-        // The checkpoint has synced the database: the journal need not, and must not once another connection is open.
-        let new_file = open.new_file.take();
-        self.disconnect();
-        if let Some(file) = new_file {
-            drop(NewFile::new(file).take());
+        self.checkpoint()?;
+        if let Some(open) = &mut self.open {
+            open.conn
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         }
+        self.disconnect();
+        self.journal.pins().leave(&self.file);
         Ok(())
     }
 
-    /// Closes the database for good. True if nothing is stored in it (S12): a root's is removed then; another one's goes
-    /// after the record that takes its name out of the index.
+    /// Closes the database for good. True if nothing is stored in it (S12): its file goes after the record that says so.
     pub(crate) fn close_for_good(&mut self) -> Result<bool, StorageError> {
         self.discard_turn();
         // An abort has interrupted the facet's statements for ever; these are the host's.
         self.interrupt.retire();
         // One that was not even opened has not been emptied.
         let emptied = !(self.stored && self.open.is_none()) && self.is_empty()?;
-        self.close()?;
-        if emptied && self.file.file == FileId::ROOT {
-            remove_db(&self.file).map_err(StorageError::from_io)?;
+        if !emptied && self.wrote {
+            self.optimize();
         }
-        Ok(emptied)
+        self.close()?;
+        Ok(emptied && self.stored)
+    }
+
+    /// Lets SQLite refresh its statistics, as a turn of the host.
+    fn optimize(&mut self) {
+        let turn = self
+            .access(false, |open| open.host_run(OPTIMIZE))
+            .and_then(|_| self.end_turn());
+        match turn {
+            Ok(Some(committed)) => {
+                self.record_alone(committed);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.discard_turn();
+                tracing::debug!(path = self.path, %error, "the statistics of a database were not refreshed");
+            }
+        }
+    }
+
+    /// A log that this process did not write is never read: the database and the journal are complete without it, and it
+    /// may be of another time.
+    pub(super) fn refuse_strange_log(&self) -> Result<(), StorageError> {
+        if self.stored && self.file.wal_path().exists() && !self.journal.pins().take_left(&self.file) {
+            let path = self.file.wal_path();
+            tracing::warn!(path = %path.display(), "removed a log that this process did not write");
+            remove_companions(&self.file).map_err(|error| StorageError::io("remove", &path, &error))?;
+        }
+        Ok(())
     }
 
     /// Drops the connection without a checkpoint, its statements first.
@@ -178,19 +263,16 @@ impl FacetStore {
 
 impl Connected {
     /// Outside of a transaction only.
-    pub(super) fn checkpoint(&mut self) -> Result<(), StorageError> {
+    fn checkpoint(&mut self) -> Result<(), StorageError> {
         self.cursors.clear();
         let _trusted = self.authorizer.trust();
-        // NORMAL: the WAL is synced before pages are copied, and the database after.
-        self.conn.execute_batch("PRAGMA synchronous=NORMAL")?;
-        let outcome = self
+        let busy = self
             .conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
-        self.conn.execute_batch("PRAGMA synchronous=OFF")?;
-        if outcome? != 0 {
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0))?;
+        if busy != 0 {
             return Err(StorageError::new(
                 StorageCode::Io,
-                "the WAL could not be checkpointed: a reader is in the way",
+                "the log could not be checkpointed: a reader is in the way",
             ));
         }
         self.frames = 0;

@@ -19,6 +19,12 @@ pub(crate) fn monotonic_ms() -> u64 {
     u64::try_from(now().saturating_duration_since(origin()).as_millis()).map_or(u64::MAX, |ms| ms + 1)
 }
 
+/// CPU time of this thread so far. A call of the system, unlike the others here.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or(Duration::ZERO)
+}
+
 /// Milliseconds since 1970-01-01T00:00:00Z; 0 on a clock that stands before it.
 #[allow(clippy::disallowed_methods, reason = "this is the module that may")]
 pub(crate) fn unix_ms() -> u64 {

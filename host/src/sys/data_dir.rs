@@ -23,6 +23,17 @@ pub enum DataDirError {
     },
 }
 
+/// True for what a namespace may be called, as a directory.
+pub(crate) fn is_namespace(name: &str) -> bool {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    !name.is_empty() && plain && !RESERVED.contains(&name)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |error| DataDirError::Io { path, error }
+}
+
 /// A locked data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -39,11 +50,21 @@ pub(crate) const RESERVED: [&str; 5] = ["LOCK", "DIRTY", "journal", "classes", "
 impl DataDir {
     /// Creates what is missing, locks, and marks the directory dirty until `clean_stop`.
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |error| DataDirError::Io { path, error }
-        };
         private_dir(root).map_err(at(root))?;
+        let opened = Self::open_idle(root)?;
+        for sub in ["classes", "cache"] {
+            private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
+        }
+        if !opened.was_dirty {
+            let dirty = root.join("DIRTY");
+            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
+            sync_dir(root).map_err(at(root))?;
+        }
+        Ok(opened)
+    }
+
+    /// Locks a directory that is there, and changes nothing in it.
+    pub(crate) fn open_idle(root: &Path) -> Result<Self, DataDirError> {
         let lock_path = root.join("LOCK");
         let lock = OpenOptions::new()
             .create(true)
@@ -57,18 +78,9 @@ impl DataDir {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root.to_owned())),
             Err(error) => return Err(at(&lock_path)(error.into())),
         }
-        for sub in ["classes", "cache"] {
-            private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
-        }
-        let dirty = root.join("DIRTY");
-        let was_dirty = dirty.exists();
-        if !was_dirty {
-            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
-            sync_dir(root).map_err(at(root))?;
-        }
         Ok(Self {
             root: root.to_owned(),
-            was_dirty,
+            was_dirty: root.join("DIRTY").exists(),
             _lock: lock,
         })
     }
@@ -88,12 +100,17 @@ impl DataDir {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.root)? {
             let entry = entry?;
-            let reserved = entry.file_name().to_str().is_none_or(|name| RESERVED.contains(&name));
-            if !reserved && entry.file_type()?.is_dir() {
+            let named = entry.file_name().to_str().is_some_and(is_namespace);
+            if named && entry.file_type()?.is_dir() {
                 found.push(entry.path());
             }
         }
         Ok(found)
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn classes(&self) -> PathBuf {
@@ -106,13 +123,16 @@ impl DataDir {
 
     /// Everything is closed and on disk.
     pub(crate) fn clean_stop(&self) -> io::Result<()> {
-        std::fs::remove_file(self.root.join("DIRTY"))?;
+        match std::fs::remove_file(self.root.join("DIRTY")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         sync_dir(&self.root)
     }
 }
 
 /// 0700: compiled code in here is run as native code, and databases are their owners' alone.
-fn private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

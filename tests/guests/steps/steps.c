@@ -5,6 +5,7 @@
 //   spin MS                          burns CPU and does not wait
 //   begin                            begins a transaction and forgets it; the end of the turn rolls it back
 //   sleep MS, sync                   end the turn
+//   within MS                        the calls that follow have so much time
 //   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
 //   child-call NAME METHOD ARG       like `call`, of a child of this class, which gets a stub of `bell b` along
@@ -16,7 +17,7 @@
 
 #include "facetd.h"
 
-typedef struct steps { facet_call *call; const uint8_t *at, *end; facet_json found; } steps;
+typedef struct steps { facet_call *call; const uint8_t *at, *end; facet_json found; uint32_t within; } steps;
 
 static facet_string_t word(steps *s) {
   while (s->at < s->end && *s->at == ' ') s->at++;
@@ -47,12 +48,13 @@ static bool send(steps *s, facetd_runtime_types_own_stub_t to, facetd_runtime_ty
   facetd_runtime_blocking_calls_list_own_stub_t stubs = {along, along != NULL};
   facet_string_t method = word(s);
   facetd_runtime_types_payload_t args = arguments(word(s));
+  uint32_t *within = s->within > 0 ? &s->within : NULL;
   if (wait) {
     facetd_runtime_types_answer_t answer;
-    return host(s, facetd_runtime_blocking_calls_call(stub, &method, &args, &stubs, NULL, &answer, &error), &error);
+    return host(s, facetd_runtime_blocking_calls_call(stub, &method, &args, &stubs, within, &answer, &error), &error);
   }
   facetd_runtime_blocking_calls_own_pending_t pending;
-  if (!host(s, facetd_runtime_blocking_calls_start(stub, &method, &args, &stubs, NULL, &pending, &error), &error)) return false;
+  if (!host(s, facetd_runtime_blocking_calls_start(stub, &method, &args, &stubs, within, &pending, &error), &error)) return false;
   facetd_runtime_blocking_calls_pending_drop_own(pending);
   return true;
 }
@@ -132,6 +134,7 @@ static bool step(steps *s) {
   if (facet_equal(what, "begin")) return begin(s);
   if (facet_equal(what, "spin")) return spin(s);
   if (facet_equal(what, "sleep")) return facetd_runtime_blocking_timers_sleep(number(s)), true;
+  if (facet_equal(what, "within")) return s->within = number(s), true;
   if (facet_equal(what, "sync")) return sync(s);
   if (facet_equal(what, "call")) return object(s, true);
   if (facet_equal(what, "start")) return object(s, false);
@@ -144,7 +147,7 @@ static bool step(steps *s) {
 static bool run(facet_call *call) {
   facet_string_t text;
   if (!facet_arg_text(call, "steps", 1, 10000, &text) || !facet_args_end(call)) return false;
-  steps s = {call, text.ptr, text.ptr + text.len, {0}};
+  steps s = {call, text.ptr, text.ptr + text.len, {0}, 0};
   while (s.at < s.end) {
     if (!step(&s)) return false;
     word(&s); // up to the `;`

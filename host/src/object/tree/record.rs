@@ -19,24 +19,19 @@ impl Tree {
             Storage::Entry(_) => {}
             Storage::None => self.create_entries(node, file, &mut created),
         }
-        self.node_mut(node).storage = Storage::Database(file);
+        self.set_storage(node, Storage::Database(file));
         created
     }
 
     /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed; none if
     /// there is something below it, for whose sake the database stays, empty.
     pub(crate) fn now_empty(&mut self, file: FileId) -> Vec<TreeChange> {
-        let found = self
-            .nodes
-            .iter()
-            .find(|(_, n)| n.storage.entry() == Some(file))
-            .map(|(id, _)| *id);
-        match found {
+        match self.files.get(&file).copied() {
             Some(root) if root == self.root => {
-                self.node_mut(root).storage = Storage::None;
+                self.set_storage(root, Storage::None);
                 Vec::new()
             }
-            Some(id) if !self.has_stored_children(id) => self.remove_entries(id),
+            Some(id) if self.node(id).stored_children == 0 => self.remove_entries(id),
             Some(_) | None => Vec::new(),
         }
     }
@@ -46,14 +41,11 @@ impl Tree {
         changes.unmake(files);
         // Children before their parents: their ids are higher.
         for file in files.iter().rev() {
-            let found = self
-                .nodes
-                .iter()
-                .find(|(_, n)| n.storage.entry() == Some(*file))
-                .map(|(id, _)| *id);
-            let Some(id) = found else { continue };
-            let keep = self.has_stored_children(id);
-            self.node_mut(id).storage = if keep { Storage::Entry(*file) } else { Storage::None };
+            let Some(id) = self.files.get(file).copied() else {
+                continue;
+            };
+            let keep = self.node(id).stored_children > 0;
+            self.set_storage(id, if keep { Storage::Entry(*file) } else { Storage::None });
         }
     }
 
@@ -61,14 +53,17 @@ impl Tree {
     fn remove_entries(&mut self, mut id: NodeId) -> Vec<TreeChange> {
         let mut gone = Vec::new();
         loop {
+            let Some(file) = self.node(id).storage.entry() else {
+                return gone;
+            };
+            self.set_storage(id, Storage::None);
             let node = self.node_mut(id);
-            let Some(file) = node.storage.entry() else { return gone };
-            node.storage = Storage::None;
             // The file is going to be removed: the next incarnation gets another.
             node.file_reserved = None;
             gone.push(TreeChange::Delete { file });
             id = node.parent.expect("only the root has no parent, and it has no entry");
-            if !matches!(self.node(id).storage, Storage::Entry(_)) || self.has_stored_children(id) {
+            let node = self.node(id);
+            if !matches!(node.storage, Storage::Entry(_)) || node.stored_children > 0 {
                 return gone;
             }
         }
@@ -135,13 +130,6 @@ impl Tree {
         (record, files)
     }
 
-    fn has_stored_children(&self, id: NodeId) -> bool {
-        self.node(id)
-            .children
-            .values()
-            .any(|child| self.node(*child).storage != Storage::None)
-    }
-
     /// Records the facet and what above it has no entry yet, parents first.
     fn create_entries(&mut self, id: NodeId, file: FileId, record: &mut Vec<TreeChange>) {
         let Some(parent) = self.node(id).parent else { return };
@@ -169,9 +157,8 @@ impl Tree {
             None => self.new_file(),
         };
         self.create_entries(id, file, record);
-        let node = self.node_mut(id);
-        node.storage = Storage::Entry(file);
-        node.file_reserved = Some(file);
+        self.set_storage(id, Storage::Entry(file));
+        self.node_mut(id).file_reserved = Some(file);
         file
     }
 }

@@ -75,11 +75,31 @@ impl Tree {
             startup,
             epoch: Epoch::new(),
             slot: Slot::Cold,
-            storage,
+            storage: Storage::None,
+            stored_children: 0,
             file_reserved: storage.entry(),
         };
         self.nodes.insert(id, node);
+        self.set_storage(id, storage);
         id
+    }
+
+    /// What is stored of the facet from now on.
+    pub(super) fn set_storage(&mut self, id: NodeId, storage: Storage) {
+        let node = self.node_mut(id);
+        let before = std::mem::replace(&mut node.storage, storage);
+        let parent = node.parent;
+        if let Some(file) = before.entry() {
+            self.files.remove(&file);
+        }
+        if let Some(file) = storage.entry() {
+            self.files.insert(file, id);
+        }
+        if let Some(parent) = parent {
+            let stored = &mut self.node_mut(parent).stored_children;
+            *stored -= usize::from(before != Storage::None);
+            *stored += usize::from(storage != Storage::None);
+        }
     }
 
     pub(super) fn attach(&mut self, parent: NodeId, facet: StoredFacet) -> NodeId {
@@ -98,12 +118,16 @@ impl Tree {
     /// Takes the subtree out of the tree and answers what was stored of it. Its epochs have ended before.
     pub(super) fn detach(&mut self, id: NodeId) -> Option<StoredFacet> {
         let stored = self.stored(id);
+        self.set_storage(id, Storage::None);
         if let (Some(parent), Some(name)) = (self.node(id).parent, self.node(id).name.clone()) {
             self.node_mut(parent).children.remove(&name);
         }
         let mut todo = vec![id];
         while let Some(id) = todo.pop() {
             if let Some(node) = self.nodes.remove(&id) {
+                if let Some(file) = node.storage.entry() {
+                    self.files.remove(&file);
+                }
                 todo.extend(node.children.into_values());
             }
         }
@@ -159,7 +183,7 @@ impl Tree {
             if let Slot::Live(incarnation) = slot {
                 let path = self.path(id);
                 self.live.remove(&incarnation);
-                self.departing.insert(incarnation, path);
+                self.departing.insert(incarnation, &path);
                 kills.push(Kill {
                     incarnation,
                     cause: cause.clone(),
@@ -178,6 +202,31 @@ impl Tree {
             self.node_mut(parent).children.remove(&name);
             id = parent;
         }
+    }
+
+    /// What is kept to be found quickly says the same as the nodes.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let mut files = std::collections::HashMap::new();
+        for (id, node) in &self.nodes {
+            if let Some(file) = node.storage.entry() {
+                assert_eq!(files.insert(file, *id), None, "two facets have {file:?}");
+            }
+            let stored = |child: &&NodeId| self.node(**child).storage != Storage::None;
+            assert_eq!(node.stored_children, node.children.values().filter(stored).count());
+            let up = node.parent.map(|parent| &self.node(parent).children);
+            assert!(up.is_none_or(|children| node.name.as_ref().and_then(|name| children.get(name)) == Some(id)));
+            if let Slot::Live(incarnation) = node.slot {
+                assert_eq!(self.live.get(&incarnation), Some(id));
+            }
+        }
+        assert_eq!(self.files, files);
+        assert!(
+            self.live
+                .values()
+                .all(|id| matches!(self.node(*id).slot, Slot::Live(_)))
+        );
+        self.departing.check();
     }
 
     pub(super) fn check_room(&mut self, parent: NodeId, depth: usize, many: usize) -> Result<(), TreeError> {

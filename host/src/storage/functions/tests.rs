@@ -132,3 +132,100 @@ fn long_texts_take_no_time_and_too_long_ones_are_refused() {
         .unwrap_err();
     assert!(error.to_string().contains("too big"), "{error}");
 }
+
+/// Texts and queries of few words, so that there are many matches.
+#[test]
+fn excerpts_are_those_of_sqlite() {
+    crate::storage::heap::install();
+    let theirs = Connection::open_in_memory().unwrap();
+    let ours = Connection::open_in_memory().unwrap();
+    install(&ours).unwrap();
+    let mut seed = 5_u32;
+    let mut below = |limit: usize| {
+        seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        (seed >> 16) as usize % limit
+    };
+    let words = [
+        "one", "two", "three", "Ones", "zwei", "é", "x. ", "y:\n", ".", "  ", "twos", "日本",
+    ];
+    let queries = [
+        "one",
+        "one OR two",
+        "one two",
+        "\"one two\"",
+        "\"one two\" OR \"two three\"",
+        "NEAR(one two, 3)",
+        "on*",
+        "one + two + one",
+        "a : one",
+        "{b} : two",
+        "one NOT zwei",
+        "^one",
+        "one AND (two OR three)",
+        "\"one one\" OR one",
+        "é OR 日本",
+    ];
+    let mut count = 0;
+    for (number, options) in [
+        "",
+        ", tokenize='porter'",
+        ", tokenize='trigram'",
+        ", detail=column",
+        ", detail=none",
+        ", content=''",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut script = format!("CREATE VIRTUAL TABLE f{number} USING fts5(a, b{options});");
+        for length in 0..60 {
+            let mut text = || {
+                (0..below(length + 1))
+                    .map(|_| words[below(words.len())])
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            let (a, b) = (text(), text());
+            script += &format!(
+                "INSERT INTO f{number}(rowid, a, b) VALUES({}, '{a}', '{b}');",
+                length + 1
+            );
+        }
+        theirs.execute_batch(&script).unwrap();
+        ours.execute_batch(&script).unwrap();
+        for query in queries {
+            for function in [
+                "highlight(f, 0, '<', '>')",
+                "highlight(f, 1, '[[', ']]')",
+                "highlight(f, 2, '<', '>')",
+                "highlight(f, -1, '<', '>')",
+                "highlight(f, 0, NULL, '>')",
+                "highlight(f, 0, '', x'')",
+                "highlight(f, 0, '<')",
+                "snippet(f, 0, '<', '>', '...', 5)",
+                "snippet(f, -1, '<', '>', '...', 3)",
+                "snippet(f, 1, '<', '>', '', 64)",
+                "snippet(f, -1, '', '', '..', 1)",
+                "snippet(f, -1, '<', '>', '...', 0)",
+                "snippet(f, 0, '<', '>', '...', -5)",
+                "snippet(f, 5, '<', '>', '...', 4)",
+                "snippet(f, -1, '<', '>', NULL, 10)",
+                "snippet(f, 0, '<', '>', '...')",
+            ] {
+                let text = format!(
+                    "SELECT rowid, {} FROM f{number}('{query}') ORDER BY rowid",
+                    function.replace("(f,", &format!("(f{number},"))
+                );
+                let all = |conn: &Connection| -> Result<Vec<(i64, Option<String>)>, String> {
+                    let mut statement = conn.prepare(&text).map_err(|error| error.to_string())?;
+                    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+                    rows.collect::<Result<_, _>>().map_err(|error| error.to_string())
+                };
+                let found = all(&ours);
+                assert_eq!(found, all(&theirs), "{text}");
+                count += found.map_or(0, |rows| rows.len());
+            }
+        }
+    }
+    assert!(count > 10_000, "{count}");
+}

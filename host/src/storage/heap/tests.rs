@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::storage::FacetStore;
-use crate::storage::tests::{Dir, MIB, one, sql};
+use crate::storage::tests::{Dir, MIB, committed, one, sql};
 
 fn used(store: &FacetStore) -> usize {
     store.open.as_ref().unwrap().heap.used_bytes()
@@ -15,7 +15,7 @@ fn statements_that_want_too_much_are_refused() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     sql(&mut store, "CREATE TABLE t(x)").unwrap();
-    store.end_turn().unwrap();
+    committed(&mut store);
     for text in [
         format!("SELECT {}", vec!["randomblob(8000000)"; 400].join(",")),
         format!("SELECT {}", vec!["hex(zeroblob(4000000))"; 100].join(",")),

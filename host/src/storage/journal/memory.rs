@@ -2,14 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
-
-use super::{Durability, Journal, Lsn, Unit};
+use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
 
 /// Acknowledges at once, unless it is held or has failed.
 pub(crate) struct MemoryJournal {
     state: Mutex<State>,
-    durability: watch::Sender<Durability>,
+    progress: Arc<Progress>,
+    pins: Arc<Pins>,
 }
 
 #[derive(Default)]
@@ -17,16 +16,16 @@ struct State {
     last: u64,
     held: bool,
     ended: bool,
-    units: Vec<Unit>,
+    full: bool,
 }
 
 impl MemoryJournal {
     /// A journal in which everything is durable at once.
     pub(crate) fn new() -> Arc<Self> {
-        let (durability, _) = watch::channel(Durability::UpTo(Lsn(0)));
         Arc::new(Self {
             state: Mutex::default(),
-            durability,
+            progress: Progress::new(Lsn::ZERO),
+            pins: Arc::default(),
         })
     }
 
@@ -43,17 +42,9 @@ impl MemoryJournal {
         });
     }
 
-    /// Fails for ever.
-    pub(crate) fn fail(&self, why: &str) {
-        self.locked(|state| {
-            state.ended = true;
-            self.durability.send_replace(Durability::Failed(why.into()));
-        });
-    }
-
-    /// What was appended since this was last asked.
-    pub(crate) fn take_units(&self) -> Vec<Unit> {
-        self.locked(|state| std::mem::take(&mut state.units))
+    /// From now on there is room for nothing, or for everything again.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.locked(|state| state.full = full);
     }
 
     fn locked<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
@@ -62,26 +53,52 @@ impl MemoryJournal {
 
     fn publish(&self, state: &State) {
         if !state.held && !state.ended {
-            self.durability.send_replace(Durability::UpTo(Lsn(state.last)));
+            self.progress.publish(Lsn(state.last));
+            self.progress.settle(Lsn(state.last));
         }
     }
 }
 
 impl Journal for MemoryJournal {
-    fn append(&self, unit: Unit) -> Lsn {
-        self.locked(|state| {
-            state.last += 1;
-            state.units.push(unit);
-            self.publish(state);
-            Lsn(state.last)
+    fn reserve(&self, _: u64) -> Result<Reservation, JournalFull> {
+        self.locked(|state| match state.full {
+            true => Err(JournalFull("a test has filled it".into())),
+            false => Ok(Reservation::none()),
         })
     }
 
-    fn durability(&self) -> watch::Receiver<Durability> {
-        self.durability.subscribe()
+    fn append(&self, unit: Unit) -> Lsn {
+        self.locked(|state| {
+            state.last += 1;
+            let lsn = Lsn(state.last);
+            if !state.ended {
+                for member in &unit.members {
+                    self.pins.pin(&member.file, lsn);
+                }
+                self.publish(state);
+            }
+            lsn
+        })
     }
 
-    fn close(&self) {
+    fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    fn pins(&self) -> &Arc<Pins> {
+        &self.pins
+    }
+
+    /// Fails for ever.
+    fn fail(&self, why: &str) {
+        self.locked(|state| {
+            state.ended = true;
+            self.progress.fail(why);
+        });
+    }
+
+    fn close(&self) -> bool {
         self.locked(|state| state.ended = true);
+        true
     }
 }

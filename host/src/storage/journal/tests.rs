@@ -1,19 +1,81 @@
-//! Durability follows order, waits for the disk, and ends with the first failure.
+//! Durability follows order, what is acknowledged is read again, and what cannot be is refused.
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Mutex;
 
+use super::batch::BLOCK_BYTES;
+use super::disk::{Op, Probe};
+use super::recovery::JournalError;
 use super::*;
-use crate::ids::{ClassDigest, FacetName};
+use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
+use crate::index::{self, TreeChange};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
-use crate::storage::remove_db;
-use crate::storage::tests::Dir;
+use crate::storage::file::DbFile;
+use crate::storage::store::FacetStore;
 
-fn block_on<R>(future: impl Future<Output = R>) -> R {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
-        .block_on(future)
+const OBJECT: ObjectId = ObjectId([7; 32]);
+
+/// A data directory and how its journal is opened.
+struct Data {
+    dir: tempfile::TempDir,
+    options: JournalOptions,
+}
+
+impl Data {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("t")).unwrap();
+        let options = JournalOptions {
+            segment_bytes: 8 << 20,
+            cap_bytes: 64 << 20,
+            ..JournalOptions::default()
+        };
+        Self { dir, options }
+    }
+
+    fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn open(&self, was_dirty: bool) -> Result<(Arc<LocalJournal>, Recovered), JournalError> {
+        LocalJournal::open(self.root(), was_dirty, &self.options).map(|(journal, found)| (Arc::new(journal), found))
+    }
+
+    fn file(&self, file: u32) -> DbFile {
+        DbFile {
+            dir: self.root().join("t").into(),
+            object: OBJECT,
+            file: FileId(file),
+        }
+    }
+
+    fn store(&self, journal: &Arc<LocalJournal>, file: u32, stored: bool) -> FacetStore {
+        let path = format!("f{file}");
+        FacetStore::new(self.file(file), path, stored, 1 << 30, Arc::default(), journal.clone())
+    }
+
+    /// The journal's files that end so, oldest first.
+    fn names(&self, end: &str) -> Vec<std::path::PathBuf> {
+        let found = std::fs::read_dir(self.root().join("journal")).unwrap();
+        let mut found: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
+        found.retain(|path| path.to_string_lossy().ends_with(end));
+        found.sort();
+        found
+    }
+
+    /// A copy of everything as it is now: what a kill leaves.
+    fn killed(&self) -> Self {
+        let copy = Self::new();
+        for from in ["t", "journal"] {
+            let to = copy.root().join(from);
+            std::fs::create_dir_all(&to).unwrap();
+            for entry in std::fs::read_dir(self.root().join(from)).unwrap() {
+                let entry = entry.unwrap();
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+        copy
+    }
 }
 
 fn create(file: u32) -> TreeChange {
@@ -32,167 +94,372 @@ fn create(file: u32) -> TreeChange {
     }
 }
 
-fn append_tree(dir: &Path, object: ObjectId, seq: u64, change: TreeChange) -> TreeAppend {
-    TreeAppend::new(dir, object, FileId(1), seq, &[change])
-}
-
-#[test]
-fn commits_records_and_removals_are_done_in_order() {
-    let dir = Dir::new();
-    let journal = LocalJournal::start().unwrap();
-    let mut durability = journal.durability();
-    let DbFile { dir: path, object, .. } = dir.file(0);
-    let mut stores: Vec<_> = (1..=20).map(|id| dir.store(id, false)).collect();
-    let mut last = Lsn(0);
-    for (index, store) in (0..).zip(&mut stores) {
-        store.kv_put("a", b"1").unwrap();
-        let members = vec![store.end_turn().unwrap().unwrap()];
-        let tree = Some(append_tree(&path, object, index, create(index as u32 + 1)));
-        let lsn = journal.append(Unit {
-            members,
-            tree,
-            then: vec![],
-        });
-        assert!(lsn > last);
-        last = lsn;
+fn tree_unit(data: &Data, seq: u64, change: TreeChange) -> Unit {
+    Unit {
+        dir: data.file(0).dir,
+        object: OBJECT,
+        members: Vec::new(),
+        adopted: Vec::new(),
+        removed: Vec::new(),
+        tree: TreeUnit::Append(TreeAppend::new(OBJECT, seq == 1, FileId(1), seq, &[change])),
     }
-    block_on(wait_durable(&mut durability, last)).unwrap();
-    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole)
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (loaded.entries.len(), loaded.next_seq, loaded.next_file),
-        (20, 20, FileId(21))
-    );
+}
 
-    // Closed before the journal comes to it: the checkpoint has made it durable.
-    let store = &mut stores[0];
-    store.kv_put("a", b"2").unwrap();
-    let members = vec![store.end_turn().unwrap().unwrap()];
-    store.close().unwrap();
-    let lsn = journal.append(Unit {
-        members,
-        ..Unit::default()
-    });
-    block_on(wait_durable(&mut durability, lsn)).unwrap();
+/// Commits one key and waits until it is durable.
+fn put(store: &mut FacetStore, value: &[u8]) -> Lsn {
+    let lsn = put_only(store, value);
+    store.journal.progress().wait(lsn).unwrap();
+    lsn
+}
 
-    // A delete takes the file away once its record is there.
-    drop(stores);
-    let tree = Some(append_tree(&path, object, 20, TreeChange::Delete { file: FileId(1) }));
-    let lsn = journal.append(Unit {
-        tree,
-        then: vec![AfterDurable::Remove(dir.file(1))],
-        ..Unit::default()
-    });
-    block_on(wait_durable(&mut durability, lsn)).unwrap();
-    journal.close();
-    assert!(!dir.file(1).path().exists() && dir.file(2).path().exists());
-    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole)
+fn put_only(store: &mut FacetStore, value: &[u8]) -> Lsn {
+    store.kv_put("k", value).unwrap();
+    let committed = store.end_turn().unwrap().expect("something was written");
+    store.record_alone(committed)
+}
+
+fn value(data: &Data, journal: &Arc<LocalJournal>, file: u32) -> Vec<u8> {
+    data.store(journal, file, true)
+        .kv_get("k")
         .unwrap()
-        .unwrap();
-    assert_eq!((loaded.entries.len(), loaded.next_file), (19, FileId(21)));
+        .expect("it was written")
 }
 
 #[test]
-fn an_index_that_is_used_again_is_not_removed() {
-    let dir = Dir::new();
-    let DbFile { dir: path, object, .. } = dir.file(0);
-    let remove = || {
-        vec![AfterDurable::RemoveIndex {
-            dir: path.clone(),
-            object,
-        }]
-    };
-    let unit = |tree, then| Unit {
-        tree: Some(tree),
-        then,
-        ..Unit::default()
-    };
-    // One batch by hand: a running writer may take the units one by one.
-    let journal = LocalJournal::start().unwrap();
-    journal.append(unit(append_tree(&path, object, 0, create(1)), vec![]));
-    journal.append(unit(
-        append_tree(&path, object, 1, TreeChange::Delete { file: FileId(1) }),
-        remove(),
-    ));
-    journal.append(unit(append_tree(&path, object, 2, create(2)), vec![]));
-    journal.close();
-    let loaded = index::load(&index::path(&path, object), object, index::Tail::Whole)
-        .unwrap()
-        .unwrap();
-    let files: Vec<_> = loaded.entries.keys().collect();
-    assert_eq!((files, loaded.next_seq), (vec![&FileId(2)], 3));
-}
-
-#[test]
-fn a_failure_is_final() {
-    let dir = Dir::new();
-    let journal = LocalJournal::start().unwrap();
-    let mut durability = journal.durability();
-    let DbFile { dir: path, object, .. } = dir.file(0);
-    let good = journal.append(Unit::default());
-    block_on(wait_durable(&mut durability, good)).unwrap();
-    let missing = path.join("missing");
-    let bad = journal.append(Unit {
-        tree: Some(append_tree(&missing, object, 0, create(1))),
-        ..Unit::default()
-    });
-    let error = block_on(wait_durable(&mut durability, bad)).unwrap_err();
-    assert!(error.to_string().contains("cannot append to"), "{error}");
-    let later = journal.append(Unit::default());
-    block_on(wait_durable(&mut durability, later)).unwrap_err();
-    journal.close();
-}
-
-#[test]
-fn many_threads_append_while_it_syncs() {
-    let dir = Dir::new();
-    let journal = LocalJournal::start().unwrap();
-    std::thread::scope(|scope| {
-        for id in 1..=4 {
-            let (journal, mut store) = (&journal, dir.store(id, false));
-            scope.spawn(move || {
-                let mut durability = journal.durability();
-                for round in 0..30_u32 {
-                    store.kv_put("a", &round.to_le_bytes()).unwrap();
-                    let members = vec![store.end_turn().unwrap().unwrap()];
-                    let lsn = journal.append(Unit {
-                        members,
-                        ..Unit::default()
-                    });
-                    block_on(wait_durable(&mut durability, lsn)).unwrap();
-                    if round % 7 == 0 {
-                        store.close().unwrap();
-                    }
-                }
-            });
+fn what_is_durable_is_there_after_a_kill() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut stores: Vec<_> = (1..=3).map(|file| data.store(&journal, file, false)).collect();
+    for round in 0..20_u8 {
+        for store in &mut stores {
+            put(store, &[round; 5000]);
         }
-    });
-    for id in 1..=4 {
-        assert_eq!(dir.store(id, true).kv_get("a").unwrap().unwrap(), 29_u32.to_le_bytes());
-        remove_db(&dir.file(id)).unwrap();
+    }
+    let killed = data.killed();
+    let (journal, recovered) = killed.open(true).unwrap();
+    assert_eq!((recovered.units, recovered.databases), (60, 3));
+    for file in 1..=3 {
+        assert!(
+            !killed.file(file).wal_path().exists(),
+            "a log of another process is removed"
+        );
+        assert_eq!(value(&killed, &journal, file), [19; 5000]);
     }
 }
 
 #[test]
-fn the_memory_journal_delays_and_fails() {
-    let journal = MemoryJournal::new();
-    let mut durability = journal.durability();
-    let first = journal.append(Unit::default());
-    block_on(wait_durable(&mut durability, first)).unwrap();
-    journal.hold();
-    let second = journal.append(Unit::default());
-    let waited = block_on(async {
-        tokio::time::timeout(Duration::from_millis(20), wait_durable(&mut durability, second)).await
-    });
-    assert!(waited.is_err());
-    journal.release();
-    block_on(wait_durable(&mut durability, second)).unwrap();
-    assert_eq!(journal.take_units().len(), 2);
-    journal.fail("broken disk");
-    let third = journal.append(Unit::default());
+fn recovery_changes_nothing_when_done_again() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    for round in 0..10_u8 {
+        put(&mut store, &[round; 9000]);
+    }
+    let (first, second) = (data.killed(), data.killed());
+    // As if the first try had been killed before its segment was named.
+    let redone = first.killed();
+    let read = || recovery::read(&redone.root().join("journal"), |_, _| Ok(())).unwrap();
+    assert_eq!(read().units, 10);
+    let (journal, _) = first.open(true).unwrap();
+    drop(journal);
+    for segment in std::fs::read_dir(redone.root().join("journal")).unwrap() {
+        let segment = segment.unwrap();
+        std::fs::copy(segment.path(), first.root().join("journal").join(segment.file_name())).unwrap();
+    }
+    let (journal, _) = second.open(true).unwrap();
+    assert_eq!(value(&second, &journal, 1), [9; 9000]);
     assert_eq!(
-        block_on(wait_durable(&mut durability, third)).unwrap_err().to_string(),
-        "the journal failed: broken disk"
+        std::fs::read(first.file(1).path()).unwrap(),
+        std::fs::read(second.file(1).path()).unwrap()
     );
+}
+
+#[test]
+fn a_clean_close_leaves_files_that_need_no_journal() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    let last = put(&mut store, b"1");
+    store.close().unwrap();
+    assert!(journal.close());
+    let (journal, recovered) = data.open(false).unwrap();
+    assert_eq!((recovered.units, data.names(".log").len()), (0, 1));
+    let mut store = data.store(&journal, 1, true);
+    assert!(put(&mut store, b"2") > last, "numbers go on");
+}
+
+#[test]
+fn segments_fill_and_go_when_nothing_needs_them() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let (mut busy, mut idle) = (data.store(&journal, 1, false), data.store(&journal, 2, false));
+    put(&mut idle, b"held");
+    let mut noise = 1_u64;
+    let mut unpackable = || {
+        let bytes = std::iter::repeat_with(|| {
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 33) as u8
+        });
+        bytes.take(1 << 20).collect::<Vec<_>>()
+    };
+    let mut last = Vec::new();
+    for _ in 0..24 {
+        last = unpackable();
+        put(&mut busy, &last);
+    }
+    assert!(
+        data.names(".log").len() >= 3,
+        "the idle one pins the oldest: {:?}",
+        data.names(".log")
+    );
+    let killed = data.killed();
+    let (other, recovered) = killed.open(true).unwrap();
+    assert!(recovered.units >= 25);
+    assert_eq!(
+        (value(&killed, &other, 1), value(&killed, &other, 2)),
+        (last.clone(), b"held".to_vec())
+    );
+    idle.close().unwrap();
+    for _ in 0..40 {
+        last = unpackable();
+        put(&mut busy, &last);
+        busy.checkpoint_between_turns().unwrap();
+    }
+    busy.close().unwrap();
+    assert!(journal.close());
+    assert_eq!(data.names(".log").len(), 1);
+    let (journal, _) = data.open(false).unwrap();
+    assert_eq!(
+        (value(&data, &journal, 1), value(&data, &journal, 2)),
+        (last, b"held".to_vec())
+    );
+}
+
+#[test]
+fn a_unit_longer_than_a_segment_is_one_unit() {
+    let mut data = Data::new();
+    data.options.segment_bytes = 4 << 20;
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    let zeros = vec![0x5a; 1 << 20];
+    for key in 0..16 {
+        // Packs badly enough to span segments.
+        let noise: Vec<u8> = (0..1_u32 << 18)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(key).to_le_bytes())
+            .collect();
+        store.kv_put(&format!("{key}"), &noise).unwrap();
+    }
+    store.kv_put("k", &zeros).unwrap();
+    let committed = store.end_turn().unwrap().unwrap();
+    assert!(
+        committed.pages.bytes.len() > 8 << 20,
+        "it packs to {}",
+        committed.pages.bytes.len()
+    );
+    let lsn = store.record_alone(committed);
+    journal.progress().wait(lsn).unwrap();
+    let killed = data.killed();
+    let (journal, recovered) = killed.open(true).unwrap();
+    assert_eq!(recovered.units, 1);
+    assert_eq!(value(&killed, &journal, 1), zeros);
+}
+
+#[test]
+fn trees_follow_the_journal_and_removed_files_go() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    journal.append(tree_unit(&data, 1, create(1)));
+    let created = journal.append(tree_unit(&data, 2, create(2)));
+    put(&mut store, b"1");
+    store.close().unwrap();
+    let killed = data.killed();
+    let removed = Unit {
+        removed: vec![FileId(1)],
+        ..tree_unit(&data, 3, TreeChange::Delete { file: FileId(1) })
+    };
+    let last = journal.append(removed);
+    assert!(last > created);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), last));
+    assert!(!data.file(1).path().exists());
+    let index = index::path(&data.file(0).dir, OBJECT);
+    let entries = |path: &Path| index::load(path, OBJECT).unwrap().map(|found| found.entries.len());
+    assert_eq!(entries(&index), Some(1));
+    let earlier = index::path(&killed.file(0).dir, OBJECT);
+    // Whatever of it had reached the disk.
+    std::fs::write(&earlier, b"").unwrap();
+    killed.open(true).unwrap();
+    assert_eq!(entries(&earlier), Some(2));
+    // A file that was removed and lies there again is removed again.
+    let killed = data.killed();
+    std::fs::write(killed.file(1).path(), b"an old page").unwrap();
+    killed.open(true).unwrap();
+    assert!(!killed.file(1).path().exists());
+    let gone = journal.append(Unit {
+        tree: TreeUnit::Removed,
+        ..tree_unit(&data, 4, create(9))
+    });
+    runtime.block_on(wait_settled(journal.progress(), gone));
+    assert!(!index.exists());
+    let killed = data.killed();
+    std::fs::write(index::path(&killed.file(0).dir, OBJECT), b"an old one").unwrap();
+    killed.open(true).unwrap();
+    assert_eq!(entries(&index::path(&killed.file(0).dir, OBJECT)), None);
+}
+
+#[test]
+fn a_torn_end_is_left_behind_and_damage_is_refused() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    for round in 0..6_u8 {
+        put(&mut store, &[round; 100]);
+    }
+    let log = data.names(".log")[0].clone();
+    let bytes = std::fs::read(&log).unwrap();
+    let batches: Vec<_> = (BLOCK_BYTES..bytes.len())
+        .step_by(BLOCK_BYTES)
+        .filter(|at| bytes[*at..].starts_with(b"fbat"))
+        .collect();
+    assert_eq!(batches.len(), 6);
+    for (nth, at) in batches.iter().enumerate() {
+        for within in [0, 5, 9, 33, 41, 60, 100] {
+            let killed = data.killed();
+            let mut torn = bytes.clone();
+            torn[at + within] ^= 0x10;
+            std::fs::write(&killed.names(".log")[0], &torn).unwrap();
+            let opened = killed.open(true);
+            if nth + 1 == batches.len() {
+                let (journal, recovered) = opened.unwrap();
+                assert_eq!(recovered.units, 5, "the last one may never have been acknowledged");
+                assert_eq!(value(&killed, &journal, 1), [4; 100]);
+            } else {
+                let error = opened.map(|_| ()).unwrap_err().to_string();
+                assert!(
+                    error.contains("was acknowledged"),
+                    "batch {nth}, byte {within}: {error}"
+                );
+                assert_eq!(
+                    std::fs::read(&killed.names(".log")[0]).unwrap(),
+                    torn,
+                    "it is left as it is"
+                );
+            }
+        }
+    }
+    let killed = data.killed();
+    std::fs::write(&killed.names(".log")[0], &bytes[..100]).unwrap();
+    assert!(killed.open(true).is_ok_and(|(_, found)| found.units == 0) || killed.names(".log").len() == 1);
+    let killed = data.killed();
+    std::fs::remove_dir_all(killed.root().join("journal")).unwrap();
+    assert!(matches!(killed.open(true), Err(JournalError::Missing(_))));
+}
+
+/// Fails the calls that it is told to.
+#[derive(Default)]
+struct Failing(Mutex<Option<Fails>>);
+
+type Fails = fn(Op<'_>) -> bool;
+
+impl Probe for Failing {
+    fn before(&self, op: Op<'_>) -> std::io::Result<()> {
+        match *self.0.lock().unwrap() {
+            Some(fails) if fails(op) => Err(std::io::Error::other("a test says so")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn after(&self, _: Op<'_>) {}
+}
+
+#[test]
+fn after_one_failed_write_nothing_is_acknowledged() {
+    let mut data = Data::new();
+    let failing = Arc::new(Failing::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    let durable = put(&mut store, b"1");
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::WriteSynced(_)));
+    let lost = put_only(&mut store, b"2");
+    assert!(
+        journal
+            .progress()
+            .wait(lost)
+            .unwrap_err()
+            .to_string()
+            .contains("a test says so")
+    );
+    *failing.0.lock().unwrap() = None;
+    assert_eq!(journal.progress().durable(), durable);
+    store.kv_put("k", b"3").unwrap();
+    assert_eq!(store.end_turn().unwrap_err().code(), "journal-full");
+    assert!(
+        store.checkpoint().is_err(),
+        "what is not durable does not reach the database"
+    );
+    drop(store);
+    assert!(!journal.close());
+    let killed = data.killed();
+    let (journal, _) = killed.open(true).unwrap();
+    assert_eq!(value(&killed, &journal, 1), b"1");
+}
+
+#[test]
+fn a_change_of_files_that_fails_is_tried_again() {
+    let mut data = Data::new();
+    let failing = Arc::new(Failing::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    *failing.0.lock().unwrap() =
+        Some(|op| matches!(op, Op::Write(path) if path.extension().is_some_and(|e| e == "facets")));
+    let lsn = journal.append(tree_unit(&data, 1, create(1)));
+    journal.progress().wait(lsn).unwrap();
+    assert!(*journal.progress().settled().borrow() < lsn);
+    *failing.0.lock().unwrap() = None;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), lsn));
+    assert!(index::path(&data.file(0).dir, OBJECT).exists());
+    assert!(journal.close());
+}
+
+#[test]
+fn a_journal_that_cannot_grow_says_so_before_the_commit() {
+    let mut data = Data::new();
+    data.options.segment_bytes = 12 << 20;
+    data.options.cap_bytes = 24 << 20;
+    let (journal, _) = data.open(false).unwrap();
+    // Nobody can ask this one for a checkpoint.
+    let mut idle = data.store(&journal, 2, false);
+    put(&mut idle, b"held");
+    let mut store = data.store(&journal, 1, false);
+    let mut round = 0_u32;
+    let full = loop {
+        round += 1;
+        assert!(round < 100, "it never gets full");
+        let noise: Vec<u8> = (0..1_u32 << 18)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(round << 7).to_le_bytes())
+            .collect();
+        store.kv_put("k", &noise).unwrap();
+        match store.end_turn() {
+            Ok(committed) => {
+                store.record_alone(committed.unwrap());
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.code(), "journal-full");
+    assert!(store.kv_get("k").unwrap().is_some(), "reading needs no room");
+    // Deletes do not wait for room.
+    let lsn = journal.append(tree_unit(&data, 1, create(1)));
+    journal.progress().wait(lsn).unwrap();
+    idle.close().unwrap();
+    store.kv_put("k", b"there is room again").unwrap();
+    let committed = store.end_turn().unwrap().expect("something was written");
+    store.record_alone(committed);
+    store.close().unwrap();
+    assert!(journal.close());
 }

@@ -1,7 +1,7 @@
 //! What guest SQL gets, and what it does not (S23). Everything runs on as little stack as a component has.
 
 use super::*;
-use crate::storage::tests::{Dir, one, sql};
+use crate::storage::tests::{Dir, committed, one, sql};
 
 /// Runs on a stack of 512 KiB, which is what a guest's fiber has.
 fn on_small_stack(run: impl FnOnce() + Send) {
@@ -238,7 +238,7 @@ fn depth_is_bounded_before_the_stack_is() {
         assert_eq!(code(sql(&mut store, "SELECT * FROM v299")), "sql");
         assert_eq!(code(sql(&mut store, "INSERT INTO c0(a) VALUES(1)")), "sql");
         assert_eq!(code(sql(&mut store, "DELETE FROM c0")), "sql");
-        store.end_turn().unwrap();
+        committed(&mut store);
         store.close().unwrap();
         // A new connection has no view's columns in memory yet.
         assert_eq!(code(sql(&mut store, "SELECT * FROM v299")), "sql");

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use super::faults::{Fault, Op, When, inject, temporary};
 use super::*;
-use crate::storage::tests::{Dir, MIB, one, sql};
+use crate::storage::tests::{Dir, MIB, committed, one, sql};
 use crate::storage::{FacetStore, StorageError};
 
 /// Rows of 1,000 bytes.
@@ -21,7 +21,7 @@ fn only_the_own_files_can_be_opened() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     store.kv_put("a", b"1").unwrap();
-    store.end_turn().unwrap();
+    committed(&mut store);
     let other = dir.file(2).path();
     std::fs::write(&other, "canary").unwrap();
     let vfs = &store.open.as_ref().unwrap().vfs;
@@ -97,7 +97,7 @@ fn temporary_files_lie_nowhere_and_are_bounded() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     sql(&mut store, "CREATE TABLE t(x)").unwrap();
-    store.end_turn().unwrap();
+    committed(&mut store);
     store.kv_put("kept", b"1").unwrap();
     // A sort that goes to disk: 20 MiB.
     let names = dir.names();
@@ -118,7 +118,7 @@ fn temporary_files_lie_nowhere_and_are_bounded() {
     assert!(error.to_string().contains("temporary files"), "{error}");
     assert_eq!(account.temporary_bytes(), 0);
     assert_eq!(store.kv_get("kept").unwrap().unwrap(), b"1");
-    assert!(store.end_turn().unwrap().is_some());
+    committed(&mut store);
     // A materialised subquery.
     let text = format!(
         "{}, m AS MATERIALIZED (SELECT DISTINCT randomblob(1000) AS b FROM n) SELECT count(*) FROM m",
@@ -147,7 +147,7 @@ fn a_transaction_is_bounded() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     sql(&mut store, "CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)").unwrap();
-    store.end_turn().unwrap();
+    committed(&mut store);
     // Statement by statement: the one too many is undone, the facet lives.
     let insert = "INSERT INTO t(x) VALUES(zeroblob(1000000))";
     let mut done = 0;
@@ -166,7 +166,7 @@ fn a_transaction_is_bounded() {
     assert_eq!(one(&mut store, "SELECT count(*) FROM t"), done);
     let many: Vec<_> = (0..7).map(|i| (format!("k{i}"), vec![i; 1_000_000])).collect();
     assert_eq!(store.kv_put_many(&many).unwrap_err().code(), "transaction");
-    assert!(store.end_turn().unwrap().is_some());
+    committed(&mut store);
     assert!(account(&store).transaction_bytes() == 0);
     assert_eq!(one(&mut store, "SELECT count(*) FROM t"), done);
     // What an explicit transaction wrote and undid does not count.
@@ -187,12 +187,12 @@ fn a_transaction_is_bounded() {
     for _ in 0..40 {
         sql(&mut store, insert).unwrap();
     }
-    assert!(store.end_turn().unwrap().is_some());
+    committed(&mut store);
     // The same pages again and again do not make it longer.
     for _ in 0..10 {
         sql(&mut store, "UPDATE t SET x = randomblob(1000000) WHERE id <= 12").unwrap();
     }
-    assert!(store.end_turn().unwrap().is_some());
+    committed(&mut store);
     // One statement far beyond: SQLite drops the transaction, and it is said why.
     let text = format!("{} INSERT INTO t(x) SELECT zeroblob(1000) FROM n", rows(100_000));
     let error = sql(&mut store, &text).unwrap_err();
@@ -204,14 +204,14 @@ fn a_transaction_is_bounded() {
     store.checkpoint().unwrap();
     assert!(log < 200 * MIB, "{log}");
     sql(&mut store, insert).unwrap();
-    store.end_turn().unwrap();
+    committed(&mut store);
     // A log that was there when the database was opened is not this transaction's.
     drop(store);
     let mut store = dir.store(1, true);
     for _ in 0..50 {
         sql(&mut store, insert).unwrap();
     }
-    assert!(store.end_turn().unwrap().is_some());
+    committed(&mut store);
 }
 
 fn struck(fault: &Fault, result: Result<impl std::fmt::Debug, StorageError>, code: &str) {
@@ -224,14 +224,14 @@ fn faults_strike_where_they_are_told() {
     let dir = Dir::new();
     let mut store = dir.store(1, false);
     sql(&mut store, "CREATE TABLE t(x)").unwrap();
-    store.end_turn().unwrap();
+    committed(&mut store);
     let (database, log) = (dir.file(1).path(), dir.file(1).wal_path());
     {
         let fault = inject(&log, Op::Write, When::Only(1), ffi::SQLITE_IOERR_WRITE);
         store.kv_put("a", b"1").unwrap();
         struck(&fault, store.end_turn(), "io");
         store.kv_put("a", b"1").unwrap();
-        store.end_turn().unwrap();
+        committed(&mut store);
         assert!(fault.calls() > 2);
     }
     {
@@ -242,7 +242,7 @@ fn faults_strike_where_they_are_told() {
         struck(&fault, store.end_turn(), "full");
     }
     assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
-    store.end_turn().unwrap();
+    committed(&mut store);
     for (path, op, rc) in [
         (&log, Op::Sync, ffi::SQLITE_IOERR_FSYNC),
         (&database, Op::Write, ffi::SQLITE_FULL),
@@ -250,12 +250,12 @@ fn faults_strike_where_they_are_told() {
         (&log, Op::Truncate, ffi::SQLITE_IOERR_TRUNCATE),
     ] {
         store.kv_put("a", &[op as u8; 5000]).unwrap();
-        store.end_turn().unwrap();
+        committed(&mut store);
         let fault = inject(path, op, When::Only(1), rc);
         let code = if rc == ffi::SQLITE_FULL { "full" } else { "io" };
         struck(&fault, store.checkpoint(), code);
         assert_eq!(store.kv_get("a").unwrap().unwrap(), [op as u8; 5000]);
-        store.end_turn().unwrap();
+        committed(&mut store);
     }
     let fault = inject(&temporary(&database), Op::Open, When::Only(1), ffi::SQLITE_IOERR);
     let text = format!("{} SELECT randomblob(1000) AS b FROM n ORDER BY b", rows(5_000));
@@ -292,7 +292,7 @@ fn own_names_are_told_by_their_ends() {
         let dir = Dir::new();
         let mut store = dir.store(1, false);
         store.kv_put("a", b"1").unwrap();
-        store.end_turn().unwrap();
+        committed(&mut store);
         store.close().unwrap();
         open(&dir.file(1).path(), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
     };

@@ -24,7 +24,7 @@ impl Facet for Bench {
             "calls" => calls(n, extra as usize).await?,
             "cold" => cold(n, extra).await?,
             "gets" => gets(n)?,
-            "puts" => puts(n)?,
+            "puts" => puts(n, extra)?,
             "selects" => selects(n)?,
             "inserts" => inserts(n)?,
             _ => {
@@ -76,9 +76,10 @@ fn gets(n: u32) -> Result<()> {
     Ok(())
 }
 
-fn puts(n: u32) -> Result<()> {
+/// What stays the same would not be written.
+fn puts(n: u32, salt: u32) -> Result<()> {
     for i in 0..n {
-        kv::put_bytes("k", &i.to_le_bytes())?;
+        kv::put_bytes("k", &i.wrapping_add(salt).to_le_bytes())?;
     }
     Ok(())
 }

@@ -4,15 +4,18 @@
 //! It is written on the raw `Facet` trait, because its arguments are data rather than types.
 
 mod calls;
+mod http_ops;
 mod op;
 mod run;
 mod self_ops;
+mod sql_ops;
 mod store;
 mod tree;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use facetd_sdk::bindings::facetd::runtime::sql::Cursor;
 use facetd_sdk::classes::Class;
 use facetd_sdk::storage::Transaction;
 use facetd_sdk::{Answer, Error, Facet, Payload, Pending, Result, Stub, http, kv, no_such_method};
@@ -33,7 +36,10 @@ struct Puppet {
     stubs: RefCell<BTreeMap<String, Stub>>,
     pending: RefCell<BTreeMap<String, Pending>>,
     classes: RefCell<BTreeMap<String, Class>>,
+    /// Those without a name; the last is the innermost.
     transactions: RefCell<Vec<Transaction>>,
+    named_transactions: RefCell<BTreeMap<String, Transaction>>,
+    cursors: RefCell<BTreeMap<String, Cursor>>,
     numbers: RefCell<BTreeMap<String, i64>>,
 }
 
@@ -69,7 +75,7 @@ impl Facet for Puppet {
 
     async fn fetch(&self, _: http::Request) -> Result<http::Response> {
         match kv::get::<Value>(HTTP_PROGRAM)? {
-            Some(program) => self_ops::http_response(&program),
+            Some(program) => http_ops::response(&program),
             None => Ok(http::Response::text(404, "no http.program\n")),
         }
     }

@@ -4,12 +4,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use facetd_sdk::context::FacetId;
-use facetd_sdk::http::{Body, Response};
-use facetd_sdk::{Result as SdkResult, clock, context, json, kv, log, timers};
+use facetd_sdk::{clock, context, json, kv, log, timers};
 use serde_json::{Value, json};
 
 use crate::op::{Op, Outcome, Stop, invalid};
-use crate::{HTTP_PROGRAM, Puppet, START_PROGRAM};
+use crate::{Puppet, START_PROGRAM};
 
 impl Puppet {
     pub(crate) fn mem_add(&self, op: &Op<'_>) -> Outcome {
@@ -23,6 +22,15 @@ impl Puppet {
         Ok(json::to_value(
             &self.numbers.borrow().get(op.text("key")?).copied().unwrap_or(0),
         )?)
+    }
+
+    /// Waits until a number is at least that, for another event of this facet to get there.
+    pub(crate) async fn mem_wait(&self, op: &Op<'_>) -> Outcome {
+        let (key, least) = (op.text("key")?, op.integer("least")?);
+        while self.numbers.borrow().get(key).copied().unwrap_or(0) < least {
+            timers::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(Value::Null)
     }
 
     pub(crate) fn context(&self) -> Outcome {
@@ -44,20 +52,6 @@ impl Puppet {
 
     pub(crate) fn start_program(&self, op: &Op<'_>) -> Outcome {
         kv::put(START_PROGRAM, op.list("ops")?)?;
-        Ok(Value::Null)
-    }
-
-    pub(crate) fn http_program(&self, op: &Op<'_>) -> Outcome {
-        let status = op.optional_number("status")?.unwrap_or(200);
-        if !(100..=999).contains(&status) {
-            return Err(invalid(format!("{status} is no HTTP status")));
-        }
-        let headers = op.get("headers").cloned().unwrap_or_else(|| json!({}));
-        let body = op.optional_text("body")?.unwrap_or_default();
-        kv::put(
-            HTTP_PROGRAM,
-            &json!({ "status": status, "headers": headers, "body": body }),
-        )?;
         Ok(Value::Null)
     }
 
@@ -101,10 +95,16 @@ impl Puppet {
         context::abort_self(op.optional_text("reason")?.unwrap_or_default())
     }
 
+    /// With `drop` the gate is dropped unopened after the operations.
     pub(crate) async fn block(&self, op: &Op<'_>) -> Outcome {
         let ops = op.list("ops")?;
+        let unopened = op.optional("drop", "a bool", Value::as_bool)?.unwrap_or(false);
         let gate = context::block()?;
         let results = self.run(ops).await;
+        if unopened {
+            drop(gate);
+            return Ok(results?.into());
+        }
         // Opened before a `throw` goes on, because a gate that is dropped breaks the facet.
         gate.open();
         Ok(results?.into())
@@ -114,25 +114,4 @@ impl Puppet {
         log::info(op.text("message")?);
         Ok(Value::Null)
     }
-}
-
-/// The response that `http.program` stored. Headers are an object, or pairs where a name occurs twice.
-pub(crate) fn http_response(program: &Value) -> SdkResult<Response> {
-    let status = program["status"]
-        .as_u64()
-        .and_then(|status| status.try_into().ok())
-        .unwrap_or(200);
-    let body = program["body"].as_str().unwrap_or_default();
-    let mut response = Response::stream(status, Body::of_bytes(body.as_bytes()));
-    let pairs: Vec<(String, String)> = match &program["headers"] {
-        Value::Object(map) => map
-            .iter()
-            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect(),
-        list => json::from_value(list.clone())?,
-    };
-    for (name, value) in pairs {
-        response = response.with_header(&name, &value);
-    }
-    Ok(response)
 }

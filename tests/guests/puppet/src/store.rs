@@ -1,8 +1,6 @@
-//! `kv.*`, `sql`, `tx.*`, `storage.*`: the facet's own database.
+//! `kv.*`, `tx.*`, `storage.*`: the facet's own database.
 
-use facetd_sdk::bindings::facetd::runtime::sql as host;
-use facetd_sdk::sql::Value as SqlValue;
-use facetd_sdk::{Bytes, Error, json, kv, storage};
+use facetd_sdk::{Error, kv, storage};
 use serde_json::{Value, json};
 
 use crate::Puppet;
@@ -10,16 +8,17 @@ use crate::op::{Op, Outcome, Problem, invalid};
 
 impl Puppet {
     pub(crate) fn kv_get(&self, op: &Op<'_>) -> Outcome {
-        Ok(kv::get_text(op.text("key")?)?.into())
+        Ok(kv::get_text(&key(op)?)?.into())
     }
 
     pub(crate) fn kv_put(&self, op: &Op<'_>) -> Outcome {
-        kv::put_text(op.text("key")?, op.text("value")?)?;
+        let value = op.text("value")?.repeat(times(op, "times")?);
+        kv::put_text(&key(op)?, &value)?;
         Ok(Value::Null)
     }
 
     pub(crate) fn kv_delete(&self, op: &Op<'_>) -> Outcome {
-        Ok(kv::delete(op.text("key")?)?.into())
+        Ok(kv::delete(&key(op)?)?.into())
     }
 
     pub(crate) fn kv_list(&self, op: &Op<'_>) -> Outcome {
@@ -41,64 +40,88 @@ impl Puppet {
             .collect())
     }
 
-    /// `cursor`: rows per piece, to read through a cursor instead of one call.
-    pub(crate) fn sql(&self, op: &Op<'_>) -> Outcome {
-        let text = op.text("q")?;
-        let params = op
-            .optional("params", "a list", Value::as_array)?
-            .map_or(&[][..], Vec::as_slice);
-        let params = params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
-        let mut rows = Vec::new();
-        let columns = match op.optional_number("cursor")? {
-            None => {
-                let found = host::query(text, &params, u32::MAX).map_err(Error::from)?;
-                if found.more {
-                    return Err(invalid("more rows than one query answers; use `cursor`"));
-                }
-                rows.extend(found.rows);
-                found.columns
-            }
-            Some(piece) => {
-                let cursor = host::open(text, &params).map_err(Error::from)?;
-                loop {
-                    let found = cursor
-                        .next(piece.try_into().unwrap_or(u32::MAX), 0)
-                        .map_err(Error::from)?;
-                    rows.extend(found.rows);
-                    if !found.more {
-                        break found.columns;
-                    }
-                }
-            }
-        };
-        let rows = rows
+    /// Bytes of a value; null if there is none.
+    pub(crate) fn kv_size(&self, op: &Op<'_>) -> Outcome {
+        Ok(kv::get_bytes(&key(op)?)?.map(|value| value.len()).into())
+    }
+
+    pub(crate) fn kv_get_many(&self, op: &Op<'_>) -> Outcome {
+        let text = |key: &Value| key.as_str().map(str::to_owned);
+        let keys: Option<Vec<String>> = op.list("keys")?.iter().map(text).collect();
+        let keys = keys.ok_or_else(|| invalid("keys are text"))?;
+        let entries = kv::get_many(&vec![keys; times(op, "times")?].concat())?;
+        Ok(entries
             .iter()
-            .map(|row| row.iter().map(column).collect::<Outcome>())
-            .collect::<Outcome>()?;
-        Ok(json!({ "columns": columns, "rows": rows }))
+            .map(|entry| json!([entry.key, String::from_utf8_lossy(&entry.value)]))
+            .collect())
     }
 
-    pub(crate) fn tx_begin(&self) -> Outcome {
-        self.transactions.borrow_mut().push(storage::begin()?);
+    pub(crate) fn kv_put_many(&self, op: &Op<'_>) -> Outcome {
+        let entry = |pair: &Value| {
+            Some(kv::Entry {
+                key: pair[0].as_str()?.to_owned(),
+                value: pair[1].as_str()?.as_bytes().to_vec(),
+            })
+        };
+        let entries: Option<Vec<_>> = op.list("entries")?.iter().map(entry).collect();
+        let entries = entries.ok_or_else(|| invalid("entries are pairs of texts"))?;
+        kv::put_many(&vec![entries; times(op, "times")?].concat())?;
         Ok(Value::Null)
     }
 
-    /// Ends the innermost transaction; dropping it afterwards changes nothing.
-    pub(crate) fn tx_commit(&self) -> Outcome {
-        self.innermost()?.commit().map_err(Error::from)?;
+    /// With `as` it is kept under that name, else on a stack.
+    pub(crate) fn tx_begin(&self, op: &Op<'_>) -> Outcome {
+        let transaction = storage::begin()?;
+        match op.optional_text("as")? {
+            Some(name) => {
+                _ = self
+                    .named_transactions
+                    .borrow_mut()
+                    .insert(name.to_owned(), transaction)
+            }
+            None => self.transactions.borrow_mut().push(transaction),
+        }
         Ok(Value::Null)
     }
 
-    pub(crate) fn tx_rollback(&self) -> Outcome {
-        self.innermost()?.rollback();
+    /// A named one stays, whatever comes out; the innermost of the others is taken, and dropping it afterwards changes
+    /// nothing if it was committed.
+    pub(crate) fn tx_commit(&self, op: &Op<'_>) -> Outcome {
+        self.with_transaction(op, |transaction| transaction.commit().map_err(Error::from))??;
         Ok(Value::Null)
+    }
+
+    pub(crate) fn tx_rollback(&self, op: &Op<'_>) -> Outcome {
+        self.with_transaction(op, storage::Transaction::rollback)?;
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn tx_drop(&self, op: &Op<'_>) -> Outcome {
+        match op.optional_text("as")? {
+            Some(name) => drop(
+                self.named_transactions
+                    .borrow_mut()
+                    .remove(name)
+                    .ok_or_else(no_transaction)?,
+            ),
+            None => drop(self.innermost()?),
+        }
+        Ok(Value::Null)
+    }
+
+    fn with_transaction<T>(&self, op: &Op<'_>, run: impl FnOnce(&storage::Transaction) -> T) -> Outcome<T> {
+        match op.optional_text("as")? {
+            Some(name) => Ok(run(self
+                .named_transactions
+                .borrow()
+                .get(name)
+                .ok_or_else(no_transaction)?)),
+            None => Ok(run(&self.innermost()?)),
+        }
     }
 
     fn innermost(&self) -> Outcome<storage::Transaction> {
-        self.transactions
-            .borrow_mut()
-            .pop()
-            .ok_or_else(|| invalid("no transaction is open"))
+        self.transactions.borrow_mut().pop().ok_or_else(no_transaction)
     }
 
     pub(crate) async fn storage_sync(&self) -> Outcome {
@@ -112,33 +135,15 @@ impl Puppet {
     }
 }
 
-/// A parameter by the JSON conventions: a decimal string beyond 2^53 is an integer, any other string is text.
-fn parameter(value: &Value) -> Result<SqlValue, Problem> {
-    Ok(match value {
-        Value::Null => SqlValue::Null,
-        Value::Bool(yes) => SqlValue::Integer((*yes).into()),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => SqlValue::Integer(integer),
-            (None, Some(real)) => SqlValue::Real(real),
-            (None, None) => return Err(invalid(format!("{number} is out of range"))),
-        },
-        Value::String(text) => match text.parse::<i64>() {
-            Ok(integer) if integer.unsigned_abs() > 1 << 53 && integer.to_string() == *text => {
-                SqlValue::Integer(integer)
-            }
-            _ => SqlValue::Text(text.clone()),
-        },
-        Value::Object(_) => SqlValue::Blob(json::from_value::<Bytes>(value.clone())?.0),
-        Value::Array(_) => return Err(invalid("a list is no SQL value")),
-    })
+fn no_transaction() -> Problem {
+    invalid("no such transaction is open")
 }
 
-fn column(value: &SqlValue) -> Outcome {
-    Ok(match value {
-        SqlValue::Null => Value::Null,
-        SqlValue::Integer(integer) => json::to_value(integer)?,
-        SqlValue::Real(real) => json::to_value(real)?,
-        SqlValue::Text(text) => Value::String(text.clone()),
-        SqlValue::Blob(bytes) => json::to_value(&Bytes(bytes.clone()))?,
-    })
+/// How often something is repeated; once, if that is not said. For keys and values at their limits.
+fn times(op: &Op<'_>, field: &str) -> Outcome<usize> {
+    Ok(op.optional_number(field)?.unwrap_or(1).try_into().unwrap_or(usize::MAX))
+}
+
+fn key(op: &Op<'_>) -> Outcome<String> {
+    Ok(op.text("key")?.repeat(times(op, "key_times")?))
 }

@@ -26,7 +26,7 @@ impl Facet for Steps {
 
 /// Answers what the last `get` found.
 async fn run(steps: &str, along: Option<&Stub>) -> Result<Option<String>> {
-    let mut found = None;
+    let (mut found, mut within) = (None, None);
     for step in steps.split(';') {
         let words: Vec<&str> = step.split(' ').filter(|word| !word.is_empty()).collect();
         match words[..] {
@@ -35,17 +35,18 @@ async fn run(steps: &str, along: Option<&Stub>) -> Result<Option<String>> {
             ["spin", ms] => spin(Duration::from_millis(ms.parse().map_err(Error::msg)?)),
             ["begin"] => std::mem::forget(storage::begin()?),
             ["sleep", ms] => timers::sleep(Duration::from_millis(ms.parse().map_err(Error::msg)?)).await,
+            ["within", ms] => within = Some(Duration::from_millis(ms.parse().map_err(Error::msg)?)),
             ["sync"] => storage::sync().await?,
             ["call", namespace, name, method, arg] => {
-                send(object(namespace, name, along)?, method, arg, Vec::new())?.await?;
+                send(object(namespace, name, along)?, within, method, arg, Vec::new())?.await?;
             }
             ["start", namespace, name, method, arg] => {
-                drop(send(object(namespace, name, along)?, method, arg, Vec::new())?)
+                drop(send(object(namespace, name, along)?, within, method, arg, Vec::new())?)
             }
             ["child-call", name, method, arg] => {
-                send(child(name)?, method, arg, bell())?.await?;
+                send(child(name)?, within, method, arg, bell())?.await?;
             }
-            ["child-start", name, method, arg] => drop(send(child(name)?, method, arg, bell())?),
+            ["child-start", name, method, arg] => drop(send(child(name)?, within, method, arg, bell())?),
             ["trap"] => core::arch::wasm32::unreachable(),
             _ => fail!("no-such-step", "{step:?}: see steps.c"),
         }
@@ -78,7 +79,8 @@ fn bell() -> Vec<Stub> {
 }
 
 /// Made now; it leaves when the turn ends, whether or not anybody waits for the answer.
-fn send(to: Stub, method: &str, arg: &str, stubs: Vec<Stub>) -> Result<Pending> {
+fn send(to: Stub, within: Option<Duration>, method: &str, arg: &str, stubs: Vec<Stub>) -> Result<Pending> {
+    let to = within.map_or(to.clone(), |within| to.with_timeout(within));
     let arg = arg.replace('_', " ").replace(',', ";");
     Ok(to.start(method, Payload::json(&[arg])?, stubs))
 }

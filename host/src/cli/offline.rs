@@ -1,0 +1,43 @@
+//! `facetd check` and `facetd recover`: a data directory that no host uses.
+
+use anyhow::bail;
+
+/// Prints what is wrong, and the disk each facet takes if asked to.
+pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
+    let checked = crate::check(&args.data)?;
+    for problem in &checked.problems {
+        println!("{problem}");
+    }
+    if args.usage {
+        for facet in &checked.facets {
+            println!(
+                "{:>12} {}/id:{} {}",
+                facet.bytes, facet.namespace, facet.object, facet.path
+            );
+        }
+    }
+    let bytes: u64 = checked.facets.iter().map(|facet| facet.bytes).sum();
+    if checked.dirty {
+        println!(
+            "the host did not stop cleanly: {} units are in the journal, and databases are complete only with them; run \
+             `facetd recover`, or start the host, and check again",
+            checked.units
+        );
+    } else {
+        println!("{} databases, {bytes} bytes", checked.facets.len());
+    }
+    let many = match checked.problems.len() {
+        0 => return Ok(()),
+        1 => "1 problem was found".to_owned(),
+        many => format!("{many} problems were found"),
+    };
+    bail!("{many}, see above; nothing was changed: restore what is damaged from a backup")
+}
+
+/// Carries out the journal.
+pub(super) fn recover(args: &super::Recover) -> anyhow::Result<()> {
+    super::serve::log_to_stderr();
+    let units = crate::recover(&args.data)?;
+    println!("{units} units of the journal were carried out; all databases are ordinary SQLite files now");
+    Ok(())
+}

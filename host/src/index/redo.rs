@@ -1,0 +1,91 @@
+//! After a crash the journal knows what was appended to an index since the last barrier; the file itself holds all that
+//! lay behind it, and of the rest any part. Records are taken from the file as far as they go, then from the journal.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::frame::{self, Found, HEADER_BYTES};
+use super::load::{failed, parse};
+use super::{IndexError, codec};
+use crate::ids::ObjectId;
+
+/// A record as the journal holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RedoRecord {
+    /// Of the file that begins with this record; else empty.
+    pub(crate) header: Vec<u8>,
+    /// As it is appended.
+    pub(crate) record: Vec<u8>,
+    /// Its number.
+    pub(crate) seq: u64,
+}
+
+/// Brings the file at `path` up to the last of `records`, which follow each other. If the file begins with the first of
+/// them, it is made of them alone, unless it was written anew since: then it is complete up to where that was.
+pub(crate) fn redo(path: &Path, object: ObjectId, records: &[RedoRecord]) -> Result<(), IndexError> {
+    let Some(first) = records.first() else { return Ok(()) };
+    let unbroken = records.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1);
+    let image = if !first.header.is_empty() && unbroken {
+        let mut image = first.header.clone();
+        records.iter().for_each(|record| image.extend(&record.record));
+        image
+    } else {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed("read", path)(error)),
+        };
+        extended(&bytes, object, records).map_err(|why| IndexError::Damaged { path: path.into(), why })?
+    };
+    // Whatever was made of it must make sense as a whole.
+    let whole = parse(&image, object).and_then(|(_, good)| match good == image.len() {
+        true => Ok(()),
+        false => Err("the journal's records do not fit to it".to_owned()),
+    });
+    whole.map_err(|why| IndexError::Damaged { path: path.into(), why })?;
+    let temporary = path.with_extension("facets.new");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&temporary)?;
+        file.write_all(&image)?;
+        // The barrier that ends recovery comes after all renames; one of an empty file must not survive alone.
+        file.sync_data()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(failed("recover", path))
+}
+
+/// The good records of a file, and after them those of the journal that it lacks.
+fn extended(bytes: &[u8], object: ObjectId, records: &[RedoRecord]) -> Result<Vec<u8>, String> {
+    let header = bytes.get(..HEADER_BYTES).ok_or("it is missing or cut off")?;
+    let mut next = frame::decode_header(header, object)?.first_seq;
+    let mut at = HEADER_BYTES;
+    while let Found::Record { body, seq, bytes } = frame::decode_record(&bytes[at..]) {
+        if seq != next || codec::decode(body).is_err() {
+            break;
+        }
+        next += 1;
+        at += bytes;
+    }
+    let mut image = bytes[..at].to_vec();
+    for record in records {
+        if record.seq > next {
+            return Err(format!(
+                "it ends before record {next}, and the journal begins with {}",
+                record.seq
+            ));
+        }
+        if record.seq == next {
+            image.extend(&record.record);
+            next += 1;
+        }
+    }
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests;

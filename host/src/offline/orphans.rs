@@ -1,0 +1,103 @@
+//! After an unclean stop, when the journal has been carried out, a database that no index names is the left-over of a turn
+//! that was never acknowledged, and goes. Where the index itself is in doubt nothing is deleted: such a database is
+//! renamed, for a person to look at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use crate::ids::{FileId, ObjectId};
+use crate::index;
+use crate::storage::{DbFile, Recovered, is_blank, remove_companions, remove_db};
+
+/// Appended to the name of a database that may or may not belong to its object.
+const DOUBTFUL_SUFFIX: &str = "orphan";
+
+/// What lies in a namespace's directory.
+pub(super) enum Found {
+    Index(ObjectId),
+    Database(ObjectId, FileId),
+}
+
+/// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
+/// object says so to whoever calls it.
+pub(crate) fn clear_orphans(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
+    let shared: Arc<Path> = dir.into();
+    let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        match entry?.file_name().to_str().and_then(parse) {
+            Some(Found::Index(object)) => {
+                objects.entry(object).or_default();
+            }
+            Some(Found::Database(object, file)) => {
+                let database = DbFile {
+                    dir: shared.clone(),
+                    object,
+                    file,
+                };
+                // Of the process that was killed: what counts of it is in the journal.
+                remove_companions(&database)?;
+                if is_blank(&database)? {
+                    remove_db(&database)?;
+                } else if file != FileId::ROOT {
+                    // A root's database needs no entry in an index: it is real from its first commit on.
+                    objects.entry(object).or_default().insert(file);
+                }
+            }
+            None => {}
+        }
+    }
+    for (object, files) in objects {
+        let path = index::path(dir, object);
+        let known = match index::load(&path, object) {
+            Ok(loaded) => loaded.map(|loaded| loaded.entries),
+            Err(error) => {
+                error!(%object, %error, "an index cannot be read; its files are left alone");
+                continue;
+            }
+        };
+        // Without an index a crash is the likely reason, and damage a possible one; unless the journal knows better.
+        let in_doubt = known.is_none() && !recovered.objects.contains(&(dir.to_owned(), object));
+        let known = known.unwrap_or_default();
+        for file in files.into_iter().filter(|file| !known.contains_key(file)) {
+            let database = DbFile {
+                dir: shared.clone(),
+                object,
+                file,
+            };
+            if in_doubt {
+                set_aside(&database)?;
+            } else {
+                info!(%object, %file, "removed a database that was never part of its object");
+                remove_db(&database)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Renames the database. Nothing that was set aside earlier is overwritten.
+fn set_aside(database: &DbFile) -> std::io::Result<()> {
+    let path = database.path();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let aside = |number: u32| path.with_file_name(format!("{name}.{DOUBTFUL_SUFFIX}{number}"));
+    let number = (1..)
+        .find(|number| !aside(*number).exists())
+        .expect("a free number is found before u32 ends");
+    warn!(file = %path.display(), "a database that its object's index does not name is set aside as .orphan{number}");
+    std::fs::rename(&path, aside(number))
+}
+
+/// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`.
+pub(super) fn parse(name: &str) -> Option<Found> {
+    if let Some(object) = name.strip_suffix(".facets") {
+        return Some(Found::Index(object.parse().ok()?));
+    }
+    let database = name.strip_suffix(".sqlite")?;
+    let Some((object, file)) = database.split_once('.') else {
+        return Some(Found::Database(database.parse().ok()?, FileId::ROOT));
+    };
+    Some(Found::Database(object.parse().ok()?, FileId(file.parse().ok()?)))
+}

@@ -1,0 +1,34 @@
+//! Looks at a closed database as anybody could, and changes nothing: not even a log is made.
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::StorageError;
+use super::file::DbFile;
+use super::identity;
+
+/// Complaints of SQLite that are told for one database.
+const COMPLAINTS_MAX: u32 = 10;
+
+/// What is wrong with the database of the facet at `path`, which nobody has open; nothing if it is sound.
+pub(crate) fn check_database(file: &DbFile, path: &str) -> Vec<String> {
+    complaints(file, path).unwrap_or_else(|error| vec![error.to_string()])
+}
+
+fn complaints(file: &DbFile, path: &str) -> Result<Vec<String>, StorageError> {
+    if file.wal_path().exists() {
+        return Ok(vec!["a log lies beside it, though the host stopped cleanly".to_owned()]);
+    }
+    // Immutable: otherwise SQLite makes a log and an index of it beside a database in WAL mode. The path holds the data
+    // directory's name, which may hold anything.
+    let escaped: String = percent_encoding::percent_encode(
+        file.path().as_os_str().as_encoded_bytes(),
+        percent_encoding::NON_ALPHANUMERIC,
+    )
+    .to_string();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let conn = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?;
+    identity::check(&conn, file, path)?;
+    let mut statement = conn.prepare(&format!("PRAGMA integrity_check({COMPLAINTS_MAX})"))?;
+    let answers: Result<Vec<String>, _> = statement.query_map((), |row| row.get(0))?.collect();
+    Ok(answers?.into_iter().filter(|answer| answer != "ok").collect())
+}

@@ -1,0 +1,277 @@
+//! What waits for the writer is bounded, in memory and in room on disk, and both are set aside before a COMMIT: what has
+//! been committed can always be queued.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Lsn;
+use super::batch::{BLOCK_BYTES, BODY_BYTES_MAX};
+use super::unit::Encoded;
+use crate::sys::clock;
+
+/// Bytes of units that wait for the writer, encoded. COMMITs wait beyond it.
+pub(super) const QUEUE_BYTES_MAX: u64 = 64 << 20;
+/// Units that are durable and whose files do not show them yet. COMMITs wait beyond it.
+const UNSETTLED_UNITS_MAX: u64 = 65_536;
+/// How long a COMMIT waits for room before it is refused.
+const RESERVE_WAIT_MS: u64 = 5_000;
+/// Room that only changes of the tree may use, which set nothing aside: a full journal must still take deletes.
+const DELETES_BYTES: u64 = 4 << 20;
+/// What a unit takes beside its pages: its message, and the rest of a block.
+const UNIT_EXTRA_BYTES: u64 = 2 * BLOCK_BYTES as u64;
+/// Room at the end of a segment into which the next batch may not fit.
+pub(super) const WASTE_BYTES: u64 = (BODY_BYTES_MAX + 2 * BLOCK_BYTES) as u64;
+
+/// There is no room in the journal.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the journal is full: {0}")]
+pub(crate) struct JournalFull(pub(crate) Arc<str>);
+
+/// What is queued and how much room there is.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// A unit was queued, or the journal closes.
+    arrived: Condvar,
+    /// There may be room, or there will never be.
+    room: Condvar,
+}
+
+pub(super) struct State {
+    units: VecDeque<(Lsn, Encoded)>,
+    /// The number that was given last.
+    last: u64,
+    closing: bool,
+    failed: Option<Arc<str>>,
+    queued_bytes: u64,
+    reserved_bytes: u64,
+    unsettled: u64,
+    /// Room for batches in the segment that is written.
+    pub(super) segment_bytes: u64,
+    /// Files that can become segments, and their usable length.
+    pub(super) spares: Vec<(PathBuf, u64)>,
+    /// Why there cannot be more room now.
+    pub(super) full: Option<Arc<str>>,
+    /// Somebody waits for room.
+    pub(super) wanted: bool,
+}
+
+/// Room in the journal, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    queue: Option<Arc<Queue>>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// For a journal that does not count.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self { queue: None, bytes: 0 }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.lock().reserved_bytes -= self.bytes;
+            queue.room.notify_all();
+        }
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Queue")
+    }
+}
+
+impl Queue {
+    pub(super) fn new(last: Lsn) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                units: VecDeque::new(),
+                last: last.0,
+                closing: false,
+                failed: None,
+                queued_bytes: 0,
+                reserved_bytes: 0,
+                unsettled: 0,
+                segment_bytes: 0,
+                spares: Vec::new(),
+                full: None,
+                wanted: false,
+            }),
+            arrived: Condvar::new(),
+            room: Condvar::new(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets room aside. `ask` is called while there is not enough on disk.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64, ask: impl Fn()) -> Result<Reservation, JournalFull> {
+        let bytes = bytes + UNIT_EXTRA_BYTES;
+        let deadline = clock::now() + Duration::from_millis(RESERVE_WAIT_MS);
+        let mut state = self.lock();
+        loop {
+            if let Some(why) = &state.failed {
+                return Err(JournalFull(why.clone()));
+            }
+            let fits = state.has_memory(bytes) && state.unsettled < UNSETTLED_UNITS_MAX;
+            if fits && state.has_room(bytes) {
+                state.reserved_bytes += bytes;
+                return Ok(Reservation {
+                    queue: Some(self.clone()),
+                    bytes,
+                });
+            }
+            if fits {
+                state.wanted = true;
+                ask();
+            }
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                let why = state.full.clone().unwrap_or_else(|| {
+                    format!("it had no room for {bytes} bytes within {RESERVE_WAIT_MS} ms; the disk is too slow").into()
+                });
+                return Err(JournalFull(why));
+            }
+            state = self
+                .room
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Queues a unit; `numbered` is told its number before the writer can see it.
+    pub(super) fn push(&self, unit: Encoded, numbered: impl FnOnce(Lsn, &Encoded)) -> Lsn {
+        let mut unit = unit;
+        let reservations = std::mem::take(&mut unit.reservations);
+        let lsn = {
+            let mut state = self.lock();
+            state.last += 1;
+            let lsn = Lsn(state.last);
+            // After the end numbers are given still, and never become durable.
+            if state.failed.is_none() && !state.closing {
+                numbered(lsn, &unit);
+                state.queued_bytes += unit.bytes();
+                state.unsettled += 1;
+                state.units.push_back((lsn, unit));
+                self.arrived.notify_one();
+            }
+            lsn
+        };
+        drop(reservations);
+        lsn
+    }
+
+    /// Waits for units and takes all; none when the journal is closed and everything is taken. `gather_until` says, from
+    /// when there is one, until when more are waited for, and whether to.
+    pub(super) fn take(&self, gather: impl Fn() -> bool, gather_max: Duration) -> Option<VecDeque<(Lsn, Encoded)>> {
+        let mut state = self.lock();
+        while state.units.is_empty() {
+            if state.closing || state.failed.is_some() {
+                return None;
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let deadline = clock::now() + gather_max;
+        while gather() && !state.closing {
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self
+                .arrived
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        Some(std::mem::take(&mut state.units))
+    }
+
+    /// What has come since, without waiting.
+    pub(super) fn take_more(&self) -> VecDeque<(Lsn, Encoded)> {
+        std::mem::take(&mut self.lock().units)
+    }
+
+    /// The writer has written `bytes` of units, and there is `segment_bytes` of room left in its segment.
+    pub(super) fn written(&self, bytes: u64, segment_bytes: u64) {
+        let mut state = self.lock();
+        state.queued_bytes -= bytes;
+        state.segment_bytes = segment_bytes;
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// So many units are shown by files.
+    pub(super) fn settled(&self, units: u64) {
+        self.lock().unsettled -= units;
+        self.room.notify_all();
+    }
+
+    /// A spare for the writer; waits until there is one. None if the journal has failed.
+    pub(super) fn spare(&self, ask: impl Fn()) -> Option<PathBuf> {
+        let mut state = self.lock();
+        loop {
+            if let Some((spare, _)) = state.spares.pop() {
+                return Some(spare);
+            }
+            if state.failed.is_some() {
+                return None;
+            }
+            state.wanted = true;
+            ask();
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Changes what is known of the room on disk.
+    pub(super) fn change_room(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.room.notify_all();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.arrived.notify_all();
+    }
+
+    pub(super) fn fail(&self, why: &str) {
+        let mut state = self.lock();
+        state.failed.get_or_insert_with(|| why.into());
+        state.units.clear();
+        drop(state);
+        self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
+    pub(super) fn last(&self) -> Lsn {
+        Lsn(self.lock().last)
+    }
+}
+
+impl State {
+    fn has_memory(&self, bytes: u64) -> bool {
+        let waiting = self.queued_bytes + self.reserved_bytes;
+        // One that is longer than the limit goes alone.
+        waiting == 0 || waiting + bytes <= QUEUE_BYTES_MAX
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let spares: u64 = self.spares.iter().map(|(_, bytes)| bytes).sum();
+        let room = self.segment_bytes.saturating_sub(WASTE_BYTES) + spares;
+        self.queued_bytes + self.reserved_bytes + bytes + DELETES_BYTES <= room
+    }
+}
+
+impl Encoded {
+    pub(super) fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.len() as u64).sum()
+    }
+}

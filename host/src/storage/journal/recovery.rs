@@ -1,0 +1,407 @@
+//! After an unclean stop the journal is what counts. It is read as far as it is whole; a bad batch with proof behind it
+//! that it was once acknowledged is damage, and refused, never cut. What is read is made durable before it is acted upon,
+//! and everything done before the first request; doing it twice changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Lsn;
+use super::batch::{self, BLOCK_BYTES};
+use super::local::JournalOptions;
+use super::redo::Redo;
+use super::segment::{self, Header, Segment};
+use super::unit::{self, Decoded};
+use super::writer::new_id;
+
+/// Why a journal cannot be used. Everything is left as it is.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// The operating system failed.
+    #[error("the journal cannot be used: {0}")]
+    Io(String),
+    /// The directory was in use, and its journal is gone.
+    #[error(
+        "{0} is missing or empty, though the host did not stop cleanly: commits that were acknowledged may be in it only. \
+         Check that its disk is there, and put it back; or, to go on with what the databases hold without it, remove the \
+         file DIRTY beside it"
+    )]
+    Missing(PathBuf),
+    /// It holds something that cannot be, but for damage.
+    #[error(
+        "the journal is damaged: {path}: {why}. Nothing was changed. Restore the data directory from a backup; or, to go on \
+         with what the databases hold without it, move the folder `journal` and the file DIRTY away: commits that were \
+         acknowledged will be missing"
+    )]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What was found and done.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Recovered {
+    /// Units that were read.
+    pub(crate) units: u64,
+    /// Bytes of segments that hold them.
+    pub(crate) bytes: u64,
+    /// Databases that were brought up to date.
+    pub(crate) databases: usize,
+    /// Objects whose files the journal speaks of: by namespace directory and object.
+    pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
+    /// Past every number of a spare.
+    pub(super) next_spare: u64,
+}
+
+/// A segment on disk whose header is good.
+pub(super) struct Old {
+    pub(super) path: PathBuf,
+    pub(super) header: Header,
+    /// Where its good batches end.
+    pub(super) end: u64,
+}
+
+/// Reads a journal without changing anything: the segments that count, oldest first, and the number after the last unit.
+pub(super) struct Read {
+    pub(super) segments: Vec<Old>,
+    /// Segments that were left behind.
+    obsolete: Vec<PathBuf>,
+    spares: Vec<PathBuf>,
+    pub(super) next_lsn: Lsn,
+    pub(super) units: u64,
+    next_number: u64,
+}
+
+impl From<io::Error> for JournalError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+fn damaged(path: &Path, why: impl Into<String>) -> JournalError {
+    let why = why.into();
+    JournalError::Damaged { path: path.into(), why }
+}
+
+/// Recovers and begins the next segment.
+pub(super) fn recover(
+    root: &Path,
+    dir: &Path,
+    was_dirty: bool,
+    options: &JournalOptions,
+) -> Result<(Segment, Vec<PathBuf>, Recovered), JournalError> {
+    let disk = &options.disk;
+    let is_new = !dir.is_dir();
+    if is_new && !was_dirty {
+        crate::sys::data_dir::private_dir(dir)?;
+        disk.sync_dir(root)?;
+    }
+    let read = match is_new && was_dirty {
+        true => return Err(JournalError::Missing(dir.into())),
+        false => read(dir, |_, _| Ok(()))?,
+    };
+    if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_databases(root)? {
+        return Err(JournalError::Missing(dir.into()));
+    }
+    let mut recovered = Recovered {
+        units: read.units,
+        bytes: read.segments.iter().map(|old| old.end).sum(),
+        ..Recovered::default()
+    };
+    if read.units > 0 {
+        // What a killed process had written and not synced is read as well: it must not vanish after it was acted upon.
+        for old in &read.segments {
+            disk.sync_file(&old.path)?;
+        }
+        disk.sync_dir(dir)?;
+        tracing::info!(
+            units = read.units,
+            mib = recovered.bytes >> 20,
+            "recovering from the journal"
+        );
+        let mut redo = Redo::new(root, disk.clone());
+        each_unit(&read.segments, |_, unit| {
+            redo.plan(unit);
+            Ok(())
+        })?;
+        redo.prepare()?;
+        let mut done = 0;
+        each_unit(&read.segments, |_, unit| {
+            redo.apply(&unit)?;
+            done += 1;
+            redo.tell(done, read.units);
+            Ok(())
+        })?;
+        let (databases, objects) = redo.finish()?;
+        (recovered.databases, recovered.objects) = (databases, objects);
+        disk.sync_all(root)?;
+    }
+    let mut spares: Vec<_> = Vec::new();
+    for spare in &read.spares {
+        // One that was being made, or of another length.
+        if fs::metadata(spare)?.len() == options.segment_bytes {
+            spares.push(spare.clone());
+        } else {
+            disk.remove(spare)?;
+        }
+    }
+    recovered.next_spare = 1 + spares.iter().filter_map(|spare| spare_number(spare)).max().unwrap_or(0);
+    let mut obsolete = read.obsolete.clone();
+    obsolete.extend(read.segments.iter().map(|old| old.path.clone()));
+    let spare = match spares.pop() {
+        Some(spare) => spare,
+        None => {
+            let spare = segment::spare_path(dir, recovered.next_spare);
+            recovered.next_spare += 1;
+            drop(disk.allocate(&spare, options.segment_bytes)?);
+            spare
+        }
+    };
+    let header = Header {
+        id: new_id()?,
+        number: read.next_number,
+        first_lsn: read.next_lsn,
+        // Nothing before this segment counts.
+        previous: [0; 16],
+        previous_end: 0,
+    };
+    let segment = Segment::begin(disk, dir, &spare, header)?;
+    for path in obsolete {
+        disk.remove(&path)?;
+    }
+    disk.sync_dir(dir)?;
+    Ok((segment, spares, recovered))
+}
+
+fn spare_number(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// True if any namespace of the directory holds a database.
+fn has_databases(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let is_namespace = entry
+            .file_name()
+            .to_str()
+            .is_some_and(crate::sys::data_dir::is_namespace);
+        if is_namespace && entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads the whole journal of a data directory and changes nothing: how many units are in it. None without a journal.
+pub(crate) fn inspect(root: &Path) -> Result<Option<u64>, JournalError> {
+    let dir = super::local::dir(root);
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    read(&dir, |_, _| Ok(())).map(|read| Some(read.units))
+}
+
+/// Reads and checks all segments, and hands out each unit.
+pub(super) fn read(
+    dir: &Path,
+    mut each: impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
+) -> Result<Read, JournalError> {
+    let (mut found, mut spares) = (BTreeMap::new(), Vec::new());
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        if let Some(number) = segment::number_of(name) {
+            let path = entry.path();
+            let header = header(&path)?;
+            if header.number != number {
+                return Err(damaged(&path, format!("it says that it is segment {}", header.number)));
+            }
+            found.insert(number, (path, header));
+        } else if segment::is_spare(name) {
+            spares.push(entry.path());
+        }
+    }
+    let next_number = found.last_key_value().map_or(1, |(number, _)| number + 1);
+    // What lies before a segment that nothing precedes was released, and only its removal is missing.
+    let begin = found
+        .iter()
+        .rev()
+        .find(|(_, (_, header))| header.previous == [0; 16])
+        .map(|(number, _)| *number);
+    let kept = found.split_off(&begin.unwrap_or(0));
+    let obsolete = found.into_values().map(|(path, _)| path).collect();
+    let mut segments: Vec<Old> = Vec::new();
+    let mut reader = Assembler::default();
+    let headers: Vec<_> = kept.into_values().collect();
+    for (at, (path, header)) in headers.iter().enumerate() {
+        let next = headers.get(at + 1).map(|(_, header)| header);
+        if let Some(next) = next
+            && (next.number != header.number + 1 || next.previous != header.id)
+        {
+            let why = format!("segment {} does not follow it; one is missing", next.number);
+            return Err(damaged(path, why));
+        }
+        if at == 0 {
+            reader.begin(header);
+        }
+        let end = read_segment(path, header, next.map(|next| next.previous_end), &mut reader, &mut each)?;
+        segments.push(Old {
+            path: path.clone(),
+            header: *header,
+            end,
+        });
+    }
+    Ok(Read {
+        segments,
+        obsolete,
+        spares,
+        next_lsn: Lsn(reader.next.0.max(1)),
+        units: reader.units,
+        next_number,
+    })
+}
+
+fn each_unit(
+    segments: &[Old],
+    mut each: impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    let mut reader = Assembler::default();
+    for (at, old) in segments.iter().enumerate() {
+        if at == 0 {
+            reader.begin(&old.header);
+        }
+        read_segment(&old.path, &old.header, Some(old.end), &mut reader, &mut each)?;
+    }
+    Ok(())
+}
+
+fn header(path: &Path) -> Result<Header, JournalError> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(BLOCK_BYTES as u64).read_to_end(&mut bytes)?;
+    Header::decode(&bytes).map_err(|why| damaged(path, why))
+}
+
+/// Hands out the units of one segment. `end`: where its batches are known to end; none for the last segment.
+fn read_segment(
+    path: &Path,
+    header: &Header,
+    end: Option<u64>,
+    reader: &mut Assembler,
+    each: &mut impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
+) -> Result<u64, JournalError> {
+    let bytes = fs::read(path)?;
+    let end = match end {
+        Some(end) => Some(usize::try_from(end).map_err(|error| damaged(path, error.to_string()))?),
+        None => None,
+    };
+    let mut at = BLOCK_BYTES;
+    while at < end.unwrap_or(bytes.len()).min(bytes.len()) {
+        let Some(batch) = batch::read(&bytes[at..], &header.id) else {
+            break;
+        };
+        for chunk in &batch.chunks {
+            reader.take(chunk, each).map_err(|error| match error {
+                Broken::Here(why) => damaged(path, format!("at byte {at}: {why}")),
+                Broken::Other(error) => error,
+            })?;
+        }
+        at += batch.padded_bytes;
+    }
+    match end {
+        Some(end) if at != end => Err(damaged(
+            path,
+            format!("its batch at byte {at} cannot be read, and later ones were acknowledged"),
+        )),
+        Some(_) => Ok(at as u64),
+        None => {
+            refuse_if_acknowledged(path, &bytes, at, header, reader.next)?;
+            Ok(at as u64)
+        }
+    }
+}
+
+/// Behind a bad batch at `at`: a good one that says the bad one was acknowledged.
+fn refuse_if_acknowledged(
+    path: &Path,
+    bytes: &[u8],
+    at: usize,
+    header: &Header,
+    next: Lsn,
+) -> Result<(), JournalError> {
+    let proof = (at..bytes.len())
+        .step_by(BLOCK_BYTES)
+        .skip(1)
+        .filter_map(|at| batch::read(&bytes[at..], &header.id))
+        .find(|batch| batch.synced >= next || batch.first_lsn > next);
+    match proof {
+        Some(batch) => Err(damaged(
+            path,
+            format!(
+                "its batch at byte {at} cannot be read, and the one of unit {} behind it says that it was acknowledged",
+                batch.first_lsn.0
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Puts chunks together again.
+#[derive(Default)]
+struct Assembler {
+    /// The unit that comes next, or whose chunks come.
+    next: Lsn,
+    partial: Option<Vec<u8>>,
+    /// The first chunks may belong to a unit whose beginning was released with its segment; it is not needed.
+    headless: bool,
+    units: u64,
+}
+
+enum Broken {
+    Here(String),
+    Other(JournalError),
+}
+
+impl Assembler {
+    fn begin(&mut self, first: &Header) {
+        self.next = first.first_lsn;
+        self.headless = true;
+    }
+
+    fn take(
+        &mut self,
+        chunk: &batch::Chunk<'_>,
+        each: &mut impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
+    ) -> Result<(), Broken> {
+        // After a clean stop numbers may be skipped at the beginning of a segment only.
+        if chunk.lsn != self.next {
+            let why = format!("unit {} where {} should be", chunk.lsn.0, self.next.0);
+            return Err(Broken::Here(why));
+        }
+        match (&mut self.partial, chunk.first) {
+            (None, true) => self.partial = Some(chunk.bytes.to_vec()),
+            (Some(bytes), false) => bytes.extend_from_slice(chunk.bytes),
+            (None, false) if self.headless => {}
+            (None, false) | (Some(_), true) => {
+                return Err(Broken::Here(format!("a piece of unit {} is missing", chunk.lsn.0)));
+            }
+        }
+        if !chunk.last {
+            return Ok(());
+        }
+        self.next = Lsn(chunk.lsn.0 + 1);
+        self.headless = false;
+        let Some(bytes) = self.partial.take() else {
+            return Ok(());
+        };
+        let decoded =
+            unit::decode(&bytes).map_err(|why| Broken::Here(format!("unit {} makes no sense: {why}", chunk.lsn.0)))?;
+        self.units += 1;
+        each(chunk.lsn, decoded).map_err(Broken::Other)
+    }
+}

@@ -1,0 +1,228 @@
+//! Redo writes what the journal holds into databases and indexes, in order. Files may hold any mixture of what was written
+//! to them since the last barrier, so nothing is concluded from them but what lay behind that barrier: a database that
+//! begins in the journal is made anew, and what belongs to one that was removed later is skipped.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::disk::Disk;
+use super::recovery::JournalError;
+use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
+use crate::ids::{FileId, ObjectId};
+use crate::index::{self, RedoRecord};
+use crate::storage::file::{DbFile, remove_companions, remove_db};
+use crate::storage::template::PAGE_BYTES;
+use crate::sys::clock;
+
+/// Databases that are open at a time.
+const OPEN_FILES_MAX: usize = 256;
+/// Progress is told from this time on, and as often.
+const TELL_EVERY_MS: u128 = 1_000;
+
+/// What the journal says of one database.
+#[derive(Default)]
+struct DatabasePlan {
+    /// How often it begins in the journal.
+    generations: u32,
+    removed: bool,
+    /// As far as units were applied.
+    current: u32,
+    page_count: Option<u32>,
+    lost: bool,
+}
+
+/// What the journal says of one index, since it last began.
+#[derive(Default)]
+struct IndexPlan {
+    removed: bool,
+    records: Vec<RedoRecord>,
+}
+
+pub(super) struct Redo {
+    root: PathBuf,
+    disk: Disk,
+    dirs: HashMap<String, Arc<Path>>,
+    databases: BTreeMap<DbFile, DatabasePlan>,
+    indexes: BTreeMap<(Arc<Path>, ObjectId), IndexPlan>,
+    open: HashMap<DbFile, File>,
+    told: Instant,
+}
+
+impl Redo {
+    pub(super) fn new(root: &Path, disk: Disk) -> Self {
+        Self {
+            root: root.to_owned(),
+            disk,
+            dirs: HashMap::new(),
+            databases: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+            open: HashMap::new(),
+            told: clock::now(),
+        }
+    }
+
+    fn file(&mut self, unit: &Decoded, file: FileId) -> DbFile {
+        DbFile {
+            dir: self.dir(&unit.namespace),
+            object: unit.object,
+            file,
+        }
+    }
+
+    fn dir(&mut self, namespace: &str) -> Arc<Path> {
+        let dir = self.dirs.entry(namespace.to_owned());
+        dir.or_insert_with(|| self.root.join(namespace).into()).clone()
+    }
+
+    /// The first time through: what becomes of each file.
+    pub(super) fn plan(&mut self, unit: Decoded) {
+        for (file, change) in &unit.databases {
+            let file = self.file(&unit, *file);
+            let plan = self.databases.entry(file).or_default();
+            match change {
+                DatabaseChange::Pages(Pages { whole: false, .. }) => {}
+                DatabaseChange::Pages(_) | DatabaseChange::Adopted => {
+                    plan.generations += 1;
+                    plan.removed = false;
+                }
+                DatabaseChange::Removed => plan.removed = true,
+            }
+        }
+        if unit.tree == TreeUnit::Unchanged {
+            return;
+        }
+        let key = (self.dir(&unit.namespace), unit.object);
+        let plan = self.indexes.entry(key).or_default();
+        match unit.tree {
+            TreeUnit::Unchanged => {}
+            TreeUnit::Removed => {
+                *plan = IndexPlan {
+                    removed: true,
+                    records: Vec::new(),
+                }
+            }
+            TreeUnit::Append(append) => {
+                if !append.header.is_empty() {
+                    *plan = IndexPlan::default();
+                }
+                plan.records.push(RedoRecord {
+                    header: append.header,
+                    record: append.record,
+                    seq: append.seq,
+                });
+            }
+        }
+    }
+
+    /// Before anything is written: a log that an earlier process left would hide it.
+    pub(super) fn prepare(&mut self) -> Result<(), JournalError> {
+        for dir in self.dirs.values().filter(|dir| !dir.is_dir()) {
+            crate::sys::data_dir::private_dir(dir)?;
+        }
+        for file in self.databases.keys() {
+            remove_companions(file)?;
+        }
+        Ok(())
+    }
+
+    /// The second time through.
+    pub(super) fn apply(&mut self, unit: &Decoded) -> Result<(), JournalError> {
+        for (file, change) in &unit.databases {
+            let file = self.file(unit, *file);
+            let plan = self.databases.get_mut(&file).expect("it was planned");
+            match change {
+                DatabaseChange::Pages(pages) => {
+                    plan.current += u32::from(pages.whole);
+                    if plan.current == plan.generations && !plan.removed && !plan.lost {
+                        self.write(&file, pages)?;
+                    }
+                }
+                DatabaseChange::Adopted => plan.current += 1,
+                DatabaseChange::Removed => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, file: &DbFile, pages: &Pages) -> Result<(), JournalError> {
+        let path = file.path();
+        let plan = self.databases.get_mut(file).expect("it was planned");
+        if pages.whole || !self.open.contains_key(file) {
+            let opened = OpenOptions::new()
+                .write(true)
+                .create(pages.whole)
+                .truncate(pages.whole)
+                .open(&path);
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // The rest of it is nowhere. Its facet says so; others can be served.
+                    tracing::error!(file = %path.display(), "a database is missing; its newest commits cannot be recovered");
+                    plan.lost = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(JournalError::Io(format!("cannot open {}: {error}", path.display()))),
+            };
+            if self.open.len() >= OPEN_FILES_MAX {
+                self.open.clear();
+            }
+            self.open.insert(file.clone(), opened);
+        }
+        plan.page_count = Some(pages.page_count);
+        let opened = &self.open[file];
+        let raw = pages.unpacked().map_err(|why| JournalError::Damaged {
+            path: path.clone(),
+            why: format!("its pages in the journal cannot be unpacked: {why}"),
+        })?;
+        let mut raw = &raw[..];
+        for number in &pages.numbers {
+            let page;
+            (page, raw) = raw.split_at(PAGE_BYTES as usize);
+            let at = u64::from(number - 1) * PAGE_BYTES;
+            self.disk.write(&path, opened, page, at)?;
+        }
+        Ok(())
+    }
+
+    /// Lengths, what was removed, and the indexes. Answers how many databases there are, and the objects.
+    pub(super) fn finish(mut self) -> Result<(usize, BTreeSet<(PathBuf, ObjectId)>), JournalError> {
+        self.open.clear();
+        let mut objects = BTreeSet::new();
+        for (file, plan) in &self.databases {
+            objects.insert((file.dir.to_path_buf(), file.object));
+            if plan.removed {
+                remove_db(file)?;
+                continue;
+            }
+            if let (Some(pages), false) = (plan.page_count, plan.lost) {
+                let path = file.path();
+                let opened = OpenOptions::new().write(true).open(&path)?;
+                self.disk.set_len(&path, &opened, u64::from(pages) * PAGE_BYTES)?;
+            }
+        }
+        for ((dir, object), plan) in self.indexes {
+            objects.insert((dir.to_path_buf(), object));
+            let path = index::path(&dir, object);
+            if plan.removed && plan.records.is_empty() {
+                self.disk.remove(&path)?;
+            } else if let Err(error) = index::redo(&path, object, &plan.records) {
+                // As with a damaged database: the object says so to whoever calls it.
+                tracing::error!(%object, %error, "an index cannot be recovered");
+            }
+        }
+        Ok((self.databases.len(), objects))
+    }
+
+    /// Says how far it is, if it takes long.
+    pub(super) fn tell(&mut self, done: u64, all: u64) {
+        let now = clock::now();
+        if now.saturating_duration_since(self.told).as_millis() >= TELL_EVERY_MS {
+            self.told = now;
+            tracing::info!("recovering: {done} of {all} units, {} %", done * 100 / all.max(1));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A segment is one file of the journal. Its header names the segment before it and where that one ended, so that a torn
+//! end, once it has been left behind, stays left behind.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Lsn;
+use super::batch::{BLOCK_BYTES, SegmentId};
+use super::disk::Disk;
+
+const MAGIC: [u8; 8] = *b"facetdJS";
+/// A higher version is refused.
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 80;
+
+/// What the first block of a segment says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    pub(super) id: SegmentId,
+    /// Counts segments, from 1.
+    pub(super) number: u64,
+    /// No unit of an earlier segment has this number or a later one, but for the one that goes on here.
+    pub(super) first_lsn: Lsn,
+    /// The segment before this one, and where its last batch ended; zeroes if nothing before it counts.
+    pub(super) previous: SegmentId,
+    pub(super) previous_end: u64,
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BLOCK_BYTES);
+        bytes.extend(MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(self.id);
+        bytes.extend(self.number.to_le_bytes());
+        bytes.extend(self.first_lsn.0.to_le_bytes());
+        bytes.extend(self.previous);
+        bytes.extend(self.previous_end.to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        debug_assert_eq!(bytes.len(), HEADER_BYTES);
+        bytes.resize(BLOCK_BYTES, 0);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let bytes = bytes.get(..HEADER_BYTES).ok_or("it is too short to be a segment")?;
+        if bytes[..8] != MAGIC {
+            return Err("it is no segment of a journal".to_owned());
+        }
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("the slice has eight bytes"));
+        let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("the slice has four bytes"));
+        if crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) != half(HEADER_BYTES - 4) {
+            return Err("the checksum of its header is wrong".to_owned());
+        }
+        if half(8) != VERSION {
+            return Err(format!("it has version {}, this facetd reads {VERSION}", half(8)));
+        }
+        let id = |at: usize| bytes[at..at + 16].try_into().expect("the slice has sixteen bytes");
+        Ok(Self {
+            id: id(16),
+            number: word(32),
+            first_lsn: Lsn(word(40)),
+            previous: id(48),
+            previous_end: word(64),
+        })
+    }
+}
+
+/// Where a segment lies.
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:010}.log"))
+}
+
+/// Where a file lies that is going to be a segment.
+pub(super) fn spare_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:010}.spare"))
+}
+
+/// The number in the name of a segment.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".log")?.parse().ok()
+}
+
+/// True for the name of a spare.
+pub(super) fn is_spare(name: &str) -> bool {
+    name.strip_suffix(".spare")
+        .is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
+/// A segment that is being written.
+pub(super) struct Segment {
+    pub(super) header: Header,
+    pub(super) path: PathBuf,
+    file: File,
+    /// Where the next batch goes.
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+}
+
+impl Segment {
+    /// Makes a file of the right length a segment: header, then name, both durable before anything is acknowledged in it.
+    pub(super) fn begin(disk: &Disk, dir: &Path, spare: &Path, header: Header) -> io::Result<Self> {
+        let bytes = std::fs::metadata(spare)?.len();
+        let file = disk.open_synced(spare)?;
+        disk.write_synced(spare, &file, &header.encode(), 0)?;
+        disk.sync_file(spare)?;
+        let path = path(dir, header.number);
+        disk.rename(spare, &path)?;
+        disk.sync_dir(dir)?;
+        Ok(Self {
+            header,
+            path,
+            file,
+            at: BLOCK_BYTES as u64,
+            bytes,
+        })
+    }
+
+    /// Bytes of batches that still fit.
+    pub(super) fn room(&self) -> u64 {
+        self.bytes - self.at
+    }
+
+    /// Writes one batch; it is durable when this returns.
+    pub(super) fn write(&mut self, disk: &Disk, batch: &[u8]) -> io::Result<()> {
+        disk.write_synced(&self.path, &self.file, batch, self.at)?;
+        self.at += batch.len() as u64;
+        Ok(())
+    }
+}

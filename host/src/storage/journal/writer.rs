@@ -1,0 +1,207 @@
+//! One thread writes the journal: everything that is queued in one batch, one synced write at a time, acknowledged in
+//! order. An error is final: a second sync after a failed one may answer a success that means nothing.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::disk::Disk;
+use super::keeper::{Durable, Filled, Task};
+use super::queue::Queue;
+use super::segment::{Header, Segment};
+use super::unit::{Encoded, Settlement};
+use super::{Lsn, Progress};
+use crate::sys::{clock, random};
+
+/// The longest that a batch waits for turns that are open.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+/// It waits for this part of what a write takes.
+const GATHER_PART: u32 = 8;
+/// A piece of a unit that is shorter is left for the next batch, unless it is all.
+const PIECE_BYTES_MIN: usize = 4096;
+/// A spare is made when this part of a segment is full.
+const SPARE_AT_PART: u64 = 4;
+
+pub(super) struct Writer {
+    pub(super) queue: Arc<Queue>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) disk: Disk,
+    pub(super) dir: PathBuf,
+    pub(super) segment: Segment,
+    pub(super) keeper: Sender<Task>,
+    /// How long a write takes.
+    pub(super) write_mean: Duration,
+    pub(super) asked_for_spare: bool,
+}
+
+/// A unit on its way, and how much of it is written.
+struct Current {
+    lsn: Lsn,
+    unit: Encoded,
+    at: u64,
+}
+
+impl Writer {
+    /// Until the queue is closed and empty. Answers the last segment; none after a failure.
+    pub(super) fn run(mut self) -> Option<Segment> {
+        let (queue, progress) = (self.queue.clone(), self.progress.clone());
+        // If this thread panics, everybody who waits must hear of it.
+        let _guard = FailOnPanic(&queue, &progress);
+        match self.write_all() {
+            Ok(()) => Some(self.segment),
+            Err(error) => {
+                let why = error.to_string();
+                tracing::error!(error = %why, "the journal failed; nothing is acknowledged any more");
+                fail(&queue, &progress, &why);
+                None
+            }
+        }
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
+        let mut waiting: VecDeque<Current> = VecDeque::new();
+        loop {
+            let arrived = if waiting.is_empty() {
+                let open = self.progress.clone();
+                let gather_max = (self.write_mean / GATHER_PART).min(GATHER_MAX);
+                match self.queue.take(move || open.open_turns() > 0, gather_max) {
+                    Some(arrived) => arrived,
+                    None => return Ok(()),
+                }
+            } else {
+                self.queue.take_more()
+            };
+            waiting.extend(arrived.into_iter().map(|(lsn, unit)| Current { lsn, unit, at: 0 }));
+            self.write_batch(&mut waiting)?;
+        }
+    }
+
+    fn write_batch(&mut self, waiting: &mut VecDeque<Current>) -> io::Result<()> {
+        let mut batch = Batch::new();
+        let (mut bytes, mut done) = (0, 0);
+        let mut first = None;
+        for current in waiting.iter_mut() {
+            let left = current.unit.bytes() - current.at;
+            let piece = left.min(batch.room() as u64);
+            if piece < left && piece < PIECE_BYTES_MIN as u64 {
+                break;
+            }
+            first.get_or_insert((current.lsn, current.at == 0));
+            batch.begin_chunk(current.lsn, current.at == 0, piece == left, piece as usize);
+            current.copy_to(&mut batch, piece);
+            bytes += piece;
+            if piece < left {
+                break;
+            }
+            done += 1;
+        }
+        debug_assert!(!batch.is_empty(), "an empty batch has room for a piece of anything");
+        if batch.padded_bytes() > self.segment.room() {
+            let (lsn, begins) = first.expect("the batch is not empty");
+            self.next_segment(lsn, begins)?;
+        }
+        let batch = batch.finish(&self.segment.header.id, self.progress.durable());
+        let begun = clock::now();
+        self.segment.write(&self.disk, &batch)?;
+        let took = clock::now().saturating_duration_since(begun);
+        self.write_mean = (self.write_mean * 7 + took) / 8;
+        let units: Vec<_> = waiting
+            .drain(..done)
+            .map(|current| (current.lsn, current.unit.settlement))
+            .collect();
+        if let Some((last, _)) = units.last() {
+            self.progress.publish(*last);
+        }
+        self.queue.written(bytes, self.segment.room());
+        self.settle(units);
+        if !self.asked_for_spare && self.segment.at > self.segment.bytes / SPARE_AT_PART {
+            self.asked_for_spare = true;
+            let _ = self.keeper.send(Task::Spare);
+        }
+        Ok(())
+    }
+
+    fn settle(&self, units: Vec<(Lsn, Settlement)>) {
+        let Some((upto, _)) = units.last() else { return };
+        let (upto, many) = (*upto, units.len() as u64);
+        let work = units
+            .into_iter()
+            .filter(|(_, settlement)| !settlement.is_empty())
+            .collect();
+        // The keeper ends after this thread.
+        let _ = self.keeper.send(Task::Settle(Durable { upto, many, work }));
+    }
+
+    /// `first_lsn`: of the batch that is about to be written, and whether that unit `begins` there.
+    fn next_segment(&mut self, first_lsn: Lsn, begins: bool) -> io::Result<()> {
+        let keeper = self.keeper.clone();
+        let spare = self.queue.spare(|| drop(keeper.send(Task::Spare)));
+        let spare = spare.ok_or_else(|| io::Error::other("it was failed"))?;
+        let header = Header {
+            id: new_id()?,
+            number: self.segment.header.number + 1,
+            first_lsn,
+            previous: self.segment.header.id,
+            previous_end: self.segment.at,
+        };
+        let next = Segment::begin(&self.disk, &self.dir, &spare, header)?;
+        let filled = std::mem::replace(&mut self.segment, next);
+        self.asked_for_spare = false;
+        let filled = Filled {
+            path: filled.path,
+            bytes: filled.bytes,
+            last_lsn: if begins { Lsn(first_lsn.0 - 1) } else { first_lsn },
+        };
+        let _ = self.keeper.send(Task::Filled(filled));
+        Ok(())
+    }
+}
+
+/// An id that no segment ever had.
+pub(super) fn new_id() -> io::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    random::fill(&mut id)?;
+    Ok(id)
+}
+
+impl Current {
+    /// Copies the next `bytes` of the unit.
+    fn copy_to(&mut self, batch: &mut Batch, bytes: u64) {
+        let (mut skip, mut left) = (self.at, bytes);
+        for part in &self.unit.parts {
+            let length = part.len() as u64;
+            if skip >= length {
+                skip -= length;
+                continue;
+            }
+            let piece = (length - skip).min(left);
+            batch.extend(&part[skip as usize..(skip + piece) as usize]);
+            skip = 0;
+            left -= piece;
+            if left == 0 {
+                break;
+            }
+        }
+        self.at += bytes;
+    }
+}
+
+pub(super) fn fail(queue: &Queue, progress: &Progress, why: &str) {
+    // First: whoever hears of the failure finds that nothing is queued any more.
+    queue.fail(why);
+    progress.fail(why);
+}
+
+struct FailOnPanic<'a>(&'a Queue, &'a Progress);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            fail(self.0, self.1, "its thread has panicked");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `facetd check` reads everything and changes nothing; `facetd recover` makes ordinary files of what a crash left.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::support::cli::{explains, facetd};
+use crate::support::client::Client;
+use crate::support::host::Host;
+use crate::support::process::Output;
+use crate::{config, run_in_child};
+
+#[test]
+fn check_and_recover() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let data = host.data();
+    let url = host.url()?;
+    explains(&check(&data)?, &["in use"])?;
+    let client = Client::new();
+    let put = json!([{"op": "kv.put", "key": "k", "value": "v"}, {"op": "sql", "q": "CREATE TABLE t(x)"}]);
+    let root = client.run(&url, "t/offline", &put)?;
+    ensure!(root.is_ok(), "{root:?}");
+    for child in ["a", "b"] {
+        let results = run_in_child(&client, &url, "t/offline", child, put.clone())?;
+        ensure!(results.is_ok(), "{results:?}");
+    }
+    host.kill()?;
+
+    let before = files(&data)?;
+    let dirty = check(&data)?;
+    ensure!(
+        dirty.status.success() && dirty.stdout.contains("did not stop cleanly"),
+        "{dirty:?}"
+    );
+    ensure!(files(&data)? == before, "check has changed something");
+
+    let recovered = facetd(&["recover", "--data", path(&data)])?;
+    ensure!(recovered.status.success(), "{recovered:?}");
+    ensure!(!data.join("DIRTY").exists(), "DIRTY is still there");
+    let clean = facetd(&["check", "--usage", "--data", path(&data)])?;
+    ensure!(
+        clean.status.success() && clean.stdout.contains("3 databases"),
+        "{clean:?}"
+    );
+    ensure!(
+        clean.stdout.lines().filter(|line| line.contains(" t/id:")).count() == 3,
+        "{clean:?}"
+    );
+
+    // In the middle of a page of one child's table or keys.
+    let before = files(&data)?;
+    let (victim, bytes) = before
+        .iter()
+        .find(|(name, _)| name.to_string_lossy().ends_with(".1.sqlite"))
+        .ok_or_else(|| anyhow::anyhow!("no database of a child"))?;
+    let mut damaged = bytes.clone();
+    damaged[4096..4196].fill(0x5a);
+    fs::write(victim, &damaged)?;
+    let after = files(&data)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    ensure!(check(&data)?.stdout.contains(".1.sqlite"), "does not name the file");
+    ensure!(files(&data)? == after, "check has changed something");
+    fs::remove_file(victim)?;
+    let lost = check(&data)?;
+    explains(&lost, &["1 problem"])?;
+    ensure!(
+        lost.stdout.contains("missing") && lost.stdout.contains("\"a\""),
+        "{lost:?}"
+    );
+    fs::write(victim, bytes)?;
+    ensure!(check(&data)?.status.success(), "it is whole again");
+
+    // What was recovered offline is served.
+    let url = host.url()?;
+    let get = json!([{"op": "kv.get", "key": "k"}]);
+    let results = run_in_child(&client, &url, "t/offline", "a", get)?;
+    ensure!(matches!(&results, Ok(r) if r[0]["ok"] == "v"), "{results:?}");
+    host.stop()?;
+    explains(&check(&data.join("nowhere"))?, &["nowhere"])
+}
+
+#[test]
+fn a_lost_journal_is_not_passed_over() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let client = Client::new();
+    let put = json!([{"op": "kv.put", "key": "k", "value": "v"}]);
+    let root = client.run(&host.url()?, "t/offline", &put)?;
+    ensure!(root.is_ok(), "{root:?}");
+    host.kill()?;
+    let journal = host.data().join("journal");
+    let aside = host.data().join("aside");
+    fs::rename(&journal, &aside)?;
+    let refused = facetd(&["recover", "--data", path(&host.data())])?;
+    explains(&refused, &["journal"])?;
+    ensure!(host.url().is_err(), "a host serves what may be half of the data");
+    if journal.exists() {
+        fs::remove_dir_all(&journal)?;
+    }
+    fs::rename(&aside, &journal)?;
+    let get = json!([{"op": "kv.get", "key": "k"}]);
+    let answer = client.run(&host.url()?, "t/offline", &get)?;
+    ensure!(matches!(&answer, Ok(r) if r[0]["ok"] == "v"), "{answer:?}");
+    host.stop()
+}
+
+fn check(data: &Path) -> Result<Output> {
+    facetd(&["check", "--data", path(data)])
+}
+
+fn path(data: &Path) -> &str {
+    data.to_str().expect("the tests' own directories are UTF-8")
+}
+
+/// All files but LOCK, with their bytes.
+fn files(data: &Path) -> Result<Vec<(std::path::PathBuf, Vec<u8>)>> {
+    let (mut found, mut dirs) = (Vec::new(), vec![data.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            } else if entry.file_name() != "LOCK" {
+                found.push((entry.path(), fs::read(entry.path())?));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,80 @@
+//! `http.program`: what the `http` export answers.
+
+use std::time::Duration;
+
+use facetd_sdk::http::{Body, Response, Writer, pipe};
+use facetd_sdk::{Error, Result as SdkResult, json, kv, log, spawn, timers};
+use serde_json::{Value, json};
+
+use crate::op::{Op, Outcome, invalid};
+use crate::{HTTP_PROGRAM, Puppet};
+
+impl Puppet {
+    /// `stream` instead of `body`: steps of a task that fills the body after the response was answered.
+    pub(crate) fn http_program(&self, op: &Op<'_>) -> Outcome {
+        let status = op.optional_number("status")?.unwrap_or(200);
+        if !(100..=999).contains(&status) {
+            return Err(invalid(format!("{status} is no HTTP status")));
+        }
+        let headers = op.get("headers").cloned().unwrap_or_else(|| json!({}));
+        let body = op.optional_text("body")?.unwrap_or_default();
+        let stream = op.optional("stream", "a list", Value::as_array)?;
+        let program = json!({ "status": status, "headers": headers, "body": body, "stream": stream });
+        kv::put(HTTP_PROGRAM, &program)?;
+        Ok(Value::Null)
+    }
+}
+
+/// The response that `http.program` stored. Headers are an object, or pairs where a name occurs twice.
+pub(crate) fn response(program: &Value) -> SdkResult<Response> {
+    let status = program["status"]
+        .as_u64()
+        .and_then(|status| status.try_into().ok())
+        .unwrap_or(200);
+    let body = match program["stream"].as_array() {
+        None => Body::of_bytes(program["body"].as_str().unwrap_or_default().as_bytes()),
+        Some(steps) => {
+            let (mut writer, body) = pipe();
+            let steps = steps.clone();
+            spawn(async move {
+                for step in &steps {
+                    if let Err(error) = streamed(&mut writer, step).await {
+                        // Dropping the writer breaks the body off, which a test sees.
+                        return log::error(format!("{step}: {error}"));
+                    }
+                }
+                writer.finish();
+            });
+            body
+        }
+    };
+    let mut response = Response::stream(status, body);
+    let pairs: Vec<(String, String)> = match &program["headers"] {
+        Value::Object(map) => map
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect(),
+        list => json::from_value(list.clone())?,
+    };
+    for (name, value) in pairs {
+        response = response.with_header(&name, &value);
+    }
+    Ok(response)
+}
+
+/// One step of a stream: `["put", key, value]`, `["sleep", ms]`, `["log", message]`, `["write", text]`.
+async fn streamed(writer: &mut Writer, step: &Value) -> SdkResult<()> {
+    match (step[0].as_str(), step[1].as_str(), step[1].as_u64()) {
+        (Some("put"), Some(key), _) => kv::put_text(key, step[2].as_str().unwrap_or_default()),
+        (Some("sleep"), _, Some(ms)) => {
+            timers::sleep(Duration::from_millis(ms)).await;
+            Ok(())
+        }
+        (Some("log"), Some(message), _) => {
+            log::info(message);
+            Ok(())
+        }
+        (Some("write"), Some(text), _) => writer.write(text.as_bytes()).await,
+        _ => Err(Error::msg("not a step of a stream")),
+    }
+}
