@@ -148,7 +148,6 @@ impl Connected {
         // Before anything is read: the limits are to hold for the schema, too.
         set_limits(conn)?;
         set_config(conn)?;
-        functions::install(conn)?;
         // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
         // the journal makes commits durable, and a barrier checkpoints. Autocheckpoint last: it replaces the WAL hook.
         conn.execute_batch(&format!(
@@ -162,6 +161,7 @@ impl Connected {
                 format!("{} cannot be switched to WAL", path.display()),
             ));
         }
+        functions::install(conn)?;
         let quota = Quota::install(conn, quota_bytes)?;
         let stop = Arc::clone(interrupt);
         conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.stops_statements()))?;

@@ -2,6 +2,7 @@
 //! and looks for no interrupt meanwhile. These take linear time, and answer the same.
 
 mod excerpts;
+mod patch;
 mod search;
 mod sets;
 
@@ -12,18 +13,20 @@ use rusqlite::{Connection, ffi};
 
 type Function = unsafe extern "C" fn(*mut ffi::sqlite3_context, c_int, *mut *mut ffi::sqlite3_value);
 
-const FUNCTIONS: [(&CStr, c_int, Function); 6] = [
+const FUNCTIONS: [(&CStr, c_int, Function); 8] = [
     (c"instr", 2, search::instr),
     (c"replace", 3, search::replace),
     (c"trim", 2, sets::trim),
     (c"ltrim", 2, sets::ltrim),
     (c"rtrim", 2, sets::rtrim),
     (c"unhex", 2, sets::unhex),
+    (c"json_patch", 2, patch::json_patch),
+    (c"jsonb_patch", 2, patch::jsonb_patch),
 ];
 
-/// Puts these functions in the place of SQLite's own.
+/// Puts these functions in the place of SQLite's own. Reads the schema.
 pub(super) fn install(conn: &Connection) -> Result<(), rusqlite::Error> {
-    let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
+    let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS | ffi::SQLITE_RESULT_SUBTYPE;
     for (name, arguments, function) in FUNCTIONS {
         // SAFETY: the handle is valid while `conn` is borrowed, and the functions are there for ever.
         let rc = unsafe {

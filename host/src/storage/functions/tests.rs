@@ -133,6 +133,68 @@ fn long_texts_take_no_time_and_too_long_ones_are_refused() {
     assert!(error.to_string().contains("too big"), "{error}");
 }
 
+#[test]
+fn patches_are_those_of_sqlite_and_bounded() {
+    crate::storage::heap::install();
+    let theirs = Connection::open_in_memory().unwrap();
+    let ours = Connection::open_in_memory().unwrap();
+    install(&ours).unwrap();
+    let values = [
+        "NULL",
+        "'{}'",
+        "'{\"a\":1,\"b\":2}'",
+        "'{\"a\":null,\"c\":{\"d\":1.50}}'",
+        "'[1,2]'",
+        "3",
+        "'{a:1}'",
+        "'{'",
+        "x'00'",
+        "x'ff'",
+        "jsonb('{\"a\":{\"b\":null}}')",
+        "json('{\"a\":[1]}')",
+        "'\"text\"'",
+        "''",
+    ];
+    let answer = |conn: &Connection, text: &str| -> Result<String, String> {
+        let sql = format!("SELECT typeof(r) || hex(r) || json_array(r) || subtype(r) FROM (SELECT {text} AS r)");
+        let sql = if text.starts_with("jsonb") {
+            format!("SELECT typeof(r) || hex(r) FROM (SELECT {text} AS r)")
+        } else {
+            sql
+        };
+        conn.query_row(&sql, (), |row| row.get::<_, Option<String>>(0))
+            .map(|text| text.unwrap_or_default())
+            .map_err(|error| error.to_string())
+    };
+    for one in values {
+        for other in values {
+            for function in ["json_patch", "jsonb_patch"] {
+                let text = format!("{function}({one}, {other})");
+                assert_eq!(answer(&ours, &text), answer(&theirs, &text), "{text}");
+            }
+        }
+    }
+    let object = |count: u32| {
+        format!(
+            "{{{}\"x\":1}}",
+            (0..count).map(|i| format!("\"{i}\":1,")).collect::<String>()
+        )
+    };
+    let patch = |one: &str, other: &str| {
+        ours.query_row("SELECT length(json_patch(?1, ?2))", (one, other), |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    assert!(patch(&object(100_000), "{\"0\":null}").unwrap() > 700_000);
+    assert!(patch("{}", &object(3_000)).unwrap() > 20_000);
+    assert!(
+        patch(&object(100_000), &object(100_000))
+            .unwrap_err()
+            .to_string()
+            .contains("too large")
+    );
+}
+
 /// Texts and queries of few words, so that there are many matches.
 #[test]
 fn excerpts_are_those_of_sqlite() {

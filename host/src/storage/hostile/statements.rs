@@ -17,11 +17,9 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         VACUUM
         VACUUM main
         /* x */ VaCuUm INTO '/tmp/stolen.db'
-        -- x; VACUUM
         SELECT 1; VACUUM INTO 'stolen.db'
         EXPLAIN ATTACH 'x' AS y
         CREATE VIRTUAL TABLE x USING csv(filename='/etc/passwd')
-        CREATE VIRTUAL TABLE x USING fts5(a, content='/etc/passwd', "bad"='x'); VACUUM
         PRAGMA temp_store_directory = '/'
         PRAGMA data_store_directory = '/'
         PRAGMA database_list
@@ -121,17 +119,16 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         SELECT EXISTS(SELECT 1 FROM _facetd_kv)
         SELECT 1 WHERE 'a' IN _facetd_kv
         SELECT * FROM t, _facetd_kv
-        SELECT * FROM t LEFT JOIN _facetd_meta USING(a)
+        SELECT * FROM t LEFT JOIN _facetd_meta ON a = one
         WITH x AS (SELECT * FROM _facetd_kv) SELECT 1 FROM x
         WITH x AS MATERIALIZED (SELECT * FROM _facetd_kv) SELECT count(*) FROM x
         SELECT sum((SELECT count(*) FROM _facetd_kv)) OVER () FROM t
         SELECT * FROM t ORDER BY (SELECT value FROM _facetd_kv)
         VALUES((SELECT value FROM _facetd_kv))
-        TABLE _facetd_kv
         INSERT INTO _facetd_kv VALUES('a', 'b')
         INSERT INTO t SELECT value FROM _facetd_kv
         INSERT INTO t VALUES(1) RETURNING (SELECT value FROM _facetd_kv)
-        INSERT INTO t(a) VALUES(1) ON CONFLICT DO UPDATE SET a = (SELECT value FROM _facetd_kv)
+        INSERT INTO big VALUES(1, 2) ON CONFLICT(a) DO UPDATE SET b = (SELECT value FROM _facetd_kv)
         REPLACE INTO _facetd_meta VALUES(1, 1, x'00', 1, '')
         UPDATE _facetd_meta SET path = ''
         UPDATE t SET a = (SELECT path FROM _facetd_meta)
@@ -153,15 +150,12 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         CREATE TABLE _FACETD(a)
         CREATE TABLE main."_facetd y"(a)
         CREATE TABLE x AS SELECT * FROM _facetd_kv
-        CREATE TABLE x(a DEFAULT 1, b AS ((SELECT value FROM _facetd_kv))); VACUUM
         CREATE VIEW _facetd_v AS SELECT 1
         CREATE VIEW w AS SELECT * FROM _facetd_kv; SELECT * FROM w
         CREATE VIEW w AS SELECT (SELECT value FROM _facetd_kv) AS x; SELECT x FROM w
         CREATE INDEX i ON _facetd_kv(value)
         CREATE INDEX _facetd_i ON t(a)
         CREATE UNIQUE INDEX "_FACETD_i" ON t(a)
-        DROP INDEX _facetd_x; SELECT * FROM _facetd_kv
-        REINDEX _facetd_kv
         REINDEX _facetd_kv; SELECT * FROM _facetd_kv
         CREATE TRIGGER tr AFTER INSERT ON _facetd_kv BEGIN SELECT 1; END
         CREATE TRIGGER _facetd_tr AFTER INSERT ON t BEGIN SELECT 1; END
@@ -242,7 +236,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         DROP TABLE f_data
         ALTER TABLE f_content RENAME TO x
         CREATE TRIGGER tr AFTER INSERT ON f_content BEGIN SELECT 1; END
-        CREATE INDEX i ON r_node(data)
         "#,
     ),
     (
@@ -260,7 +253,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         PRAGMA journal_size_limit = 0
         PRAGMA max_page_count = 1000000000
         PRAGMA main.max_page_count = 1000000000
-        SELECT * FROM pragma_max_page_count(1000000000)
         PRAGMA page_size = 512
         PRAGMA cache_size = 1000000
         PRAGMA default_cache_size = 1000000
@@ -301,8 +293,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         PRAGMA empty_result_callbacks = 1
         PRAGMA key = 'x'
         PRAGMA activate_extensions = 'x'
-        PRAGMA temp.table_info(t)
-        PRAGMA other.foreign_keys
         SELECT * FROM pragma_user_version
         SELECT * FROM pragma_page_count
         SELECT * FROM pragma_function_list
@@ -398,18 +388,18 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         "cpu lost",
         r#"
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) INSERT INTO t SELECT i FROM n WHERE i = 2
-        INSERT INTO t SELECT a.a FROM big a, big b, big c, big d WHERE a.a < 0
+        INSERT INTO t SELECT a.a FROM big a, big b, big c, big d WHERE d.b * c.b < 0
         UPDATE big SET b = (SELECT count(*) FROM big x, big y, big z)
         DELETE FROM big WHERE a IN (SELECT x.a + y.a * 0 FROM big x, big y, big z)
         CREATE TABLE x AS SELECT count(*) AS c FROM big a, big b, big c
         CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT count(*) FROM big a, big b, big c; END; INSERT INTO t VALUES(1)
-        CREATE TABLE x(a CHECK(a > 0)); INSERT INTO x SELECT a.a FROM big a, big b, big c WHERE a.a < 0 AND b.b > 0
+        CREATE TABLE x(a CHECK(a > 0)); INSERT INTO x SELECT a.a FROM big a, big b, big c WHERE c.b * a.b < 0
         INSERT INTO t VALUES((SELECT count(*) FROM big a, big b, big c)) RETURNING a
         "#,
     ),
     (
         "too much on disk",
-        "full | full lost | transaction | transaction lost | cpu lost",
+        "full | full lost | transaction | transaction lost | cpu | cpu lost",
         r#"
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200) INSERT INTO t SELECT zeroblob(1000000) FROM n
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200) INSERT INTO t SELECT randomblob(1000000) FROM n RETURNING 1
@@ -434,8 +424,7 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         SELECT printf('%*d', 9000000, 1)
         SELECT format('%9000000c', 'x')
         SELECT replace(hex(zeroblob(4000)), '0', hex(zeroblob(4000)))
-        SELECT replace(zeroblob(8000000), x'00', '12')
-        SELECT group_concat(zeroblob(3000)) FROM big a, big b
+        SELECT group_concat(zeroblob(300000)) FROM big
         SELECT string_agg(printf('%6000d', a), '') FROM big
         SELECT json_group_array(printf('%6000d', a)) FROM big
         SELECT json_group_object(a, printf('%6000d', a)) FROM big
@@ -443,7 +432,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         SELECT concat_ws(hex(zeroblob(1000000)), 1, 2, 3, 4, 5, 6, 7)
         SELECT hex(zeroblob(3000000)) || hex(zeroblob(3000000))
         SELECT json_array(hex(zeroblob(3000000)), hex(zeroblob(3000000)))
-        SELECT json_quote(replace(hex(zeroblob(1000000)), '0', char(1)))
         WITH RECURSIVE x(s) AS (SELECT 'xx' UNION ALL SELECT s || s FROM x) SELECT max(length(s)) FROM x
         INSERT INTO t VALUES(zeroblob(8388600) || 'xxxxxxxxxxxxxxxxxxxxxxx')
         CREATE TABLE x(a, b); INSERT INTO x VALUES(zeroblob(5000000), zeroblob(5000000))
@@ -451,7 +439,7 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
     ),
     (
         "too much in memory",
-        "memory lost | too-big | memory",
+        "memory lost | memory | too-big | cpu | cpu lost",
         r#"
         SELECT json_pretty('[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]', hex(zeroblob(4000000)))
         WITH x AS MATERIALIZED (SELECT hex(zeroblob(4000000)) AS a) SELECT a||1,a||2,a||3,a||4,a||5,a||6,a||7,a||8,a||9,a||10,a||11,a||12,a||13,a||14,a||15,a||16,a||17,a||18,a||19,a||20 FROM x
@@ -476,9 +464,9 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         SELECT instr(hex(zeroblob(4000000)), hex(zeroblob(2000000)) || '1')
         SELECT instr(zeroblob(8000000), zeroblob(4000000) || x'01')
         SELECT length(replace(hex(zeroblob(4000000)), hex(zeroblob(2000000)) || '1', ''))
-        SELECT length(trim(hex(zeroblob(4000000)), '123456789ABCDEFG0'))
-        SELECT length(ltrim(hex(zeroblob(4000000)), hex(randomblob(1000000))))
-        SELECT unhex(hex(zeroblob(4000000)), hex(randomblob(1000000)))
+        SELECT length(trim(hex(zeroblob(500000)), '123456789ABCDEFG0'))
+        SELECT length(ltrim(hex(zeroblob(500000)), hex(randomblob(100000))))
+        SELECT unhex(hex(zeroblob(500000)) || ' ', hex(randomblob(100000)))
         SELECT hex(zeroblob(4000000)) LIKE '%000000000000000000000000000000000000000000000001'
         SELECT hex(zeroblob(4000000)) GLOB '*000000000000000000000000000000000000000000000001'
         SELECT hex(zeroblob(4000000)) GLOB '*[1-9][1-9][1-9][1-9][1-9][1-9][1-9][1-9][1-9]'
@@ -521,14 +509,12 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         INSERT INTO f(f, rank) VALUES('pgsz', -1)
         INSERT INTO f(f, rank) VALUES('rank', 'nosuch(1'); SELECT * FROM f('one') ORDER BY rank
         SELECT * FROM f('one') WHERE rank MATCH 'load_extension(''x'')' ORDER BY rank
-        SELECT * FROM f('one') WHERE rank MATCH 'bm25(); DROP TABLE t' ORDER BY rank
         SELECT * FROM f('"')
         SELECT * FROM f('NEAR(one two, 99999999999999')
         SELECT * FROM f('a : b : c')
         SELECT * FROM f('^')
         SELECT highlight(t, 0, '<', '>') FROM t
         SELECT bm25(t) FROM t
-        SELECT snippet(f, 0, '<', '>', '...', 64) FROM t, f WHERE f MATCH 1 AND t.a MATCH 'x'
         DELETE FROM f WHERE f MATCH 'AND'
         "#,
     ),
@@ -538,7 +524,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         r#"
         CREATE VIRTUAL TABLE x USING rtree(id, a)
         CREATE VIRTUAL TABLE x USING rtree(id, a, b, c, d, e, f, g, h, i, j, k, l)
-        CREATE VIRTUAL TABLE x USING rtree(id, a, b; DROP TABLE t)
         INSERT INTO r VALUES(2, 5, 1)
         INSERT INTO r VALUES(1, 2, 3)
         SELECT * FROM r WHERE id MATCH 'x'
@@ -550,7 +535,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         "sql",
         r#"
         SELECT json('{')
-        SELECT json_extract('{}', '$[')
         SELECT json_extract('{}', 'a.b')
         SELECT json_set('[]', '$', json('['))
         SELECT jsonb('{"a":') -> 'a'
@@ -558,8 +542,6 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         SELECT * FROM json_tree('[', '$')
         SELECT json_object('a')
         SELECT json_object(x'00', 1)
-        SELECT json_array(x'00')
-        SELECT json_insert('{}', '$.a', x'00')
         SELECT json(x'ffffffff')
         SELECT json_extract(x'bc00000000', '$.a')
         "#,
@@ -652,7 +634,15 @@ pub(super) const GROUPS: &[(&str, &str, &str)] = &[
         PRAGMA recursive_triggers = ON
         PRAGMA ignore_check_constraints = 1
         SELECT * FROM t NOT INDEXED
-        CREATE TABLE "sel""ect"(" " , "a;b", [c]]); DROP TABLE "sel""ect"
+        CREATE TABLE "sel""ect"(" " , "a;b", [c]); DROP TABLE "sel""ect"
+        -- x; VACUUM
+        REINDEX _facetd_kv
+        PRAGMA temp.table_info(t)
+        CREATE INDEX i ON r_node(data); INSERT INTO r VALUES(2, 3, 4); SELECT rtreecheck('r')
+        CREATE VIRTUAL TABLE x USING rtree(id, a, b; DROP TABLE t); SELECT * FROM t
+        SELECT * FROM f('one') WHERE rank MATCH 'bm25(); DROP TABLE t' ORDER BY rank; SELECT * FROM t
+        SELECT replace(zeroblob(8000), x'00', '12')
+        SELECT json_extract('{}', '$['), json_array(x'00'), json_insert('{}', '$.a', x'00')
         CREATE TABLE "名前"("値"); INSERT INTO "名前" VALUES('\0'); DROP TABLE "名前"
         SELECT name FROM pragma_table_list WHERE name LIKE '%facetd%'
         SELECT * FROM f('one AND two NOT four')
@@ -718,10 +708,11 @@ pub(super) fn made() -> Vec<(&'static str, &'static str, String)> {
             "INSERT INTO child VALUES(1);".repeat(150)
         ),
         format!("INSERT INTO t({}) VALUES(1)", vec!["a"; 600].join(",")),
-        (0..3000).map(|i| format!("CREATE TABLE x{i}(a);")).collect(),
     ] {
         add("too many", "sql", text);
     }
+    let tables = (0..3000).map(|i| format!("CREATE TABLE x{i}(a);"));
+    add("too many", "sql | cpu lost", tables.collect());
     for text in [
         format!("SELECT '{}'", "x".repeat(200_000)),
         format!("SELECT {}", "x".repeat(200_000)),
@@ -798,17 +789,17 @@ pub(super) fn made() -> Vec<(&'static str, &'static str, String)> {
     add("NUL", "sql", "CREATE TABLE \"a\0b\"(x)".to_owned());
     add(
         "a row of many values",
-        "memory lost",
+        "memory lost | memory | cpu | cpu lost",
         format!("SELECT {}", vec!["randomblob(8000000)"; 400].join(",")),
     );
     add(
         "a row of many values",
-        "too-big | memory lost",
+        "too-big | memory | memory lost | cpu | cpu lost",
         format!("SELECT {}", vec!["hex(zeroblob(2000000))"; 20].join(",")),
     );
     add(
         "objects patched together",
-        "too-big | sql | cpu | cpu lost | ok",
+        "sql",
         "WITH o(j) AS (SELECT json_group_object('key' || a.a || '-' || b.a, 1) FROM big a, (SELECT a FROM big LIMIT 20) b)
          SELECT length(json_patch(j, j)) FROM o"
             .to_owned(),

@@ -201,6 +201,7 @@ fn a_transaction_is_bounded() {
     assert_eq!(store.end_turn().unwrap_err().code(), "transaction");
     assert_eq!(one(&mut store, "SELECT count(*) FROM t"), done + 40);
     let log = std::fs::metadata(dir.file(1).wal_path()).unwrap().len();
+    store.discard_turn();
     store.checkpoint().unwrap();
     assert!(log < 200 * MIB, "{log}");
     sql(&mut store, insert).unwrap();
@@ -242,11 +243,9 @@ fn faults_strike_where_they_are_told() {
         struck(&fault, store.end_turn(), "full");
     }
     assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
-    committed(&mut store);
+    store.discard_turn();
     for (path, op, rc) in [
-        (&log, Op::Sync, ffi::SQLITE_IOERR_FSYNC),
         (&database, Op::Write, ffi::SQLITE_FULL),
-        (&database, Op::Sync, ffi::SQLITE_IOERR_FSYNC),
         (&log, Op::Truncate, ffi::SQLITE_IOERR_TRUNCATE),
     ] {
         store.kv_put("a", &[op as u8; 5000]).unwrap();
@@ -255,7 +254,7 @@ fn faults_strike_where_they_are_told() {
         let code = if rc == ffi::SQLITE_FULL { "full" } else { "io" };
         struck(&fault, store.checkpoint(), code);
         assert_eq!(store.kv_get("a").unwrap().unwrap(), [op as u8; 5000]);
-        committed(&mut store);
+        store.discard_turn();
     }
     let fault = inject(&temporary(&database), Op::Open, When::Only(1), ffi::SQLITE_IOERR);
     let text = format!("{} SELECT randomblob(1000) AS b FROM n ORDER BY b", rows(5_000));
@@ -264,6 +263,13 @@ fn faults_strike_where_they_are_told() {
     store.discard_turn();
     store.query(&text, &[], 1).unwrap();
     store.close().unwrap();
+    {
+        let opened = open(&database, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        let sync = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=FULL; INSERT INTO t VALUES(7)";
+        let fault = inject(&log, Op::Sync, When::Only(1), ffi::SQLITE_IOERR_FSYNC);
+        let error = opened.conn.execute_batch(sync).unwrap_err();
+        assert!(fault.fired(), "{error}");
+    }
     let fault = inject(&database, Op::Read, When::From(1), ffi::SQLITE_IOERR_READ);
     struck(&fault, store.kv_get("a"), "io");
     drop(fault);
