@@ -46,7 +46,7 @@ impl Host for FacetState {
         self.alive()?;
         let params: Vec<_> = params.into_iter().map(value_in).collect();
         answered(
-            FacetState::query(self, |storage| storage.query(&text, &params, max_rows))
+            FacetState::query(self, |storage| storage.query(&text, &params, max_rows))?
                 .map(rows_out)
                 .map_err(Into::into),
         )
@@ -55,7 +55,7 @@ impl Host for FacetState {
     fn open(&mut self, text: String, params: Vec<Value>) -> Answered<Resource<CursorHandle>> {
         self.alive()?;
         let params: Vec<_> = params.into_iter().map(value_in).collect();
-        let opened = FacetState::query(self, |storage| storage.open_cursor(&text, &params));
+        let opened = FacetState::query(self, |storage| storage.open_cursor(&text, &params))?;
         answered(match opened {
             Err(error) => Err(error.into()),
             Ok(id) => self
@@ -84,7 +84,7 @@ impl HostCursor for FacetState {
         self.alive()?;
         let id = self.table.get(&cursor)?.0;
         answered(
-            FacetState::query(self, |storage| storage.cursor_next(id, max_rows, max_bytes))
+            FacetState::query(self, |storage| storage.cursor_next(id, max_rows, max_bytes))?
                 .map(rows_out)
                 .map_err(Into::into),
         )

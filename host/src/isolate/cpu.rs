@@ -24,7 +24,7 @@ impl FacetState {
     }
 
     /// Charges what was used since the last time. Answers what the payer has used in all.
-    fn charge(&mut self, event: Option<EventId>) -> u64 {
+    pub(super) fn charge(&mut self, event: Option<EventId>) -> u64 {
         let now_ns = self.control.cpu.now_ns();
         // Less than before, if the processor was elsewhere when it was asked last.
         let used_ns = now_ns.saturating_sub(self.charged.up_to_ns);
@@ -35,6 +35,19 @@ impl FacetState {
         };
         *payer += used_ns;
         *payer
+    }
+
+    /// Who pays for what runs now, as far as it is known without asking.
+    pub(super) fn payer(&self) -> Option<EventId> {
+        match self.events.len() {
+            0 | 1 => self.sole_event(),
+            _several => self.charged.ran,
+        }
+    }
+
+    /// Charged to code that runs for no event.
+    pub(super) fn stray_ns(&self) -> u64 {
+        self.charged.stray_ns
     }
 
     /// What was used so far is not the guest's.
@@ -68,11 +81,7 @@ impl FacetState {
 
     /// Before an event enters, in whose stead others paid so far.
     pub(super) fn charge_before_entry(&mut self) {
-        let payer = match self.events.len() {
-            0 | 1 => self.sole_event(),
-            _several => self.charged.ran,
-        };
-        self.charge(payer);
+        self.charge(self.payer());
         self.charged.stray_ns = 0;
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Event {
     /// The turn it entered in; while that one is not over, all it did can be undone.
     pub(crate) entered_in: u64,
     pub(crate) cpu_ns: u64,
+    /// A statement of it was stopped, and it was given some time to end with.
+    pub(crate) had_grace: bool,
 }
 
 impl Event {

@@ -15,6 +15,7 @@ mod meter;
 mod pump;
 mod room;
 mod state;
+mod statement;
 mod turn;
 mod watchdog;
 

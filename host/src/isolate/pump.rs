@@ -390,6 +390,7 @@ impl FacetState {
             wall_deadline_ms,
             entered_in: self.turns,
             cpu_ns: 0,
+            had_grace: false,
         };
         self.events.insert(id, event);
         self.control.reset_log();

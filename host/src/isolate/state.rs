@@ -148,18 +148,6 @@ impl FacetState {
         self.lock_storage()
     }
 
-    /// Something that may take long in the facet's database; the watchdog looks after it. The event pays for it as for
-    /// everything that its facet does on this thread.
-    pub(crate) fn query<R>(&mut self, work: impl FnOnce(&mut FacetStore) -> R) -> R {
-        executor::let_others_go();
-        self.control
-            .statement_since_ms
-            .store(clock::monotonic_ms(), Ordering::Relaxed);
-        let result = work(&mut self.storage());
-        self.control.statement_since_ms.store(0, Ordering::Relaxed);
-        result
-    }
-
     /// The facet's database, to be looked at only.
     pub(crate) fn lock_storage(&self) -> MutexGuard<'_, FacetStore> {
         let expect = "storage does not panic: a panic would end this task first";

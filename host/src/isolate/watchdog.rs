@@ -95,15 +95,13 @@ impl Watched {
             return false;
         }
         let past = |deadline_ms: u64| deadline_ms != 0 && now_ms > deadline_ms;
-        let statement_since_ms = self.control.statement_since_ms.load(Ordering::Relaxed);
-        let cpu_ms_max = self.control.limits.get().map_or(u64::MAX, |limits| limits.cpu_ms);
+        // Epochs do not tick in SQLite.
+        self.control.interrupt().look(now_ms);
         let idle_since_ms = self.control.idle_since_ms.load(Ordering::Relaxed);
         if past(self.control.wall_deadline_ms.load(Ordering::Relaxed)) {
             self.end("wall", "an event took longer than the facet's wall limit");
         } else if past(self.control.gate_deadline_ms.load(Ordering::Relaxed)) {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
-        } else if past(statement_since_ms) && now_ms - statement_since_ms > cpu_ms_max {
-            self.end("cpu", "a statement took longer than the facet's CPU limit");
         } else if past(idle_since_ms) && (scarce || now_ms - idle_since_ms > self.control.idle_evict_ms) {
             // Once: the facet sets it again if it is still idle when it has seen the mail.
             self.control.idle_since_ms.store(0, Ordering::Relaxed);

@@ -44,8 +44,6 @@ pub(crate) struct Control {
     pub(crate) memory_bytes: AtomicU64,
     pub(crate) cpu: Arc<CpuTime>,
     pub(crate) storage_bytes: AtomicU64,
-    /// Since when a statement runs, `sys::clock::monotonic_ms`; 0 for none. Epochs do not tick in SQLite.
-    pub(crate) statement_since_ms: AtomicU64,
     /// Bytes logged since an event last entered.
     log_bytes: AtomicUsize,
     /// When the oldest event in flight exceeds its wall limit, `sys::clock::monotonic_ms`; 0 for none.
@@ -77,7 +75,6 @@ impl Control {
             memory_bytes: AtomicU64::new(0),
             cpu: Arc::default(),
             storage_bytes: AtomicU64::new(0),
-            statement_since_ms: AtomicU64::new(0),
             log_bytes: AtomicUsize::new(0),
             wall_deadline_ms: AtomicU64::new(0),
             gate_deadline_ms: AtomicU64::new(0),

@@ -63,10 +63,12 @@ impl Connected {
                 self.hosts.0.len() - 1
             }
         };
+        let lenient = self.vfs.account().set_lenient(true);
         let statement = &mut self.hosts.0[at].1;
         let result = run(statement);
         statement.reset();
-        result
+        self.vfs.account().set_lenient(lenient);
+        result.map_err(|error| self.name_limit(error))
     }
 
     /// Runs one of the host's statements that answers nothing.

@@ -16,10 +16,12 @@ use super::cache::{GuestStatements, HostStatements};
 use super::cursor::Cursors;
 use super::error::{StorageCode, StorageError};
 use super::file::{DbFile, remove_db};
+use super::heap::{HeapRefusal, Meter};
 use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::statement::{self, Statement};
-use super::{allow, identity, template};
+use super::vfs::{self, Vfs};
+use super::{allow, functions, identity, template};
 
 /// The largest text, blob and row.
 pub(crate) const VALUE_BYTES_MAX: i32 = 8 * 1024 * 1024;
@@ -35,8 +37,9 @@ pub(crate) const PARAMETERS_MAX: i32 = 1000;
 pub(crate) const TRIGGER_DEPTH_MAX: i32 = 10;
 /// Statements in one trigger.
 pub(crate) const TRIGGER_STEPS_MAX: i32 = 100;
-/// Bytes of a LIKE or GLOB pattern. One match cannot be interrupted and takes time up to text times pattern.
-pub(crate) const PATTERN_BYTES_MAX: i32 = 1000;
+/// Bytes of a LIKE or GLOB pattern. One match cannot be interrupted and takes time up to text times pattern: with 50 and
+/// the longest text half a second, with 1,000 twenty.
+pub(crate) const PATTERN_BYTES_MAX: i32 = 50;
 /// Columns of a table, an index or a result.
 pub(crate) const COLUMNS_MAX: i32 = 500;
 /// Parts of a compound SELECT.
@@ -51,7 +54,7 @@ pub(crate) const SCHEMA_OBJECTS_MAX: i32 = 2000;
 /// Instructions between two looks at whether the facet was stopped: about 20 us, and no cost that could be measured.
 const PROGRESS_INSTRUCTIONS: i32 = 1000;
 /// SQLite's page cache for one connection. The operating system's cache is behind it.
-const CACHE_KIB: u32 = 256;
+pub(super) const CACHE_KIB: u32 = 256;
 
 /// An open database: its statements, then the connection under them.
 pub(super) struct Connected {
@@ -68,6 +71,10 @@ pub(super) struct Connected {
     pub(super) salts: Option<super::capture::Salts>,
     pub(super) quota: Quota,
     pub(super) conn: Connection,
+    /// After the connection, which uses it until it is closed.
+    pub(super) vfs: Vfs,
+    /// What guests' statements hold of memory.
+    pub(super) heap: Arc<Meter>,
 }
 
 impl Connected {
@@ -136,12 +143,13 @@ impl Connected {
             );
             return Err(StorageError::new(StorageCode::Corrupt, message));
         }
-        let mut conn = Connection::open_with_flags(&path, flags)?;
+        let mut opened = vfs::open(&path, flags)?;
+        let conn = &mut opened.conn;
         // rusqlite waits five seconds for a lock; nobody who holds one here gives it back.
         conn.busy_timeout(Duration::ZERO)?;
         // Before anything is read: the limits are to hold for the schema, too.
-        set_limits(&conn)?;
-        set_config(&conn)?;
+        set_limits(conn)?;
+        set_config(conn)?;
         // Exclusive before the WAL is touched: its index is on the heap then, no -shm exists. `synchronous` is OFF because
         // the journal makes commits durable, and a barrier checkpoints. Autocheckpoint last: it replaces the WAL hook.
         conn.execute_batch(&format!(
@@ -155,7 +163,8 @@ impl Connected {
                 format!("{} cannot be switched to WAL", path.display()),
             ));
         }
-        let quota = Quota::install(&conn, quota_bytes)?;
+        functions::install(conn)?;
+        let quota = Quota::install(conn, quota_bytes)?;
         let stop = Arc::clone(interrupt);
         conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.stops_statements()))?;
         let committed_frames = Arc::new(AtomicU32::new(0));
@@ -164,9 +173,11 @@ impl Connected {
             frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
+        let account = Arc::clone(opened.vfs.account());
+        conn.rollback_hook(Some(move || account.forget_transaction()))?;
         let authorizer = Arc::new(Authorizer::default());
         let check = Arc::clone(&authorizer);
-        statement::keep_modules(&conn, &allow::MODULES_KEPT);
+        statement::keep_modules(conn, &allow::MODULES_KEPT);
         conn.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
             check.check(&context)
         }))?;
@@ -179,7 +190,9 @@ impl Connected {
             frames: 0,
             salts: None,
             quota,
-            conn,
+            conn: opened.conn,
+            vfs: opened.vfs,
+            heap: Arc::new(Meter::new(Arc::clone(interrupt))),
         })
     }
 
@@ -191,7 +204,34 @@ impl Connected {
 
     /// The error for a failure of this connection. Says so if SQLite has ended the transaction.
     pub(super) fn explain(&self, failure: statement::Failure) -> StorageError {
-        StorageError::from_sqlite(failure.rc, &failure.message, self.authorizer.take_denial())
+        let denial = self.authorizer.take_denial();
+        self.name_limit(StorageError::from_sqlite(failure.rc, &failure.message, denial))
+    }
+}
+
+impl Connected {
+    /// Says which limit it was where SQLite only knows that it is full or was interrupted.
+    pub(super) fn name_limit(&self, error: StorageError) -> StorageError {
+        let stopped = || {
+            if self.heap.is_overdue() {
+                StorageError::out_of_time()
+            } else {
+                StorageError::interrupted()
+            }
+        };
+        match error.code() {
+            "full" | "interrupted" => match self.vfs.account().take_refusal() {
+                Some(refusal) => StorageError::refused(refusal),
+                None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),
+                None => error,
+            },
+            "memory" => match self.heap.take_refusal() {
+                Some(HeapRefusal::Full) => StorageError::memory_full(),
+                Some(HeapRefusal::Stopped) => stopped(),
+                None => error,
+            },
+            _ => error,
+        }
     }
 }
 

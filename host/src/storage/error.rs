@@ -2,6 +2,9 @@
 
 use rusqlite::ffi;
 
+use super::heap::HEAP_BYTES_MAX;
+use super::vfs::{Refusal, TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+
 /// Why an operation of a facet's storage failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StorageError {
@@ -15,6 +18,8 @@ pub(crate) enum StorageError {
         limit: StorageLimit,
         /// What was exceeded and what to do.
         message: String,
+        /// As below.
+        transaction_lost: bool,
     },
     /// SQLite refused or failed, or the database cannot be used.
     #[error("{message}")]
@@ -43,6 +48,10 @@ pub(crate) enum StorageLimit {
     Cursors,
     /// Nested transactions.
     Transactions,
+    /// Bytes that one turn writes.
+    Transaction,
+    /// CPU time of the event.
+    Cpu,
 }
 
 /// What kind of failure it was, as guests see it.
@@ -98,6 +107,8 @@ impl StorageError {
                 StorageLimit::Result => "result",
                 StorageLimit::Cursors => "cursors",
                 StorageLimit::Transactions => "transactions",
+                StorageLimit::Transaction => "transaction",
+                StorageLimit::Cpu => "cpu",
             },
             Self::Storage { code, .. } => match code {
                 StorageCode::Sql => "sql",
@@ -120,8 +131,8 @@ impl StorageError {
     /// True if the transaction of the turn is gone, so that the facet must break.
     pub(crate) fn transaction_lost(&self) -> bool {
         match self {
-            Self::InvalidArgument(_) | Self::Limit { .. } => false,
-            Self::Storage { transaction_lost, .. } => *transaction_lost,
+            Self::InvalidArgument(_) => false,
+            Self::Limit { transaction_lost, .. } | Self::Storage { transaction_lost, .. } => *transaction_lost,
         }
     }
 
@@ -137,6 +148,46 @@ impl StorageError {
         Self::Limit {
             limit,
             message: message.into(),
+            transaction_lost: false,
+        }
+    }
+
+    /// The event has no CPU time left for its statement.
+    pub(super) fn out_of_time() -> Self {
+        let message = "the statement was stopped: the event's CPU time is used up, but for a little to end with";
+        Self::limit(StorageLimit::Cpu, message)
+    }
+
+    /// The turn has written more than one may.
+    pub(super) fn transaction_too_big() -> Self {
+        let message = format!(
+            "a turn writes at most {} MiB: do the work in several turns",
+            TRANSACTION_BYTES_MAX >> 20
+        );
+        Self::limit(StorageLimit::Transaction, message)
+    }
+
+    /// The statements hold more memory than they may.
+    pub(super) fn memory_full() -> Self {
+        let message = format!(
+            "the statement needs more than {} MiB of memory: use smaller values, or fewer of them at a time",
+            HEAP_BYTES_MAX >> 20
+        );
+        Self::new(StorageCode::Memory, message)
+    }
+
+    /// A write was refused by a limit that SQLite does not know.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Transaction => Self::transaction_too_big(),
+            Refusal::Temporary => {
+                let message = format!(
+                    "temporary files are full: sorting, grouping and subqueries of one facet take at most {} MiB; an \
+                     index, or fewer rows, need less",
+                    TEMPORARY_BYTES_MAX >> 20
+                );
+                Self::new(StorageCode::Full, message)
+            }
         }
     }
 
@@ -210,7 +261,12 @@ impl StorageError {
                 message,
                 transaction_lost: true,
             },
-            Self::InvalidArgument(_) | Self::Limit { .. } => self,
+            Self::Limit { limit, message, .. } => Self::Limit {
+                limit,
+                message,
+                transaction_lost: true,
+            },
+            Self::InvalidArgument(_) => self,
         }
     }
 }

@@ -99,6 +99,9 @@ impl Connected {
     /// As a guest, not as the host: a virtual table can name any table as its content.
     fn fill(&mut self, dump: &mut TableDump, rows_max: u32) -> Result<(), StorageError> {
         let name = dump.name.replace('"', "\"\"");
+        // Columns can be computed.
+        let heap = std::sync::Arc::clone(&self.heap);
+        let _counted = heap.enter();
         for (text, rows_max) in [
             (format!("SELECT * FROM \"{name}\""), rows_max),
             (format!("SELECT count(*) FROM \"{name}\""), 1),

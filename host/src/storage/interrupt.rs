@@ -1,8 +1,9 @@
-//! A statement can be stopped from any thread, and a facet for good; a commit that has begun is never stopped.
+//! A statement can be stopped when its time is up, and a facet for good, from any thread; a commit that has begun is never
+//! stopped. This module has no clock: whoever has one looks in from time to time.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rusqlite::InterruptHandle;
 
@@ -12,6 +13,11 @@ pub(crate) struct InterruptCell {
     for_ever: AtomicBool,
     /// A COMMIT runs: the turn is sealed, an interrupt comes too late for it. Written under the lock.
     sealed: AtomicBool,
+    /// When the statement that runs must stop; 0: none runs. In the milliseconds of whoever calls [`Self::look`]. Written
+    /// under the lock.
+    deadline_ms: AtomicU64,
+    /// The statement that runs has had its time. Written under the lock.
+    overdue: AtomicBool,
     handle: Mutex<Option<InterruptHandle>>,
 }
 
@@ -32,6 +38,38 @@ impl InterruptCell {
         self.interrupt();
     }
 
+    /// A statement begins, which may run until then.
+    pub(crate) fn begin_statement(&self, deadline_ms: u64) {
+        let _handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.overdue.store(false, Ordering::Relaxed);
+        self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
+    }
+
+    /// It has ended. True if its time was up.
+    pub(crate) fn end_statement(&self) -> bool {
+        let _handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.deadline_ms.store(0, Ordering::Relaxed);
+        self.overdue.swap(false, Ordering::Relaxed)
+    }
+
+    /// Stops the statement that runs if its time is up.
+    pub(crate) fn look(&self, now_ms: u64) {
+        if self.deadline_ms.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let _handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not `sqlite3_interrupt`, which would stop all that runs until the last open cursor is closed.
+        let deadline_ms = self.deadline_ms.load(Ordering::Relaxed);
+        if deadline_ms != 0 && now_ms >= deadline_ms {
+            self.overdue.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True if the statement that runs has had its time.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
     /// The facet has stopped: what follows is the host's own work, and nobody interrupts it.
     pub(super) fn retire(&self) {
         self.set_handle(None);
@@ -43,9 +81,9 @@ impl InterruptCell {
         self.for_ever.load(Ordering::SeqCst)
     }
 
-    /// What the progress handler asks.
+    /// What the progress handler asks, and the allocator.
     pub(super) fn stops_statements(&self) -> bool {
-        self.is_stopped() && !self.sealed.load(Ordering::SeqCst)
+        (self.is_overdue() || self.is_stopped()) && !self.sealed.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_handle(&self, handle: Option<InterruptHandle>) {

@@ -111,12 +111,14 @@ impl FacetStore {
             return Ok(());
         }
         self.access_made(|open| {
+            let log_mark = open.vfs.account().mark();
             open.host_run(SAVEPOINT)?;
             let result = entries.iter().try_for_each(|(key, value)| open.kv_put(key, value));
             if !open.conn.is_autocommit() {
                 let released = if result.is_ok() { open.host_run(RELEASE) } else { Ok(()) };
                 if result.is_err() || released.is_err() {
                     open.undo(ROLLBACK, RELEASE)?;
+                    open.vfs.account().rewind(log_mark);
                 }
                 released?;
             }

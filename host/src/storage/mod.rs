@@ -13,6 +13,8 @@ mod cursor;
 mod delete_all;
 mod error;
 mod file;
+mod functions;
+mod heap;
 mod identity;
 mod inspect;
 mod interrupt;
@@ -27,6 +29,7 @@ mod text;
 mod transaction;
 mod turn;
 mod value;
+mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
 pub(crate) use check::check_database;
@@ -45,5 +48,7 @@ pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Rows, Usage, Value};
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -3,19 +3,22 @@
 //! SQLite's own `max_page_count` cannot do that alone. A statement without a statement journal, an ordinary INSERT, that
 //! runs into it takes the whole transaction with it. So that limit lies higher by a slack, and a statement that begins
 //! within the slack below the quota is undone by a savepoint if it ends above. Only a single statement that grows
-//! the database by more than the slack meets SQLite's limit.
+//! the database by more than the slack meets SQLite's limit. The same holds for the bytes of the turn's transaction.
 
 use rusqlite::Connection;
 
 use super::authorizer::RESERVED_PREFIX;
-use super::connection::Connected;
+use super::connection::{CACHE_KIB, Connected};
 use super::error::{StorageCode, StorageError};
 use super::template::PAGE_BYTES;
+use super::vfs::{TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
 
 /// How far below the quota statements get a savepoint, and how far above it SQLite stops them.
 const SLACK_PAGES: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
 /// Pages a single row may take beside its bytes: new inner pages of the tree, the freelist.
 const ROW_EXTRA_PAGES: u64 = 16;
+/// SQLite's page cache holds about so many bytes that are not in the log yet.
+const CACHE_BYTES: u64 = CACHE_KIB as u64 * 1024;
 /// The internal tables; what else begins like them was made by ALTER TABLE ... RENAME TO.
 const INTERNAL_TABLES: i64 = 3;
 
@@ -90,17 +93,35 @@ impl Connected {
             Reach::Nothing | Reach::Any | Reach::Returning | Reach::Alter => None,
         };
         let undoable = matches!(reach, Reach::Returning | Reach::Alter);
-        if before + SLACK_PAGES <= self.quota.pages_max && !undoable {
-            return run(self);
-        }
+        let near = before + SLACK_PAGES > self.quota.pages_max
+            || self.vfs.account().transaction_bytes() + TRANSACTION_SLACK_BYTES > TRANSACTION_BYTES_MAX;
+        let writes = self.vfs.account().set_writes(true);
+        let result = if near || undoable {
+            self.write_undoably(reach, run)
+        } else {
+            run(self)
+        };
+        self.vfs.account().set_writes(writes);
+        result
+    }
+
+    fn write_undoably<R>(
+        &mut self,
+        reach: Reach,
+        run: impl FnOnce(&mut Self) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
         let before = self.page_count()?;
         self.quota.forget();
+        let mark = self.vfs.account().mark();
         self.host_run(SAVEPOINT)?;
+        let lenient = self.vfs.account().set_lenient(true);
         let result = run(self).and_then(|value| self.check_written(before, reach).map(|()| value));
+        self.vfs.account().set_lenient(lenient);
         if !self.conn.is_autocommit() {
             let released = if result.is_ok() { self.host_run(RELEASE) } else { Ok(()) };
             if result.is_err() || released.is_err() {
                 self.undo(ROLLBACK, RELEASE)?;
+                self.vfs.account().rewind(mark);
             }
             released?;
         }
@@ -115,6 +136,10 @@ impl Connected {
                 self.quota.pages_max * PAGE_BYTES / (1024 * 1024)
             );
             return Err(StorageError::new(StorageCode::Full, message));
+        }
+        // What is still in SQLite's cache goes into the log with the COMMIT.
+        if self.vfs.account().transaction_bytes() + CACHE_BYTES > TRANSACTION_BYTES_MAX {
+            return Err(StorageError::transaction_too_big());
         }
         if reach == Reach::Alter && self.host_integer(RESERVED_NAMES)? != INTERNAL_TABLES {
             let message = format!("names beginning with {RESERVED_PREFIX} are the host's: choose another name");

@@ -1,6 +1,8 @@
 //! Guest SQL: several statements in one text, parameters to the last one, whose rows are answered, bounded. A statement that
 //! fails has changed nothing.
 
+use std::sync::Arc;
+
 use super::connection::Connected;
 use super::cursor::{Cursor, CursorId, take_rows};
 use super::error::{StorageCode, StorageError, StorageLimit};
@@ -120,6 +122,11 @@ impl FacetStore {
         }
     }
 
+    /// True if SQLite has ended the turn's transaction: nothing of the turn can be kept.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Runs guest SQL and counts what it reads and writes.
     fn counted<R>(
         &mut self,
@@ -127,6 +134,8 @@ impl FacetStore {
     ) -> Result<R, StorageError> {
         let (mut read, mut written) = (0, 0);
         let result = self.access_made(|open| {
+            let heap = Arc::clone(&open.heap);
+            let _counted = heap.enter();
             let before = total_changes(&open.conn);
             let result = run(open, &mut read);
             written = total_changes(&open.conn) - before;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use rusqlite::Connection;
 
-use super::statement;
+use super::{heap, statement};
 
 /// Bytes of a page. Never changed after creation.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -35,6 +35,7 @@ pub(super) fn image() -> Result<&'static [u8], rusqlite::Error> {
 }
 
 fn build() -> Result<Vec<u8>, rusqlite::Error> {
+    heap::install();
     let conn = Connection::open_in_memory()?;
     conn.execute_batch(&format!(
         "PRAGMA page_size={PAGE_BYTES}; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=NONE;

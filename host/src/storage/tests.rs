@@ -44,7 +44,7 @@ impl Dir {
         FacetStore::new(file, path.to_owned(), stored, quota_bytes, interrupt, self.1.clone())
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self
             .0
             .path()

@@ -14,7 +14,11 @@ const RELEASE: &str = "RELEASE _facetd_transaction";
 
 /// Names a transaction of one store, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct TxId(u64);
+pub(crate) struct TxId {
+    number: u64,
+    /// Where the log ended when it began.
+    log_mark: u64,
+}
 
 impl FacetStore {
     /// Begins a transaction inside the innermost open one.
@@ -23,8 +27,12 @@ impl FacetStore {
             let message = format!("at most {TRANSACTIONS_MAX} transactions can be open inside each other");
             return Err(StorageError::limit(StorageLimit::Transactions, message));
         }
-        self.access_made(|open| open.host_run(SAVEPOINT))?;
-        let id = TxId(self.next_number());
+        let log_mark = self.access_made(|open| {
+            open.host_run(SAVEPOINT)?;
+            Ok(open.vfs.account().mark())
+        })?;
+        let number = self.next_number();
+        let id = TxId { number, log_mark };
         self.transactions.push(id);
         Ok(id)
     }
@@ -71,7 +79,12 @@ impl FacetStore {
         // Not through `access`: a facet that is being stopped must still be able to undo.
         let Some(open) = &mut self.open else { return Ok(()) };
         match (0..count).try_for_each(|_| open.undo(ROLLBACK, RELEASE)) {
-            Ok(()) => self.transactions.truncate(at),
+            Ok(()) => {
+                if let Some(outermost) = self.transactions.get(at) {
+                    open.vfs.account().rewind(outermost.log_mark);
+                }
+                self.transactions.truncate(at);
+            }
             Err(error) => {
                 self.transactions.clear();
                 self.lost = Some(error.clone().lost());
