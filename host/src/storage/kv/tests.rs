@@ -225,7 +225,9 @@ fn keys_are_those_of_a_map() {
                 std::panic::resume_unwind(panic);
             }
         }
-        checked.store.end_turn().unwrap();
+        if let Some(committed) = checked.store.end_turn().unwrap() {
+            checked.store.record_alone(committed);
+        }
         checked.store.close().unwrap();
         let range = KvRange::default();
         assert_eq!(
