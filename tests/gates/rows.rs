@@ -163,6 +163,29 @@ fn answers() -> Vec<Row> {
             )
         },
         at_once(
+            "answer-after-unconfirmed-write",
+            r#"[{"op": "storage.allow-unconfirmed"}, {"op": "kv.put", "key": "k", "value": "new"}]"#,
+            Seen::Answer,
+            Later::Nothing,
+        ),
+        waits(
+            "answer-after-unconfirmed-and-confirmed-write",
+            r#"[{"op": "storage.allow-unconfirmed"}, {"op": "kv.put", "key": "k", "value": "new"}, {"op": "sleep", "ms": 0},
+                {"op": "kv.put", "key": "k", "value": "newer"}]"#,
+            Seen::Answer,
+        ),
+        waits(
+            "answer-after-write-declared-unconfirmed-too-late",
+            r#"[{"op": "kv.put", "key": "k", "value": "new"}, {"op": "storage.allow-unconfirmed"}]"#,
+            Seen::Answer,
+        ),
+        waits(
+            "answer-after-unconfirmed-write-and-delete",
+            r#"[{"op": "storage.allow-unconfirmed"}, {"op": "kv.put", "key": "k", "value": "new"},
+                {"op": "facet.delete", "name": "a"}]"#,
+            Seen::Answer,
+        ),
+        at_once(
             "answer-without-write",
             r#"[{"op": "kv.get", "key": "k"}]"#,
             Seen::Answer,

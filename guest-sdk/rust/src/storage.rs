@@ -30,6 +30,12 @@ pub fn delete_all() -> Result<()> {
     Ok(host::delete_all()?)
 }
 
+/// Nobody waits for what this turn writes: answers leave before it is on disk, and a crash in that moment may take it
+/// back. Counts if it is called before the turn's first write; turns after it are ordinary ones.
+pub fn allow_unconfirmed() {
+    host::allow_unconfirmed();
+}
+
 /// Waits until everything this facet has written is on disk. Answers wait for that anyway; this is for facets that want
 /// to know.
 pub async fn sync() -> Result<()> {

@@ -25,6 +25,12 @@ impl Host for FacetState {
         })
     }
 
+    fn allow_unconfirmed(&mut self) -> wasmtime::Result<()> {
+        self.alive()?;
+        self.allow_unconfirmed_turn();
+        Ok(())
+    }
+
     fn delete_all(&mut self) -> Answered<()> {
         self.alive()?;
         if self.lock_storage().in_transaction() {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::error::CallError;
 use crate::ids::FileId;
 use crate::isolate::{FacetState, GuestEnd, executor};
-use crate::live::{Effect, Killed, TurnEnd};
+use crate::live::{Effect, Killed, Sealed, TurnEnd};
 use crate::object::{Copy, TurnChanges};
 
 /// What the running turn has done beside writing.
@@ -18,6 +18,8 @@ pub(crate) struct Turn {
     pub(crate) touched_storage: bool,
     pub(crate) changes: TurnChanges,
     pub(crate) effects: Vec<Effect>,
+    /// Nobody waits for what it writes.
+    unconfirmed: bool,
     /// Databases that were copied.
     adopted: Vec<FileId>,
     /// Databases to be copied before the turn can end.
@@ -86,13 +88,23 @@ impl FacetState {
             adopted: std::mem::take(&mut self.turn.adopted),
             effects: std::mem::take(&mut self.turn.effects),
             dep: self.dep,
+            unconfirmed: std::mem::take(&mut self.turn.unconfirmed),
         };
         let ended = self.object.end_turn(&self.control, &mut self.forwarder, turn);
         // What was committed is waited for before the database is closed, by a facet that was killed as well.
-        self.dep = *ended.as_ref().unwrap_or_else(|Killed(dep)| dep);
+        let recorded = match &ended {
+            Ok(Sealed { dep, recorded }) => {
+                self.dep = *dep;
+                *recorded
+            }
+            Err(Killed(recorded)) => {
+                self.dep = *recorded;
+                *recorded
+            }
+        };
         if wrote {
             let mut storage = self.lock_storage();
-            storage.recorded(self.dep);
+            storage.recorded(recorded);
             if storage.must_checkpoint() {
                 // Waits for the journal, and delays this facet only.
                 let done = executor::block_in_place(|| storage.checkpoint());
@@ -151,6 +163,12 @@ impl FacetState {
     /// Has databases copied before the turn ends.
     pub(crate) fn copy_before_commit(&mut self, copies: Vec<Copy>) {
         self.turn.copies.extend(copies);
+    }
+
+    /// Nobody waits for what the running turn writes, unless it has written already.
+    pub(crate) fn allow_unconfirmed_turn(&mut self) {
+        let written = self.lock_storage().has_written();
+        self.turn.unconfirmed |= !written;
     }
 
     /// Sends something when the turn ends.

@@ -20,6 +20,17 @@ pub(crate) struct TurnEnd {
     pub(crate) effects: Vec<Effect>,
     /// What the facet's state depended on before this turn.
     pub(crate) dep: Lsn,
+    /// Nobody waits for what it wrote.
+    pub(crate) unconfirmed: bool,
+}
+
+/// A turn that is in the journal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sealed {
+    /// What the facet's state depends on now.
+    pub(crate) dep: Lsn,
+    /// The unit of the turn, if it made one; else as `dep`.
+    pub(crate) recorded: Lsn,
 }
 
 /// Why a turn's effects were not released.
@@ -27,16 +38,16 @@ pub(crate) struct TurnEnd {
 pub(crate) struct Killed(pub(crate) Lsn);
 
 impl Object {
-    /// Records what the turn committed and releases what it sent. Answers the facet's new dep. `Killed`: an abort came
+    /// Records what the turn committed and releases what it sent. Answers the facet's new dep, and the unit. `Killed`: an abort came
     /// between the turn's seal and its release; its writes stay, nothing of it leaves.
     pub(crate) fn end_turn(
         self: &Arc<Self>,
         control: &Control,
         forwarder: &mut Option<Forwarder>,
         turn: TurnEnd,
-    ) -> Result<Lsn, Killed> {
+    ) -> Result<Sealed, Killed> {
         let mut inner = self.lock();
-        let mut dep = turn.dep;
+        let (mut dep, mut recorded) = (turn.dep, turn.dep);
         if turn.committed.is_some() || !turn.changes.is_empty() {
             let mut record = match &turn.committed {
                 Some(_) => inner.tree.now_stored(control.node, turn.file),
@@ -51,7 +62,8 @@ impl Object {
                 files.push(turn.file);
             }
             record.extend(more);
-            dep = self.record(
+            let waits = !turn.unconfirmed || !record.is_empty() || !files.is_empty();
+            recorded = self.record(
                 &mut inner,
                 Changes {
                     members: turn.committed.into_iter().collect(),
@@ -60,13 +72,16 @@ impl Object {
                     removed: files,
                 },
             );
+            if waits {
+                dep = recorded;
+            }
         }
         if !control.end_seal() {
-            return Err(Killed(dep));
+            return Err(Killed(recorded));
         }
         for effect in turn.effects {
             inner.release(self, forwarder, effect, dep);
         }
-        Ok(dep)
+        Ok(Sealed { dep, recorded })
     }
 }

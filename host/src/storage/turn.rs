@@ -165,6 +165,11 @@ impl FacetStore {
         }
     }
 
+    /// True if the running turn has written something.
+    pub(crate) fn has_written(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| has_written(&open.conn))
+    }
+
     /// True if the log has grown so long that the facet must wait for a checkpoint.
     pub(crate) fn must_checkpoint(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.frames >= WAL_FRAMES_HARD)

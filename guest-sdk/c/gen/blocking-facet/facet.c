@@ -83,6 +83,9 @@ extern void __wasm_import_facetd_runtime_storage_begin(uint8_t *);
 __attribute__((__import_module__("facetd:runtime/storage@0.1.0"), __import_name__("delete-all")))
 extern void __wasm_import_facetd_runtime_storage_delete_all(uint8_t *);
 
+__attribute__((__import_module__("facetd:runtime/storage@0.1.0"), __import_name__("allow-unconfirmed")))
+extern void __wasm_import_facetd_runtime_storage_allow_unconfirmed(void);
+
 // Imported Functions from `facetd:runtime/blocking-durability@0.1.0`
 
 __attribute__((__import_module__("facetd:runtime/blocking-durability@0.1.0"), __import_name__("sync")))
@@ -1188,6 +1191,10 @@ bool facetd_runtime_storage_delete_all(facetd_runtime_storage_call_error_t *err)
     *err = result.val.err;
     return 0;
   }
+}
+
+void facetd_runtime_storage_allow_unconfirmed(void) {
+  __wasm_import_facetd_runtime_storage_allow_unconfirmed();
 }
 
 bool facetd_runtime_blocking_durability_sync(facetd_runtime_blocking_durability_call_error_t *err) {

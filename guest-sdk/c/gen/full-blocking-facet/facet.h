@@ -683,6 +683,12 @@ extern bool facetd_runtime_storage_begin(facetd_runtime_storage_own_transaction_
 // Empties this facet: its rows, keys, tables and alarm, and all of its children with everything below them, which are aborted
 // as deleted. Part of the turn. Open cursors are closed. `invalid-argument` inside a transaction.
 extern bool facetd_runtime_storage_delete_all(facetd_runtime_storage_call_error_t *err);
+// Nobody waits for what this turn writes: its answers leave before that is on disk, and a crash in that moment takes
+// the turn back although somebody was told of it. It is committed and put into the journal as always, all or nothing
+// and in order, and a later turn that writes without this waits for both. For counters and traces that may lose their
+// last second. Counts if it is called before the turn's first write; the next turn is an ordinary one. Changes of the
+// tree are always waited for.
+extern void facetd_runtime_storage_allow_unconfirmed(void);
 
 // Imported Functions from `facetd:runtime/blocking-durability@0.1.0`
 extern bool facetd_runtime_blocking_durability_sync(facetd_runtime_blocking_durability_call_error_t *err);

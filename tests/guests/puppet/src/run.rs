@@ -40,6 +40,10 @@ impl Puppet {
             "tx.drop" => self.tx_drop(&op),
             "storage.sync" => self.storage_sync().await,
             "storage.delete-all" => self.storage_delete_all(),
+            "storage.allow-unconfirmed" => {
+                facetd_sdk::storage::allow_unconfirmed();
+                Ok(Value::Null)
+            }
             "facet.get" => self.facet_get(&op),
             "facet.lookup" => self.facet_lookup(&op),
             "facet.list" => self.facet_list(),
