@@ -19,6 +19,7 @@ mod inspect;
 mod interrupt;
 pub(crate) mod journal;
 mod kv;
+mod limited;
 mod quota;
 mod sql;
 mod statement;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::connection::Connected;
+use super::connection::{Connected, Prepared};
 use super::cursor::{Cursor, CursorId, take_rows};
 use super::error::{StorageCode, StorageError, StorageLimit};
 use super::quota::Reach;
@@ -201,7 +201,11 @@ impl Connected {
                 return Err(StorageError::new(StorageCode::Denied, message));
             }
             self.authorizer.begin_statement();
-            let (statement, tail) = self.prepare_guest(rest)?;
+            let Prepared {
+                statement,
+                rest: tail,
+                as_written,
+            } = self.prepare_guest(rest)?;
             let last = is_blank(tail);
             let Some(mut statement) = statement else {
                 if last {
@@ -217,7 +221,7 @@ impl Connected {
                 // ALTER must be seen by the authorizer each time.
                 return Ok(Some(Last {
                     statement,
-                    text: (first && !alters).then_some(text),
+                    text: (first && as_written && !alters).then_some(text),
                     reach,
                 }));
             }

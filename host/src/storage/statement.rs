@@ -29,7 +29,7 @@ pub(super) enum Step {
 }
 
 /// SQLite's own words for the last failure of a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) rc: c_int,
     pub(super) message: String,
