@@ -45,7 +45,7 @@ pub(crate) use journal::{
 pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
-pub(crate) use value::{Rows, Usage, Value};
+pub(crate) use value::{Column, Rows, Usage, Value};
 
 #[cfg(test)]
 mod hostile;
