@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use wasmtime::Engine;
 
+use crate::alarms::Alarms;
 use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::error::{CallError, Kind, Outcome};
@@ -17,7 +18,7 @@ use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Obj
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
-use crate::storage::{Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, TableDump, wait_durable};
+use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 /// Why a host does not start.
@@ -90,6 +91,8 @@ pub(crate) struct HostInner {
     pub(crate) runtime: Handle,
     namespaces: HashMap<String, Arc<Namespace>>,
     objects: Mutex<Objects>,
+    /// True from the beginning of the stop.
+    pub(crate) stopping: watch::Sender<bool>,
     data: DataDir,
 }
 
@@ -111,16 +114,9 @@ impl Host {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
         let data = DataDir::open(data)?;
         let options = JournalOptions::of_environment();
-        let recover = |error: &dyn std::fmt::Display| HostError::Recover(error.to_string());
-        let (journal, recovered) =
-            LocalJournal::open(data.root(), data.was_dirty, &options).map_err(|error| recover(&error))?;
+        let (journal, _) =
+            crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
-        if data.was_dirty {
-            // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
-            for dir in data.namespaces().map_err(|error| recover(&error))? {
-                crate::offline::clear_orphans(&dir, &recovered).map_err(|error| recover(&error))?;
-            }
-        }
         let engine = new_engine().map_err(|e| start(&e))?;
         let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
@@ -146,7 +142,9 @@ impl Host {
             let key = namespace.unique_key.as_deref().unwrap_or(name);
             let limits = namespace.limits.limits();
             let objects = namespace.objects.clone();
-            let made = Namespace::new(name, key, class, limits, namespace.idle_evict_ms(), objects, dir.into());
+            let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
+            let idle_evict_ms = namespace.idle_evict_ms();
+            let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir.into(), alarms);
             namespaces.insert(name.clone(), Arc::new(made));
         }
         let room = Arc::new(Room::of_this_process());
@@ -161,9 +159,12 @@ impl Host {
             runtime: Handle::current(),
             namespaces,
             objects: Mutex::default(),
+            stopping: watch::channel(false).0,
             data,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        crate::alarms::serve(&inner, inner.namespaces.values());
+        Ok(Self { inner })
     }
 
     /// Calls a method of an object's root facet.
@@ -241,6 +242,12 @@ impl Host {
         self.object(namespace, object)?.inspect(&path, rows_max).await
     }
 
+    /// Alarms that are being delivered now, from the loading of their object to the end of the handler.
+    pub fn alarms_under_way(&self) -> usize {
+        let namespaces = self.inner.namespaces.values();
+        namespaces.map(|namespace| namespace.alarms.running()).sum()
+    }
+
     /// Names and digests of the classes of the configuration.
     pub fn classes(&self) -> Vec<(String, String)> {
         let mut names: Vec<_> = self
@@ -270,6 +277,8 @@ impl Host {
         let objects: Vec<_> = {
             let mut objects = self.inner.objects();
             objects.stopping = true;
+            self.inner.stopping.send_replace(true);
+            self.inner.namespaces.values().for_each(|n| n.alarms.stop());
             objects.loaded.values().filter_map(Weak::upgrade).collect()
         };
         let waits: Vec<_> = objects.iter().flat_map(|object| object.stop()).collect();
@@ -280,6 +289,7 @@ impl Host {
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
             let closed = inner.journal.close();
+            inner.close_alarms();
             inner.watchdog.stop();
             match closed {
                 true => inner.data.clean_stop(),
@@ -334,6 +344,16 @@ impl HostInner {
         })?;
         objects.loaded.insert(key, Arc::downgrade(&object));
         Ok(object)
+    }
+
+    /// What is durable by now is all that will be.
+    fn close_alarms(&self) {
+        let durable = self.journal.progress().durable();
+        for namespace in self.namespaces.values() {
+            if let Err(error) = namespace.alarms.close(durable) {
+                tracing::warn!(namespace = namespace.name, %error, "the index of alarms was not closed cleanly");
+            }
+        }
     }
 
     /// Waits until the journal is durable up to a commit.

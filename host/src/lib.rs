@@ -11,6 +11,11 @@ pub mod ids;
 pub mod limits;
 pub mod startup;
 
+mod alarms;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod bindings;
 mod build;
 mod classes;

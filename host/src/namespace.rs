@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::alarms::Alarms;
 use crate::error::{CallError, Kind};
 use crate::ids::{ClassDigest, ObjectId};
 use crate::limits::Limits;
@@ -30,9 +31,11 @@ pub(crate) struct Namespace {
     /// Names of the namespaces whose objects root facets may address.
     pub(crate) objects: Vec<String>,
     pub(crate) dir: Arc<Path>,
+    pub(crate) alarms: Arc<Alarms>,
 }
 
 impl Namespace {
+    #[allow(clippy::too_many_arguments, reason = "one call, where the configuration is read")]
     pub(crate) fn new(
         name: &str,
         unique_key: &str,
@@ -41,6 +44,7 @@ impl Namespace {
         idle_evict_ms: u64,
         objects: Vec<String>,
         dir: Arc<Path>,
+        alarms: Arc<Alarms>,
     ) -> Self {
         let key = Sha256::digest(unique_key.as_bytes()).into();
         Self {
@@ -51,6 +55,7 @@ impl Namespace {
             idle_evict_ms,
             objects,
             dir,
+            alarms,
         }
     }
 
@@ -128,6 +133,7 @@ mod tests {
     use super::*;
 
     fn namespace(key: &str) -> Namespace {
+        let dir = tempfile::tempdir().expect("a temporary directory");
         Namespace::new(
             "n",
             key,
@@ -136,6 +142,7 @@ mod tests {
             1,
             Vec::new(),
             Path::new("").into(),
+            Arc::new(Alarms::open(dir.path()).expect("an index in an empty directory")),
         )
     }
 

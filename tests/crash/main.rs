@@ -8,9 +8,12 @@
 mod damage;
 mod directory;
 mod kill;
+mod ledger;
 mod offline;
 #[path = "../support/mod.rs"]
 mod support;
+mod trees;
+mod writers;
 
 use std::path::{Path, PathBuf};
 

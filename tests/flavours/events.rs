@@ -10,6 +10,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("events::interleave_or_queue", interleave_or_queue),
     ("events::sleeps_overlap_or_queue", sleeps_overlap_or_queue),
     ("events::a_trap_ends_all", a_trap_ends_all),
+    ("events::alarms_run_and_are_retried", alarms_run_and_are_retried),
 ];
 
 /// While the first event waits for the bell, a second comes to the facet. Who writes last tells which came first.
@@ -98,5 +99,19 @@ fn a_trap_ends_all(flavour: Flavour) -> Result<()> {
     ensure!(broke, "the event that waited got another answer");
     let found = (online.get("a")?, online.get("b")?);
     ensure!(found == (Some(a.to_owned()), None), "{found:?}");
+    stage.host.stop()
+}
+
+/// The handler runs when its time has come, and again when it has answered an error (S22).
+fn alarms_run_and_are_retried(flavour: Flavour) -> Result<()> {
+    let mut stage = Stage::new(flavour)?;
+    let online = stage.online()?;
+    online.done("put alarm put_a_1,_call_bell_b_ring_once,_no-such-step; alarm 20")?;
+    online.wait_for("once")?;
+    // For the retry, which is two seconds off.
+    online.done("put alarm put_b_2,_call_bell_b_ring_again")?;
+    online.wait_for("again")?;
+    let found = (online.get("a")?, online.get("b")?);
+    ensure!(found == (Some("1".into()), Some("2".into())), "{found:?}");
     stage.host.stop()
 }

@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[crate::Plain] = &[
         guestbook_refuses_bad_arguments,
     ),
     ("guests::guestbook_remembers", guestbook_remembers),
+    ("guests::no_handler_no_alarm", no_handler_no_alarm),
 ];
 
 /// npm fetches 50 MB, once.
@@ -70,6 +71,15 @@ fn guestbook_serves_all() -> Result<()> {
         numbers.into_iter().eq(1..=SIGNERS),
         "entries were lost or numbered twice"
     );
+    host.stop()
+}
+
+/// A class without handler cannot set an alarm, and hears so at once (S22).
+fn no_handler_no_alarm() -> Result<()> {
+    let mut host = Host::new(&crate::config())?;
+    let refused = failure(&Client::new(), &host.url()?, "bell/b", "set_alarm", &json!([]))?;
+    ensure!(refused.code == "invalid-argument", "{refused:?}");
+    ensure!(refused.message.contains("blocking-alarm"), "{refused:?}");
     host.stop()
 }
 

@@ -40,6 +40,7 @@ pub(crate) const RUNTIME: &[&str] = &[
     "objects",
     "random",
     "sql",
+    "alarms",
     "storage",
     "timers",
     "types",

@@ -77,10 +77,8 @@ impl DB for Facet {
     fn run(&mut self, sql: &str) -> Result<DBOutput<Kind>, Failure> {
         let answer = self.answer(sql).map_err(|error| Failure(format!("{error:#}")))?;
         let Some(answer) = answer.get("ok") else {
-            return Err(Failure(format!(
-                "{}",
-                answer["err"]["message"].as_str().unwrap_or_default()
-            )));
+            let message = answer["err"]["message"].as_str().unwrap_or_default();
+            return Err(Failure(message.to_owned()));
         };
         let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
         let (columns, rows, types) = (list("columns"), list("rows"), list("types"));

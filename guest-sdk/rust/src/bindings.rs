@@ -1,4 +1,5 @@
-//! The contract as wit-bindgen sees it: world `full-facet` of the `wit` folder at the top of the repository.
+//! The contract as wit-bindgen sees it: world `full-facet` of the `wit` folder at the top of the repository. The alarm handler
+//! is apart, in [`alarm`]: a class that exports one says that it can be woken, so only those do that can.
 //!
 //! Nothing here is written by hand. Use it where the wrappers of this crate lack something; [`Error`](crate::Error)
 //! converts from its `CallError`.
@@ -7,8 +8,36 @@
 // depends on it.
 wit_bindgen::generate!({
     path: "../../wit",
-    world: "full-facet",
+    inline: "
+        package facetd:sdk;
+        world sdk-facet {
+            include facetd:runtime/facet@0.1.0;
+            import facetd:runtime/bodies@0.1.0;
+            export facetd:runtime/start@0.1.0;
+            export facetd:runtime/http@0.1.0;
+        }
+    ",
+    world: "facetd:sdk/sdk-facet",
+    generate_all,
     pub_export_macro: true,
     export_macro_name: "export_bindings",
     default_bindings_module: "facetd_sdk::bindings",
 });
+
+/// The alarm handler, which not every class exports.
+pub mod alarm {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package facetd:sdk-alarm;
+            world sdk-alarm {
+                export facetd:runtime/alarm@0.1.0;
+            }
+        ",
+        world: "facetd:sdk-alarm/sdk-alarm",
+        with: { "facetd:runtime/types@0.1.0": crate::bindings::facetd::runtime::types },
+        pub_export_macro: true,
+        export_macro_name: "export_alarm_bindings",
+        default_bindings_module: "facetd_sdk::bindings::alarm",
+    });
+}

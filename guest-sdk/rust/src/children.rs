@@ -93,6 +93,8 @@ pub struct Info {
     pub class: String,
     /// Bytes stored in it.
     pub storage_bytes: u64,
+    /// When its alarm is due, milliseconds since 1970; none while its handler runs.
+    pub alarm_ms: Option<u64>,
 }
 
 /// About that child; `not-found` if it does not exist.

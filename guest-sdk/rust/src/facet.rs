@@ -6,6 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Once;
 
+use crate::alarms::Alarm;
 use crate::bindings::facetd::runtime::types::{Answer as RawAnswer, Failure, Stub as RawStub};
 use crate::error::{Error, Payload, Result};
 use crate::event;
@@ -25,6 +26,12 @@ pub trait Facet: Sized + 'static {
     fn fetch(&self, request: Request) -> impl Future<Output = Result<Response>> {
         let _ = request;
         async { Ok(Response::text(404, "this facet does not speak HTTP\n")) }
+    }
+
+    /// The facet's alarm is due (see [`alarms`](crate::alarms)). Only called for a type named in `export!(Type, alarm)`.
+    fn alarm(&self, alarm: Alarm) -> impl Future<Output = Result<()>> {
+        let _ = alarm;
+        async { Err(Error::new("no-alarm", "this facet has no alarm handler")) }
     }
 }
 
@@ -73,14 +80,42 @@ pub async fn export_fetch<F: Facet>(facet: Option<Rc<F>>, request: Request) -> R
     Ok(event::with_badge(Rc::from(""), facet.fetch(request)).await?)
 }
 
+/// Used by [`export!`](crate::export).
+#[doc(hidden)]
+pub async fn export_alarm<F: Facet>(facet: Option<Rc<F>>, alarm: Alarm) -> Result<(), Failure> {
+    let facet = facet.ok_or_else(not_started)?;
+    Ok(event::with_badge(Rc::from(""), facet.alarm(alarm)).await?)
+}
+
 fn not_started() -> Error {
     Error::new("not-started", "an event came before `start`")
 }
 
-/// Makes a type that implements [`Facet`] the class of this component. `#[facet]` does it by itself.
+/// Makes a type that implements [`Facet`] the class of this component; `export!(Type, alarm)` one that can set alarms.
+/// `#[facet]` does it by itself.
 #[macro_export]
 macro_rules! export {
     ($facet:ty) => {
+        $crate::export!(@ $facet, {});
+    };
+    ($facet:ty, alarm) => {
+        $crate::export!(@ $facet, {
+            use $crate::bindings::alarm::exports::facetd::runtime::alarm;
+
+            impl alarm::Guest for Exports {
+                async fn alarm(info: alarm::Info) -> ::std::result::Result<(), types::Failure> {
+                    let alarm = $crate::alarms::Alarm {
+                        scheduled_ms: info.scheduled_ms,
+                        retry: info.retry,
+                    };
+                    $crate::__private::export_alarm(instance(), alarm).await
+                }
+            }
+
+            $crate::bindings::alarm::export_alarm_bindings!(Exports with_types_in $crate::bindings::alarm);
+        });
+    };
+    (@ $facet:ty, { $($alarm:tt)* }) => {
         const _: () = {
             use $crate::bindings::exports::facetd::runtime as exports;
             use $crate::bindings::facetd::runtime::{http_types, types};
@@ -124,7 +159,9 @@ macro_rules! export {
                 }
             }
 
-    $crate::bindings::export_bindings!(Exports with_types_in $crate::bindings);
+            $crate::bindings::export_bindings!(Exports with_types_in $crate::bindings);
+
+            $($alarm)*
         };
     };
 }

@@ -43,6 +43,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod alarms;
 mod args;
 mod base64;
 #[expect(missing_docs, reason = "generated")]
@@ -83,14 +84,17 @@ pub use serde_json;
 
 /// What most facets need: `use facetd_sdk::prelude::*`.
 pub mod prelude {
+    pub use crate::alarms::Alarm;
     pub use crate::children::Startup;
     pub use crate::{Bytes, Error, Facet, Payload, Result, Stub, fail, params};
-    pub use crate::{children, classes, clock, context, facet, http, kv, log, objects, random, sql, storage, timers};
+    pub use crate::{
+        alarms, children, classes, clock, context, facet, http, kv, log, objects, random, sql, storage, timers,
+    };
 }
 
 /// What macros of this crate expand to; no promise is kept about it.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::args::Args;
-    pub use crate::facet::{export_call, export_fetch, export_start};
+    pub use crate::facet::{export_alarm, export_call, export_fetch, export_start};
 }

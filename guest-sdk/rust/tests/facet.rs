@@ -64,6 +64,15 @@ impl Desk {
         bytes
     }
 
+    /// Run by the host when the alarm is due, and by nobody else.
+    pub async fn alarm(&self, alarm: Alarm) -> Result<()> {
+        match alarm.retry {
+            0 => fail!("again", "set for {}", alarm.scheduled_ms),
+            retry => self.calls.set(retry),
+        }
+        Ok(())
+    }
+
     fn secret(&self) -> u32 {
         self.calls.get()
     }
@@ -108,6 +117,19 @@ fn methods_are_called_by_name() {
         call(&desk, "bytes", "[{\"$b64\": \"AP8=\"}]").unwrap(),
         "{\"$b64\":\"AP8=\"}"
     );
+}
+
+#[test]
+fn the_alarm_handler_is_no_method() {
+    let desk = now(Desk::start()).unwrap();
+    let alarm = |retry| {
+        let scheduled_ms = 7;
+        now(Facet::alarm(&desk, Alarm { scheduled_ms, retry }))
+    };
+    assert_eq!(alarm(0).unwrap_err().message(), "set for 7");
+    alarm(3).unwrap();
+    assert_eq!(desk.secret(), 3);
+    assert_eq!(call(&desk, "alarm", "[]").unwrap_err().code(), "no-such-method");
 }
 
 #[test]

@@ -49,8 +49,7 @@ impl calls::HostWithStore<FacetState> for HasSelf<FacetState> {
             Ok(outgoing) => outgoing,
             Err(error) => return answered(Err(error)),
         };
-        let (result, dep) = outgoing.answer().await;
-        gate.pass(event).await;
+        let (result, dep) = gate.wait(event, outgoing.answer()).await;
         accessor.with(|mut access| {
             let state = access.get();
             state.dep = state.dep.max(dep);

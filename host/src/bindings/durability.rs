@@ -33,13 +33,14 @@ impl durability::HostWithStore<FacetState> for HasSelf<FacetState> {
             let deadline = state.deadline_of(event);
             wasmtime::error::Ok((event, state.gate.clone(), deadline, state.host().clone()))
         })?;
-        let result = match told.await {
-            Ok(dep) => durable(&host, dep, deadline).await,
-            // The turn was lost, and the facet with it.
-            Err(_dropped) => Ok(()),
+        let synced = async {
+            match told.await {
+                Ok(dep) => durable(&host, dep, deadline).await,
+                // The turn was lost, and the facet with it.
+                Err(_dropped) => Ok(()),
+            }
         };
-        gate.pass(event).await;
-        answered(result)
+        answered(gate.wait(event, synced).await)
     }
 }
 

@@ -111,10 +111,12 @@ impl Host for FacetState {
             ))));
         };
         let report = self.object.report(child).into_iter().next();
-        let body = serde_json::to_vec(
-            &report
-                .map(|r| serde_json::json!({ "state": r.state, "class": r.class, "storage_bytes": r.storage_bytes })),
-        )?;
+        let told = report.map(|r| {
+            serde_json::json!({
+                "state": r.state, "class": r.class, "storage_bytes": r.storage_bytes, "alarm_ms": r.alarm_ms,
+            })
+        });
+        let body = serde_json::to_vec(&told)?;
         answered(Ok(payload_out(startup::Payload {
             format: Format::Json,
             body,

@@ -226,8 +226,7 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
             let source = state.table.get(&body)?.source.clone();
             wasmtime::error::Ok((event, state.gate.clone(), state.deadline_of(event), source))
         })?;
-        let (piece, dep) = read(source, max_bytes, deadline).await;
-        gate.pass(event).await;
+        let (piece, dep) = gate.wait(event, read(source, max_bytes, deadline)).await;
         accessor.with(|mut access| {
             let state = access.get();
             state.dep = state.dep.max(dep);
@@ -250,8 +249,7 @@ impl bodies::HostWithStore<FacetState> for HasSelf<FacetState> {
             let pipe = state.table.get(&writer)?.pipe.clone();
             wasmtime::error::Ok((event, state.gate.clone(), state.deadline_of(event), pipe))
         })?;
-        let room = room(pipe, deadline).await;
-        gate.pass(event).await;
+        let room = gate.wait(event, room(pipe, deadline)).await;
         accessor.with(|mut access| answered(room.map(|room| access.get().send(Effect::Piece(room, chunk.into())))))
     }
 }

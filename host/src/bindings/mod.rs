@@ -1,6 +1,7 @@
 //! The contract of `wit/`, bound to the store's state: one file per interface, and no policy here. A guest sees results;
 //! an `Err` from an import means that the isolate is lost.
 
+mod alarms;
 mod calls;
 mod classes;
 mod clock;
@@ -46,6 +47,7 @@ pub(crate) mod wit {
                 import facetd:runtime/blocking-durability@0.1.0;
                 import facetd:runtime/kv@0.1.0;
                 import facetd:runtime/sql@0.1.0;
+                import facetd:runtime/alarms@0.1.0;
                 import facetd:runtime/facets@0.1.0;
                 import facetd:runtime/objects@0.1.0;
                 import facetd:runtime/classes@0.1.0;
@@ -102,6 +104,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<FacetState>) -> wasmtime::Result
     runtime::blocking_durability::add_to_linker::<_, D>(linker, state)?;
     runtime::kv::add_to_linker::<_, D>(linker, state)?;
     runtime::sql::add_to_linker::<_, D>(linker, state)?;
+    runtime::alarms::add_to_linker::<_, D>(linker, state)?;
     runtime::facets::add_to_linker::<_, D>(linker, state)?;
     runtime::objects::add_to_linker::<_, D>(linker, state)?;
     runtime::classes::add_to_linker::<_, D>(linker, state)?;

@@ -20,9 +20,11 @@ impl timers::HostWithStore<FacetState> for HasSelf<FacetState> {
             state.alive()?;
             wasmtime::error::Ok((event, state.gate.clone()))
         })?;
-        leave_the_guest().await;
-        tokio::time::sleep(Duration::from_millis(ms.into())).await;
-        gate.pass(event).await;
+        let sleep = async {
+            leave_the_guest().await;
+            tokio::time::sleep(Duration::from_millis(ms.into())).await;
+        };
+        gate.wait(event, sleep).await;
         Ok(())
     }
 }

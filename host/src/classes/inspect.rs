@@ -14,7 +14,7 @@ pub(crate) struct Inspected {
 }
 
 /// Interfaces of `facetd:runtime` that a facet may import.
-const RUNTIME: [&str; 20] = [
+const RUNTIME: [&str; 21] = [
     "types",
     "context",
     "clock",
@@ -27,6 +27,7 @@ const RUNTIME: [&str; 20] = [
     "blocking-durability",
     "kv",
     "sql",
+    "alarms",
     "facets",
     "objects",
     "classes",

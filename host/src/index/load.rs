@@ -93,12 +93,12 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
             Found::Bad => break,
         }
     }
+    drop_orphans(&mut loaded);
     check_names(&loaded)?;
     Ok((loaded, at))
 }
 
 fn apply(loaded: &mut Loaded, changes: Vec<TreeChange>) -> Result<(), String> {
-    let mut deleted = HashSet::new();
     for change in changes {
         match change {
             TreeChange::Create {
@@ -121,17 +121,30 @@ fn apply(loaded: &mut Loaded, changes: Vec<TreeChange>) -> Result<(), String> {
                 Some(entry) => entry.startup = startup,
                 None => return Err(format!("facet {file} is restarted, which does not exist")),
             },
+            // Two turns may have deleted a facet and one above it, in either order; one that is gone already is no error.
             TreeChange::Delete { file } => {
-                if loaded.entries.remove(&file).is_none() {
-                    return Err(format!("facet {file} is deleted, which does not exist"));
-                }
-                deleted.insert(file);
+                loaded.entries.remove(&file);
             }
         }
     }
-    match loaded.entries.iter().find(|(_, entry)| deleted.contains(&entry.parent)) {
-        Some((file, entry)) => Err(format!("facet {} is deleted, but not {file} below it", entry.parent)),
-        None => Ok(()),
+    Ok(())
+}
+
+/// With a facet goes everything below it.
+fn drop_orphans(loaded: &mut Loaded) {
+    loop {
+        let orphans: Vec<_> = loaded
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.parent != FileId::ROOT && !loaded.entries.contains_key(&entry.parent))
+            .map(|(file, _)| *file)
+            .collect();
+        if orphans.is_empty() {
+            return;
+        }
+        for file in orphans {
+            loaded.entries.remove(&file);
+        }
     }
 }
 

@@ -22,8 +22,14 @@ pub(crate) struct RedoRecord {
 }
 
 /// Brings the file at `path` up to the last of `records`, which follow each other. If the file begins with the first of
-/// them, it is made of them alone, unless it was written anew since: then it is complete up to where that was.
-pub(crate) fn redo(path: &Path, object: ObjectId, records: &[RedoRecord]) -> Result<(), IndexError> {
+/// them, it is made of them alone, unless it was written anew since: then it is complete up to where that was. `sync` makes
+/// a file durable.
+pub(crate) fn redo(
+    path: &Path,
+    object: ObjectId,
+    records: &[RedoRecord],
+    sync: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), IndexError> {
     let Some(first) = records.first() else { return Ok(()) };
     let unbroken = records.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1);
     let image = if !first.header.is_empty() && unbroken {
@@ -53,7 +59,7 @@ pub(crate) fn redo(path: &Path, object: ObjectId, records: &[RedoRecord]) -> Res
             .open(&temporary)?;
         file.write_all(&image)?;
         // The barrier that ends recovery comes after all renames; one of an empty file must not survive alone.
-        file.sync_data()?;
+        sync(&temporary)?;
         fs::rename(&temporary, path)
     };
     write().map_err(failed("recover", path))

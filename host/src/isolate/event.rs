@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::error::{CallError, Outcome};
-use crate::live::{Answer, Chain, HttpResponse, ReplyTo};
+use crate::live::{AlarmEnd, Answer, Chain, HttpResponse, ReplyTo};
 use crate::object::Cause;
 use crate::storage::Lsn;
 
@@ -13,6 +13,7 @@ use crate::storage::Lsn;
 pub(crate) enum Pending {
     Call(ReplyTo<Answer>),
     Http(ReplyTo<HttpResponse>),
+    Alarm(ReplyTo<AlarmEnd>),
     /// The start hook; nobody but the isolate itself.
     Start,
 }
@@ -22,6 +23,8 @@ impl Pending {
         match self {
             Self::Call(reply) => reply.send(Err(error), dep),
             Self::Http(reply) => reply.send(Err(error), dep),
+            // What becomes of it is in the facet's row.
+            Self::Alarm(reply) => reply.send(Ok(AlarmEnd::Ran), dep),
             Self::Start => {}
         }
     }

@@ -1,23 +1,42 @@
 //! What a class exports, found once per class and called through typed functions. Async and blocking exports are called
 //! alike; which one a class has is written in its component.
 
-use wasmtime::component::{Component, ComponentExportIndex, Instance, Resource, TypedFunc};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, Lower, Resource, TypedFunc};
 use wasmtime::{AsContextMut, error::Context};
 
 use crate::bindings::wit::facetd::runtime::http_types::{Request, Response};
 use crate::bindings::wit::facetd::runtime::types::{Answer, Failure, Payload};
 use crate::isolate::FacetState;
 use crate::live::Stub;
+use crate::storage;
 
 type CallFunc = TypedFunc<(String, Payload, Vec<Resource<Stub>>, String), (Result<Answer, Failure>,)>;
 type StartFunc = TypedFunc<(), (Result<(), Failure>,)>;
+type AlarmFunc = TypedFunc<(AlarmInfo,), (Result<(), Failure>,)>;
 type HttpFunc = TypedFunc<(Request,), (Result<Response, Failure>,)>;
+
+/// `alarm.info`. By hand, as bindings are generated for imports only.
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct AlarmInfo {
+    #[component(name = "scheduled-ms")]
+    scheduled_ms: u64,
+    retry: u32,
+}
+
+impl From<storage::AlarmInfo> for AlarmInfo {
+    fn from(info: storage::AlarmInfo) -> Self {
+        let storage::AlarmInfo { scheduled_ms, retry } = info;
+        Self { scheduled_ms, retry }
+    }
+}
 
 /// Where a component's exports lie.
 pub(crate) struct HandlerExports {
     call: ComponentExportIndex,
     start: Option<ComponentExportIndex>,
     http: Option<ComponentExportIndex>,
+    alarm: Option<ComponentExportIndex>,
 }
 
 /// The exports of one instance.
@@ -26,6 +45,7 @@ pub(crate) struct Exports {
     pub(crate) call: CallFunc,
     pub(crate) start: Option<StartFunc>,
     pub(crate) http: Option<HttpFunc>,
+    pub(crate) alarm: Option<AlarmFunc>,
 }
 
 impl HandlerExports {
@@ -42,7 +62,13 @@ impl HandlerExports {
             call,
             start: find("start", "start"),
             http: find("http", "handle"),
+            alarm: find("alarm", "alarm"),
         })
+    }
+
+    /// Alarms can be set: there is a handler for them.
+    pub(crate) fn has_alarm(&self) -> bool {
+        self.alarm.is_some()
     }
 
     pub(crate) fn of(
@@ -61,6 +87,16 @@ impl HandlerExports {
             .as_ref()
             .map(|http| instance.get_typed_func(&mut store, http))
             .transpose()?;
-        Ok(Exports { call, start, http })
+        let alarm = self
+            .alarm
+            .as_ref()
+            .map(|alarm| instance.get_typed_func(&mut store, alarm))
+            .transpose()?;
+        Ok(Exports {
+            call,
+            start,
+            http,
+            alarm,
+        })
     }
 }

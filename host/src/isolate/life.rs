@@ -12,12 +12,13 @@ use wasmtime_wasi::I32Exit;
 use crate::classes::Class;
 use crate::error::Outcome;
 use crate::ids::FileId;
+use crate::isolate::alarm::{self, Lost};
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
-use crate::isolate::{Exports, executor, meter};
+use crate::isolate::{Exports, Pending, executor, meter};
 use crate::limits::START_WALL_MS;
-use crate::live::{Control, Ending, Launched, Mail, Object};
+use crate::live::{Control, Ending, Launched, Mail, Object, Work};
 use crate::object::{Cause, Epoch};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn, wait_settled};
@@ -223,6 +224,8 @@ impl Life {
 
     /// Tells everybody, closes the database, and lets a successor start.
     async fn close(&mut self, end: End, remains: Option<Remains>, storage: Option<(Arc<Mutex<FacetStore>>, FileId)>) {
+        let rested = matches!(end, End::Idle);
+        let start_failed = matches!(end, End::StartFailed(_));
         let cause = match end {
             End::Idle => Arc::new(Cause::Unavailable),
             End::Killed(cause) => cause,
@@ -245,42 +248,81 @@ impl Life {
             turns: 0,
             dep: Lsn::ZERO,
         });
+        let mut alarm = None;
         for event in events {
-            event.lose(&cause, turns, dep);
+            match event.pending {
+                Pending::Alarm(reply) => alarm = Some(reply),
+                Pending::Call(_) | Pending::Http(_) | Pending::Start => event.lose(&cause, turns, dep),
+            }
         }
         self.inbox.close();
         while let Ok(mail) = self.inbox.try_recv() {
-            crate::live::refuse((cause.error(Outcome::NotApplied), mail));
-        }
-        // The journal may still need the write-ahead log that closing removes.
-        let journal = self.object.host.durable(dep).await;
-        if let (Some((storage, of)), Ok(())) = (storage, journal) {
-            let path = self.object.db_file(of).path();
-            let control = self.control.clone();
-            let closed = tokio::task::spawn_blocking(move || {
-                let mut store = storage
-                    .lock()
-                    .expect("storage does not panic: a panic would end this task first");
-                control.storage_closed.store(true, Ordering::SeqCst);
-                store.close_for_good()
-            });
-            match closed.await {
-                Ok(Ok(true)) => {
-                    if let Some(lsn) = self.object.emptied(of) {
-                        wait_settled(self.object.host.journal.progress(), lsn).await;
-                    }
-                }
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => {
-                    warn!(file = %path.display(), %error, "a database cannot be used or was not closed cleanly")
-                }
-                Err(error) => warn!(file = %path.display(), %error, "closing a database panicked"),
+            match mail {
+                Mail::Event {
+                    work: Work::Alarm { reply },
+                    ..
+                } if start_failed => alarm = Some(reply),
+                mail => crate::live::refuse((cause.error(Outcome::NotApplied), mail)),
             }
+        }
+        let mut dep = dep;
+        if let (Some(reply), Some((storage, _))) = (alarm, &storage) {
+            let how = match &*cause {
+                _ if start_failed => Lost::Unstarted,
+                Cause::Unavailable => Lost::Interrupted,
+                Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
+            };
+            let why = cause.error(Outcome::Unknown).to_string();
+            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, storage, how, &why);
+            dep = dep.max(lsn.unwrap_or(dep));
+            reply.send(end, dep);
+        }
+        if let Some((storage, of)) = storage {
+            self.close_database(storage, of, dep, rested).await;
         }
         self.closed = true;
         self.object.host.room.leave();
         self.object.gone(&self.control);
         debug!(facet = %self.describe(), "closed");
+    }
+
+    /// However it ends, the connection is gone afterwards: a successor must not meet it.
+    async fn close_database(&self, storage: Arc<Mutex<FacetStore>>, of: FileId, dep: Lsn, rested: bool) {
+        let file = self.object.db_file(of);
+        let journal = &self.object.host.journal;
+        // What is not durable must not be moved into the database.
+        let durable = self.object.host.durable(dep).await.is_ok();
+        let control = self.control.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut store = storage
+                .lock()
+                .expect("storage does not panic: a panic would end this task first");
+            control.storage_closed.store(true, Ordering::SeqCst);
+            if durable {
+                store.close_for_good(rested)
+            } else {
+                store.abandon();
+                Ok(false)
+            }
+        });
+        journal.pins().leave(&file);
+        match closed.await {
+            Ok(Ok(true)) => {
+                if let Some(lsn) = self.object.emptied(of) {
+                    // A host that stops starts no successor that could meet the files.
+                    let mut stopping = self.object.host.stopping.subscribe();
+                    tokio::select! {
+                        () = wait_settled(journal.progress(), lsn) => {}
+                        _ = stopping.wait_for(|stopping| *stopping) => {}
+                    }
+                }
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                warn!(file = %file.path().display(), %error, "a database cannot be used or was not closed cleanly");
+            }
+            Err(error) => warn!(file = %file.path().display(), %error, "closing a database panicked"),
+        }
     }
 
     fn describe(&self) -> String {
@@ -299,7 +341,7 @@ impl Drop for Life {
                 let mut storage = storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 self.control.storage_closed.store(true, Ordering::SeqCst);
                 // Slow, on whatever thread this is; it happens once in a bug's lifetime.
-                let _ = storage.close_for_good();
+                let _ = storage.close_for_good(false);
             }
             self.object.host.room.leave();
             self.object

@@ -1,6 +1,7 @@
 //! One task owns one store, and the store one instance. Ending guest work means dropping the store; a store that trapped,
 //! was killed, or whose future was dropped is never used again.
 
+mod alarm;
 mod calls;
 mod cpu;
 mod deadline;

@@ -17,7 +17,7 @@ use crate::bindings::wit::facetd::runtime::types::{Answer, Failure};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{Event, Exports, FacetState, Pending};
 use crate::limits::{IN_FLIGHT_MAX, START_WALL_MS};
-use crate::live::{Chain, ChainLink, Control, Effect, EventId, Gate, Mail, Work};
+use crate::live::{AlarmEnd, Chain, ChainLink, Control, Effect, EventId, Gate, Mail, ReplyTo, Work};
 use crate::storage::Lsn;
 use crate::sys::clock;
 
@@ -34,6 +34,7 @@ enum Done {
     Start(wasmtime::Result<Result<(), Failure>>),
     Call(wasmtime::Result<Result<Answer, Failure>>),
     Http(wasmtime::Result<Result<Response, Failure>>),
+    Alarm(wasmtime::Result<Result<(), Failure>>),
 }
 
 /// What an event brings along beside its work.
@@ -59,6 +60,8 @@ pub(super) struct Pump<'a> {
     next_event: u64,
     idle: bool,
     evict: bool,
+    /// Nothing but an alarm has come since the facet was started: it was started for that.
+    woken: bool,
 }
 
 impl<'a> Pump<'a> {
@@ -87,6 +90,7 @@ impl<'a> Pump<'a> {
             next_event: 1,
             idle: false,
             evict: false,
+            woken: true,
         };
         pump.start()?;
         Ok(pump)
@@ -121,6 +125,9 @@ impl<'a> Pump<'a> {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<PumpEnd>> {
+        if self.gate.note_round() {
+            cx.waker().wake_by_ref();
+        }
         let copying = self.accessor.with(|mut access| {
             let state = access.get();
             state.seal_turn()?;
@@ -131,6 +138,10 @@ impl<'a> Pump<'a> {
             answered = true;
             if let Done::Start(Ok(Err(failure))) = done {
                 return Poll::Ready(Ok(PumpEnd::StartFailed(failure.message)));
+            }
+            if let Done::Alarm(Err(error)) = done {
+                // The event stays: what comes of it is written when the facet is closed.
+                return Poll::Ready(Err(error));
             }
             self.finish(id, done)?;
         }
@@ -180,7 +191,15 @@ impl<'a> Pump<'a> {
                     let result = result.and_then(|response| bindings::response_out(state, response));
                     Effect::Respond(reply, result)
                 }
-                (Done::Call(_) | Done::Http(_), _) => return Ok(()),
+                (Done::Alarm(result), Some(Pending::Alarm(reply))) => {
+                    let failure = result?.err().map(|failure| cut(failure.message));
+                    let next_ms = state.finish_alarm(failure.as_deref())?;
+                    // It would lie idle like this, and many may be woken at a time. Unless it is needed again soon.
+                    let soon_ms = clock::unix_ms().saturating_add(self.control.idle_evict_ms);
+                    self.evict = self.woken && next_ms.is_none_or(|next_ms| next_ms > soon_ms);
+                    Effect::Alarm(reply, AlarmEnd::Ran)
+                }
+                (Done::Call(_) | Done::Http(_) | Done::Alarm(_), _) => return Ok(()),
             };
             state.send(effect);
             Ok(())
@@ -189,6 +208,10 @@ impl<'a> Pump<'a> {
 
     fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
         while self.in_flight.len() < self.in_flight_max && self.gate.is_open() {
+            if !self.gate.is_quiet() {
+                cx.waker().wake_by_ref();
+                break;
+            }
             match self.inbox.poll_recv(cx) {
                 Poll::Ready(Some(Mail::Event {
                     work,
@@ -202,9 +225,14 @@ impl<'a> Pump<'a> {
                         continue;
                     }
                     self.evict = false;
+                    self.woken &= matches!(work, Work::Alarm { .. });
                     let id = EventId(self.next_event);
                     self.next_event += 1;
-                    self.admit(id, work, Terms { chain, deadline, dep })?;
+                    if self.admit(id, work, Terms { chain, deadline, dep })? {
+                        // It must run before another one is let in: it may close the gate. The loop comes here after it.
+                        self.gate.note_begun();
+                        break;
+                    }
                 }
                 Poll::Ready(Some(Mail::Evict)) => self.evict = true,
                 // None: the object is gone, and with it every way to reach this facet.
@@ -214,7 +242,8 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<()> {
+    /// False if it was refused.
+    fn admit(&mut self, id: EventId, work: Work, terms: Terms) -> wasmtime::Result<bool> {
         let accessor = self.accessor;
         let wall_ms = self.control.limits.get().map_or(START_WALL_MS, |limits| limits.wall_ms);
         match work {
@@ -242,7 +271,7 @@ impl<'a> Pump<'a> {
                     state.enter(id, Pending::Call(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
-                let Some(begun) = begun else { return Ok(()) };
+                let Some(begun) = begun else { return Ok(false) };
                 self.in_flight.push(Box::pin(async move {
                     (
                         id,
@@ -254,12 +283,13 @@ impl<'a> Pump<'a> {
                     )
                 }));
             }
+            Work::Alarm { reply } => self.admit_alarm(id, reply, terms, wall_ms)?,
             Work::Http { request, reply } => {
                 let Some(http) = self.exports.http else {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
                     let dep = accessor.with(|mut access| access.get().dep);
                     reply.send(Err(CallError::not_found(message)), dep);
-                    return Ok(());
+                    return Ok(false);
                 };
                 let begun = accessor.with(|mut access| {
                     let request = match bindings::request_in(access.get(), request) {
@@ -276,7 +306,7 @@ impl<'a> Pump<'a> {
                     state.enter(id, Pending::Http(reply), terms, wall_ms);
                     Ok(Some(begun))
                 })?;
-                let Some(begun) = begun else { return Ok(()) };
+                let Some(begun) = begun else { return Ok(false) };
                 self.in_flight.push(Box::pin(async move {
                     (
                         id,
@@ -289,6 +319,42 @@ impl<'a> Pump<'a> {
                 }));
             }
         }
+        Ok(true)
+    }
+
+    fn admit_alarm(
+        &mut self,
+        id: EventId,
+        reply: ReplyTo<AlarmEnd>,
+        terms: Terms,
+        wall_ms: u64,
+    ) -> wasmtime::Result<()> {
+        let accessor = self.accessor;
+        let alarm = self.exports.alarm;
+        let begun = accessor.with(|mut access| {
+            let state = access.get();
+            let (info, alarm) = match (state.begin_alarm(alarm.is_some()), alarm) {
+                (Ok(Ok(info)), Some(alarm)) => (info, alarm),
+                (refused, _) => {
+                    state.commit()?;
+                    let end = refused.map(|begun| begun.err().unwrap_or(AlarmEnd::Ran));
+                    reply.send(end.map_err(Into::into), state.dep);
+                    return wasmtime::error::Ok(None);
+                }
+            };
+            // Entered first: if the facet is ended here, the try has failed.
+            state.enter(id, Pending::Alarm(reply), terms, wall_ms);
+            // No guest has run since the last turn ended, so this one holds the try and nothing else.
+            state.commit()?;
+            let begun = alarm.start_call_concurrent(&mut access, (info.into(),))?;
+            access.get().tasks.insert(begun.task(), id);
+            Ok(Some((alarm, begun)))
+        })?;
+        let Some((alarm, begun)) = begun else { return Ok(()) };
+        self.in_flight.push(Box::pin(async move {
+            let answered = alarm.finish_call_concurrent(accessor, begun).await;
+            (id, Done::Alarm(answered.map(|(result,)| result)))
+        }));
         Ok(())
     }
 

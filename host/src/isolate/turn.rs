@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::CallError;
 use crate::ids::FileId;
-use crate::isolate::{FacetState, GuestEnd};
+use crate::isolate::{FacetState, GuestEnd, executor};
 use crate::live::{Effect, Killed, TurnEnd};
 use crate::object::{Copy, TurnChanges};
 
@@ -49,7 +49,8 @@ impl FacetState {
         self.commit()
     }
 
-    fn commit(&mut self) -> Result<(), GuestEnd> {
+    /// Ends the turn by a commit, whatever is in it.
+    pub(super) fn commit(&mut self) -> Result<(), GuestEnd> {
         if !self.control.begin_seal() {
             return Err(GuestEnd::Killed);
         }
@@ -57,7 +58,12 @@ impl FacetState {
         let touched = std::mem::take(&mut self.turn.touched_storage);
         if touched {
             let mut storage = self.lock_storage();
-            committed = match storage.end_turn() {
+            // A journal that is full makes COMMIT wait: other facets of this thread go on elsewhere.
+            let ended = match storage.may_wait() {
+                true => executor::block_in_place(|| storage.end_turn()),
+                false => storage.end_turn(),
+            };
+            committed = match ended {
                 Ok(committed) => committed,
                 Err(error) => {
                     drop(storage);
@@ -85,7 +91,15 @@ impl FacetState {
         // What was committed is waited for before the database is closed, by a facet that was killed as well.
         self.dep = *ended.as_ref().unwrap_or_else(|Killed(dep)| dep);
         if wrote {
-            self.lock_storage().recorded(self.dep);
+            let mut storage = self.lock_storage();
+            storage.recorded(self.dep);
+            if storage.must_checkpoint() {
+                // Waits for the journal, and delays this facet only.
+                let done = executor::block_in_place(|| storage.checkpoint());
+                if let Err(error) = done {
+                    tracing::warn!(%error, "a database cannot be checkpointed; its log grows");
+                }
+            }
         }
         if touched {
             self.control.storage_changed.notify_waiters();

@@ -11,7 +11,7 @@ use crate::host::HostInner;
 use crate::ids::ObjectId;
 use crate::limits::{CALL_CHAIN_MAX, IN_FLIGHT_MAX, MAILBOX_LEN_MAX};
 use crate::live::object::{Inner, refuse};
-use crate::live::{Answer, Chain, ChainLink, HttpResponse, Mail, Object, Piece, ReplyTo, Stub, Work};
+use crate::live::{AlarmEnd, Answer, Chain, ChainLink, HttpResponse, Mail, Object, Piece, ReplyTo, Stub, Work};
 use crate::namespace::Namespace;
 use crate::startup::Payload;
 use crate::storage::Lsn;
@@ -34,6 +34,8 @@ pub(crate) enum Effect {
     Call(Call),
     Answer(ReplyTo<Answer>, Result<Answer, CallError>),
     Respond(ReplyTo<HttpResponse>, Result<HttpResponse, CallError>),
+    /// Tells the scheduler that it may deliver the next alarm.
+    Alarm(ReplyTo<AlarmEnd>, AlarmEnd),
     /// A piece of a body; room for it has been reserved.
     Piece(mpsc::OwnedPermit<Piece>, bytes::Bytes),
     /// The end of a body; waits for room, for the pipe may be full.
@@ -60,6 +62,7 @@ impl Inner {
         match effect {
             Effect::Answer(to, result) => to.send(result, dep),
             Effect::Respond(to, result) => to.send(result, dep),
+            Effect::Alarm(to, end) => to.send(Ok(end), dep),
             Effect::Piece(room, bytes) => {
                 room.send(Piece::Bytes(bytes, dep));
             }

@@ -94,6 +94,15 @@ pub(crate) struct HttpResponse {
     pub(crate) body: HttpBody,
 }
 
+/// How an alarm's event ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AlarmEnd {
+    /// The handler has run, well or not, or would have if the facet could be started; the row says what comes next.
+    Ran,
+    /// There is no alarm, or not for now.
+    NotDue(Option<u64>),
+}
+
 /// What is asked of a facet.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -108,6 +117,8 @@ pub(crate) enum Work {
         request: HttpRequest,
         reply: ReplyTo<HttpResponse>,
     },
+    /// Its alarm may be due. An error as the answer: it did not get to ask.
+    Alarm { reply: ReplyTo<AlarmEnd> },
 }
 
 impl Work {
@@ -116,6 +127,7 @@ impl Work {
         match self {
             Self::Call { reply, .. } => reply.send(Err(error), dep),
             Self::Http { reply, .. } => reply.send(Err(error), dep),
+            Self::Alarm { reply } => reply.send(Err(error), dep),
         }
     }
 }

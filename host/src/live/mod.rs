@@ -18,7 +18,8 @@ pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};
 pub(crate) use gate::Gate;
 pub(crate) use mail::{
-    Answer, Chain, ChainLink, Delivered, EventId, HttpBody, HttpRequest, HttpResponse, Mail, Piece, ReplyTo, Work,
+    AlarmEnd, Answer, Chain, ChainLink, Delivered, EventId, HttpBody, HttpRequest, HttpResponse, Mail, Piece, ReplyTo,
+    Work,
 };
 pub(crate) use object::{Launched, Object, refuse};
 pub use report::{Report, Usage};

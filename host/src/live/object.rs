@@ -14,7 +14,7 @@ use crate::limits::{Limits, MAILBOX_LEN_MAX};
 use crate::live::{Control, Ending, Mail, Work};
 use crate::namespace::Namespace;
 use crate::object::{
-    Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Start, Stored, Tree, TreeChange, TurnChanges,
+    Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
 };
 use crate::storage::{Committed, DbFile, Lsn, TreeAppend, TreeUnit, Unit, wait_settled};
 
@@ -109,6 +109,27 @@ impl Object {
             dir: self.namespace.dir.clone(),
             object: self.id,
             file,
+        }
+    }
+
+    /// Whose database has that file.
+    pub(crate) fn owner(&self, file: FileId) -> Owner {
+        self.lock().tree.owner(file)
+    }
+
+    /// Records a commit that is the host's own, made after the facet has stopped. None if the facet has been deleted: then
+    /// its file goes as it is.
+    pub(crate) fn record_alone(self: &Arc<Self>, committed: Committed) -> Option<Lsn> {
+        let mut inner = self.lock();
+        match inner.tree.owner(committed.file.file) {
+            Owner::Nobody => None,
+            Owner::Facet(_) | Owner::Leaving => {
+                let changes = Changes {
+                    members: vec![committed],
+                    ..Changes::default()
+                };
+                Some(self.record(&mut inner, changes))
+            }
         }
     }
 
@@ -213,6 +234,12 @@ impl Object {
 
     fn queue(self: &Arc<Self>, tree: TreeUnit, changes: Changes) -> Lsn {
         let reads_stale = tree != TreeUnit::Unchanged || !changes.removed.is_empty();
+        let alarms: Vec<_> = changes
+            .members
+            .iter()
+            .filter_map(|member| Some((member.file.file, member.alarm?)))
+            .collect();
+        let removed = changes.removed.clone();
         let lsn = self.host.journal.append(Unit {
             dir: self.namespace.dir.clone(),
             object: self.id,
@@ -221,6 +248,7 @@ impl Object {
             removed: changes.removed,
             tree,
         });
+        self.namespace.alarms.committed(self.id, lsn, &alarms, &removed);
         if reads_stale {
             // Until then the directory shows an older tree: this object must not be loaded a second time.
             let object = self.clone();

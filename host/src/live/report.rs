@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::ids::FacetName;
+use crate::alarms::AlarmKey;
+use crate::ids::{FacetName, FileId};
 use crate::live::{Object, join};
 use crate::object::NodeId;
 
@@ -26,6 +27,8 @@ pub struct Report {
     /// The same, for sums of many that have used little.
     #[serde(skip)]
     cpu_ns: u64,
+    /// When its alarm is due, Unix time in ms; none while its handler runs.
+    pub alarm_ms: Option<u64>,
 }
 
 /// What a facet and everything below it use.
@@ -69,9 +72,15 @@ impl Object {
                     memory_bytes: control.as_ref().map_or(0, |c| of(&c.memory_bytes)),
                     cpu_ms: cpu_ns / 1_000_000,
                     cpu_ns,
+                    alarm_ms: info.database.and_then(|file| self.alarm_ms(file)),
                 }
             })
             .collect()
+    }
+
+    fn alarm_ms(&self, file: FileId) -> Option<u64> {
+        let object = self.id;
+        self.namespace.alarms.due_ms(AlarmKey { object, file })
     }
 
     /// Sums up a facet and everything below it.

@@ -69,12 +69,14 @@ impl Object {
                         let _ = gone.wait_for(|gone| *gone).await;
                     }
                     let (file, path) = (self.db_file(source.file), join(&source.path));
+                    // Those who were waited for may have emptied it. One that is lost is still the tree's.
+                    let stored = file.path().exists() || self.lock().tree.owns(source.file);
                     let journal = self.host.journal.clone();
                     return blocking(move || {
                         // Given back when the connection is closed, even if nobody waits for the result any more.
                         let _loan = loan;
                         let interrupt = Arc::new(InterruptCell::default());
-                        let mut store = FacetStore::new(file, path, true, u64::MAX, interrupt, journal);
+                        let mut store = FacetStore::new(file, path, stored, u64::MAX, interrupt, journal);
                         let work = take(&work).expect("a loan is the last that is tried");
                         let done = work(&mut store);
                         store.close()?;

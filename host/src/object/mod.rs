@@ -9,7 +9,7 @@ mod tree;
 pub(crate) use changes::{StoredFacet, TreeChange, TurnChanges};
 pub(crate) use epoch::{Cause, Epoch};
 pub(crate) use node::{FacetInfo, IncarnationId, NodeId};
-pub(crate) use tree::{Borrow, Copy, Delivery, Kill, Start, Stored, Tree, TreeError};
+pub(crate) use tree::{Borrow, Copy, Delivery, Kill, Owner, Start, Stored, Tree, TreeError};
 
 #[cfg(test)]
 mod tests;

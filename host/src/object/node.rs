@@ -60,11 +60,18 @@ pub(super) struct Node {
     pub(super) storage: Storage,
     /// Children of which something is stored.
     pub(super) stored_children: usize,
+    /// Stored children that were deleted by turns which are not over: the index still names them.
+    pub(super) deleted_children: usize,
     /// The file the running incarnation would write, fixed when it was started.
     pub(super) file_reserved: Option<FileId>,
 }
 
 impl Node {
+    /// The index names something below it.
+    pub(super) fn has_recorded_children(&self) -> bool {
+        self.stored_children > 0 || self.deleted_children > 0
+    }
+
     /// Running, or stored, be it for a descendant's sake (S5).
     pub(super) fn exists(&self) -> bool {
         matches!(self.slot, Slot::Live(_)) || self.storage != Storage::None

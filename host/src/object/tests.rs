@@ -222,6 +222,74 @@ fn s10a_a_lost_delete_below_a_deleted_parent_is_recorded_at_once() {
 }
 
 #[test]
+fn s12_an_entry_for_the_sake_of_children_goes_with_the_last() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    let (b, _) = f.get(a, "b", startup(1));
+    let (_, _, created) = f.store(b);
+    assert_eq!(created.len(), 2);
+    f.delete(a, "b");
+    assert!(!f.tree.needs_no_index(), "the index names it until the turn is over");
+    let (record, _) = f.settle();
+    assert_eq!(record.len(), 2, "the parent's entry, too: {record:?}");
+    assert!(f.tree.needs_no_index());
+}
+
+#[test]
+fn s10a_what_a_turn_has_deleted_counts_as_stored_until_it_is_over() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (p, _) = f.get(root, "p", startup(1));
+    let (a, _) = f.get(p, "a", startup(1));
+    let (b, _) = f.get(p, "b", startup(1));
+    f.store(a);
+    let (incarnation, file, _) = f.store(b);
+    // While a turn of the parent that deletes one child is not over, the other one stops with nothing stored.
+    f.delete(p, "a");
+    f.tree.retire(incarnation);
+    let gone = f.tree.now_empty(file);
+    assert_eq!(
+        gone,
+        [TreeChange::Delete { file }],
+        "not what is above: the other may come back"
+    );
+    assert!(!f.tree.needs_no_index());
+    assert_eq!(f.undo(), (Vec::new(), Vec::new()));
+    assert!(f.tree.lookup(p, &name("a")).is_some());
+    f.delete(p, "a");
+    let (record, _) = f.settle();
+    assert_eq!(record.len(), 2, "now the parent's entry goes with it: {record:?}");
+}
+
+#[test]
+fn s22_the_owner_of_a_file_is_found_and_a_deleted_one_is_missed_only_when_its_turn_is_over() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    let (_, file, _) = f.store(a);
+    let (below, _) = f.get(a, "b", startup(1));
+    let (_, file_below, _) = f.store(below);
+    assert_eq!(f.tree.owner(file), Owner::Facet(a));
+    assert_eq!(f.tree.owner(file_below), Owner::Facet(below));
+    assert_eq!(f.tree.owner(FileId(77)), Owner::Nobody);
+    f.delete(root, "a");
+    assert_eq!(
+        (f.tree.owner(file), f.tree.owner(file_below)),
+        (Owner::Leaving, Owner::Leaving)
+    );
+    f.undo();
+    assert!(matches!(f.tree.owner(file), Owner::Facet(node) if node != a));
+    assert!(matches!(f.tree.owner(file_below), Owner::Facet(_)));
+    f.delete(root, "a");
+    f.settle();
+    assert_eq!(
+        (f.tree.owner(file), f.tree.owner(file_below)),
+        (Owner::Nobody, Owner::Nobody)
+    );
+}
+
+#[test]
 fn s12_nothing_stored_leaves_no_entry_not_even_above() {
     let mut f = Fixture::new();
     let root = f.tree.root();
@@ -442,5 +510,10 @@ fn s12_the_index_is_needed_while_anything_below_the_root_is_stored() {
     let (_, file, _) = f.store(a);
     assert!(!f.tree.needs_no_index() && f.tree.owns(file));
     f.delete(root, "a");
-    assert!(f.tree.needs_no_index() && !f.tree.owns(file));
+    assert!(
+        !f.tree.needs_no_index() && !f.tree.owns(file),
+        "its turn may yet be lost"
+    );
+    f.settle();
+    assert!(f.tree.needs_no_index());
 }

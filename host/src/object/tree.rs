@@ -1,6 +1,6 @@
 //! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -75,6 +75,15 @@ pub(crate) enum Borrow {
     },
 }
 
+/// Who has a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    Facet(NodeId),
+    /// A facet that has been deleted in a turn that is not over.
+    Leaving,
+    Nobody,
+}
+
 /// What a facet has to be started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -99,6 +108,10 @@ pub(crate) struct Tree {
     /// Counts nodes and incarnations alike.
     next: u64,
     next_file: FileId,
+    /// Facets that were deleted by turns which are not over.
+    deleted: usize,
+    /// Databases of facets that a turn has deleted which is not over: it may yet be undone.
+    leaving: HashSet<FileId>,
 }
 
 impl Tree {
@@ -125,6 +138,7 @@ impl Tree {
             slot: Slot::Cold,
             storage: Storage::None,
             stored_children: 0,
+            deleted_children: 0,
             file_reserved: Some(FileId::ROOT),
         };
         let mut tree = Self {
@@ -135,6 +149,8 @@ impl Tree {
             files: HashMap::new(),
             next: 1,
             next_file,
+            deleted: 0,
+            leaving: HashSet::new(),
         };
         tree.set_storage(root_id, storage);
         for facet in stored {
@@ -256,6 +272,9 @@ impl Tree {
         let Some(child) = self.child(parent, name) else { return };
         self.end_subtree(child, &Arc::new(Cause::Deleted), kills);
         if let Some(facet) = self.detach(child) {
+            self.deleted += 1;
+            self.node_mut(parent).deleted_children += 1;
+            facet.walk(&mut |facet| self.leaving.extend(facet.has_database.then_some(facet.file)));
             changes.pending.push(Pending::Deleted { parent, facet });
         }
     }
@@ -430,6 +449,15 @@ impl Tree {
         self.end_subtree(self.root, &Arc::new(cause), kills);
     }
 
+    /// Whose database is in that file.
+    pub(crate) fn owner(&self, file: FileId) -> Owner {
+        match self.files.get(&file) {
+            Some(id) if self.node(*id).storage == Storage::Database(file) => Owner::Facet(*id),
+            Some(_) | None if self.leaving.contains(&file) => Owner::Leaving,
+            Some(_) | None => Owner::Nobody,
+        }
+    }
+
     /// A facet of the tree has its database in that file.
     pub(crate) fn owns(&self, file: FileId) -> bool {
         let owner = self.files.get(&file).map(|id| self.node(*id));
@@ -438,6 +466,6 @@ impl Tree {
 
     /// No facet but the root has anything stored: the index can go.
     pub(crate) fn needs_no_index(&self) -> bool {
-        self.files.keys().all(|file| *file == FileId::ROOT)
+        self.deleted == 0 && self.files.keys().all(|file| *file == FileId::ROOT)
     }
 }

@@ -86,7 +86,7 @@ impl Namespace {
                 Some(super::orphans::Found::Database(object, file)) => {
                     found.databases.insert((object, file), entry.metadata()?.len());
                 }
-                None => {}
+                Some(super::orphans::Found::Companion) | None => {}
             }
         }
         Ok(found)

@@ -5,11 +5,12 @@ mod orphans;
 
 use std::path::Path;
 
-use crate::storage::{Journal as _, JournalOptions, LocalJournal};
+use crate::alarms::AlarmIndex;
+use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 pub use check::{Checked, FacetUse, check};
-pub(crate) use orphans::clear_orphans;
+pub(crate) use orphans::clear as clear_orphans;
 
 /// Why a data directory cannot be looked at or mended.
 #[derive(Debug, thiserror::Error)]
@@ -25,22 +26,32 @@ pub enum OfflineError {
     Io(#[from] std::io::Error),
 }
 
+/// Opens the journal of a directory, and brings its files to what the journal says.
+pub(crate) fn open_journal(
+    data: &DataDir,
+    options: &JournalOptions,
+) -> Result<(LocalJournal, Recovered), OfflineError> {
+    let mend = |recovered: &Recovered| {
+        // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
+        let dirs = if data.was_dirty { data.namespaces()? } else { Vec::new() };
+        dirs.iter().try_for_each(|dir| {
+            clear_orphans(dir, recovered)?;
+            // What the unclean stop has kept from it is found in the databases.
+            AlarmIndex::forget(dir).map_err(std::io::Error::other)
+        })
+    };
+    LocalJournal::open(data.root(), data.was_dirty, options, mend)
+        .map_err(|error| OfflineError::Recover(error.to_string()))
+}
+
 /// Does what the next start would do after an unclean stop, and stops cleanly: afterwards every database is an ordinary
 /// SQLite file. Answers how many units of the journal were carried out.
 pub fn recover(root: &Path) -> Result<u64, OfflineError> {
     let data = DataDir::open_idle(root)?;
-    let failed = |error: &dyn std::fmt::Display| OfflineError::Recover(error.to_string());
-    let (journal, recovered) =
-        LocalJournal::open(root, data.was_dirty, &JournalOptions::default()).map_err(|error| failed(&error))?;
-    if data.was_dirty {
-        for dir in data.namespaces()? {
-            clear_orphans(&dir, &recovered)?;
-        }
-    }
+    let (journal, recovered) = open_journal(&data, &JournalOptions::default())?;
     if !journal.close() {
-        return Err(failed(
-            &"not everything could be written; see the log above, and try again",
-        ));
+        let message = "not everything could be written; see the log above, and try again";
+        return Err(OfflineError::Recover(message.to_owned()));
     }
     data.clean_stop()?;
     Ok(recovered.units)

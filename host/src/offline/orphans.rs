@@ -10,7 +10,8 @@ use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
 use crate::index;
-use crate::storage::{DbFile, Recovered, is_blank, remove_companions, remove_db};
+use crate::storage::journal::rules::{self, Rule};
+use crate::storage::{COMPANIONS, DbFile, Recovered, is_blank, remove_db, remove_if_there};
 
 /// Appended to the name of a database that may or may not belong to its object.
 const DOUBTFUL_SUFFIX: &str = "orphan";
@@ -19,15 +20,21 @@ const DOUBTFUL_SUFFIX: &str = "orphan";
 pub(super) enum Found {
     Index(ObjectId),
     Database(ObjectId, FileId),
+    /// Beside a database, or where one was.
+    Companion,
 }
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
-pub(crate) fn clear_orphans(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
+pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
     let shared: Arc<Path> = dir.into();
     let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
-        match entry?.file_name().to_str().and_then(parse) {
+        let entry = entry?;
+        match entry.file_name().to_str().and_then(parse) {
+            // Of the process that was killed: what counts of it is in the journal.
+            Some(Found::Companion) if rules::hold(Rule::StrangeLogIsRemoved, dir) => remove_if_there(&entry.path())?,
+            Some(Found::Companion) => {}
             Some(Found::Index(object)) => {
                 objects.entry(object).or_default();
             }
@@ -37,8 +44,6 @@ pub(crate) fn clear_orphans(dir: &Path, recovered: &Recovered) -> std::io::Resul
                     object,
                     file,
                 };
-                // Of the process that was killed: what counts of it is in the journal.
-                remove_companions(&database)?;
                 if is_blank(&database)? {
                     remove_db(&database)?;
                 } else if file != FileId::ROOT {
@@ -90,8 +95,13 @@ fn set_aside(database: &DbFile) -> std::io::Result<()> {
     std::fs::rename(&path, aside(number))
 }
 
-/// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`.
+/// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`, and what SQLite leaves beside the latter.
 pub(super) fn parse(name: &str) -> Option<Found> {
+    if let Some(database) = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix)) {
+        return parse(database)
+            .filter(|found| matches!(found, Found::Database(..)))
+            .map(|_| Found::Companion);
+    }
     if let Some(object) = name.strip_suffix(".facets") {
         return Some(Found::Index(object.parse().ok()?));
     }

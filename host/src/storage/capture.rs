@@ -9,6 +9,7 @@ use rusqlite::{Connection, ffi};
 
 use super::error::{StorageCode, StorageError};
 use super::journal::Pages;
+use super::journal::rules::{self, Rule};
 use super::template::{self, PAGE_BYTES};
 
 const LOG_HEADER_BYTES: usize = 32;
@@ -21,13 +22,32 @@ const FRAMES_AT_ONCE: usize = 64;
 const LOG_SALTS: std::ops::Range<usize> = 16..24;
 const FRAME_SALTS: std::ops::Range<usize> = 8..16;
 
-/// Reads the frames after the first `from` up to the first `to`, which are one commit. `whole`: it is the first one of a
-/// new database, whose other pages are those of the template.
-pub(super) fn commit(conn: &Connection, from: u32, to: u32, whole: bool) -> Result<Pages, StorageError> {
+/// What tells one use of a log from the next; SQLite begins it anew after a full checkpoint.
+pub(super) type Salts = [u8; 8];
+
+/// Reads the frames after the first `from` of the log with these salts up to the first `to`, which are one commit; answers
+/// the salts as well. `whole`: it is the first one of a new database, whose other pages are those of the template.
+pub(super) fn commit(
+    conn: &Connection,
+    salts: Option<Salts>,
+    from: u32,
+    to: u32,
+    whole: bool,
+) -> Result<(Pages, Salts), StorageError> {
     let log = Log::of(conn)?;
     let mut header = [0; LOG_HEADER_BYTES];
     log.read(&mut header, 0)?;
-    let many = (to - from) as usize;
+    let found: Salts = header[LOG_SALTS].try_into().expect("the range has eight bytes");
+    let from = if salts.is_none_or(|salts| salts == found) {
+        from
+    } else {
+        0
+    };
+    let many = match to.checked_sub(from) {
+        None | Some(0) => return Err(impossible("the log is shorter than it was")),
+        Some(many) => many as usize,
+    };
+    let ships_all = rules::hold(Rule::AllFramesAreShipped, conn.path().unwrap_or_default().as_ref());
     let (mut numbers, mut raw) = (Vec::new(), Vec::new());
     if whole {
         let image = template::image()?;
@@ -53,11 +73,14 @@ pub(super) fn commit(conn: &Connection, from: u32, to: u32, whole: bool) -> Resu
             if (page_count != 0) != (at == to as usize) {
                 return Err(impossible("the log does not end a commit where SQLite says"));
             }
+            if !ships_all && many > 1 && at == from as usize + 1 {
+                continue;
+            }
             numbers.push(u32_at(frame, 0));
             raw.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
         }
     }
-    Ok(Pages::new(whole, page_count, numbers, raw))
+    Ok((Pages::new(whole, page_count, numbers, raw), found))
 }
 
 /// Bytes that a COMMIT may have to write, at most: pages that were written ahead of it, and all that are in the cache.

@@ -67,6 +67,8 @@ pub(super) struct Connected {
     pub(super) committed_frames: Arc<AtomicU32>,
     /// Frames in the log that are captured, or were there when it was opened.
     pub(super) frames: u32,
+    /// Which use of the log they belong to; none: the one that is there.
+    pub(super) salts: Option<super::capture::Salts>,
     pub(super) quota: Quota,
     pub(super) conn: Connection,
     /// After the connection, which uses it until it is closed.
@@ -196,6 +198,7 @@ impl Connected {
             authorizer,
             committed_frames,
             frames: 0,
+            salts: None,
             quota,
             conn: opened.conn,
             vfs: opened.vfs,

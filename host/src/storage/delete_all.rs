@@ -15,13 +15,14 @@ const BEGIN: &str = "BEGIN";
 const DELETE_KEYS: &str = "DELETE FROM _facetd_kv";
 
 impl FacetStore {
-    /// Deletes all keys and tables. Refused inside an explicit transaction (S10a).
+    /// Deletes all keys and tables, and the alarm. Refused inside an explicit transaction (S10a).
     pub(crate) fn delete_all(&mut self) -> Result<(), StorageError> {
         if self.in_transaction() {
             let message = "delete-all cannot be part of a transaction that may be undone: end the transaction first";
             return Err(StorageError::InvalidArgument(message.to_owned()));
         }
         self.access(false, Connected::delete_all)?;
+        self.alarm.touch();
         Ok(())
     }
 }
@@ -44,6 +45,7 @@ impl Connected {
 
     fn drop_objects(&mut self) -> Result<(), StorageError> {
         self.host_run(DELETE_KEYS)?;
+        self.put_alarm_row(None)?;
         let _trusted = self.authorizer.trust();
         while let Some((kind, name)) = self.next_object()? {
             let name = name.replace('"', "\"\"");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ids::{FileId, ObjectId};
 
 /// What SQLite may leave beside a database.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(crate) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Where the database of one facet is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +37,15 @@ impl DbFile {
     }
 }
 
+impl DbFile {
+    /// The database and everything that may lie beside it.
+    pub(crate) fn all_paths(&self) -> Vec<PathBuf> {
+        let path = self.path();
+        let companions = COMPANIONS.iter().map(|suffix| with_suffix(&path, suffix));
+        std::iter::once(path.clone()).chain(companions).collect()
+    }
+}
+
 /// Removes a database and everything beside it; what is not there is no error.
 ///
 /// The log goes last: a database without its log is an older state, a log without its database is nothing.
@@ -59,7 +68,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+/// Removes one file; one that is not there is no error.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

@@ -79,7 +79,8 @@ pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<()
     Ok(())
 }
 
-/// Folds the log into a database whose store could not. When nobody has it open, and its commits are durable.
+/// Folds the log into a database whose store could not, and removes it. When nobody has it open, and its commits are
+/// durable.
 pub(super) fn fold(file: &DbFile) -> Result<(), StorageError> {
     // Exclusive, or SQLite would make a -shm.
     let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -87,7 +88,8 @@ pub(super) fn fold(file: &DbFile) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// True for what a crash may leave of a database to which nothing was ever committed: a part of the template, or zeroes.
+/// True for what a crash may leave of a database to which nothing was ever committed: any bytes of the template, and zeroes
+/// for the others. One that was committed to holds its identity, which the template does not.
 pub(crate) fn is_blank(file: &DbFile) -> std::io::Result<bool> {
     let image = template::image().map_err(std::io::Error::other)?;
     let mut found = std::fs::File::open(file.path())?;
@@ -97,7 +99,7 @@ pub(crate) fn is_blank(file: &DbFile) -> std::io::Result<bool> {
     let mut bytes = Vec::with_capacity(image.len());
     found.read_to_end(&mut bytes)?;
     Ok(bytes
-        .chunks(template::PAGE_BYTES as usize)
-        .zip(image.chunks(template::PAGE_BYTES as usize))
-        .all(|(page, template)| template.starts_with(page) || page.iter().all(|byte| *byte == 0)))
+        .iter()
+        .zip(image)
+        .all(|(byte, template)| *byte == 0 || byte == template))
 }

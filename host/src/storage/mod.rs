@@ -1,6 +1,7 @@
 //! One SQLite database for each facet: a turn is a transaction, commits never sync, the journal makes them durable. Knows
 //! nothing of WebAssembly, and is driven from outside: no task, no timer and no clock of its own.
 
+mod alarm;
 mod allow;
 mod authorizer;
 mod cache;
@@ -31,10 +32,11 @@ mod turn;
 mod value;
 mod vfs;
 
+pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
 pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
-pub(crate) use file::{DbFile, remove_companions, remove_db};
+pub(crate) use file::{COMPANIONS, DbFile, remove_db, remove_if_there};
 pub(crate) use identity::is_blank;
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;

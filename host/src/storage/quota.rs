@@ -20,7 +20,7 @@ const ROW_EXTRA_PAGES: u64 = 16;
 /// SQLite's page cache holds about so many bytes that are not in the log yet.
 const CACHE_BYTES: u64 = CACHE_KIB as u64 * 1024;
 /// The internal tables; what else begins like them was made by ALTER TABLE ... RENAME TO.
-const INTERNAL_TABLES: i64 = 2;
+const INTERNAL_TABLES: i64 = 3;
 
 const PAGE_COUNT: &str = "PRAGMA page_count";
 const SAVEPOINT: &str = "SAVEPOINT _facetd_write";

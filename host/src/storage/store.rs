@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::alarm::AlarmState;
 use super::connection::Connected;
 use super::error::StorageError;
 use super::file::{DbFile, remove_db};
@@ -16,6 +17,7 @@ const USED_PAGES: &str = "SELECT page_count - freelist_count FROM pragma_page_co
 const HAS_USER_OBJECTS: &str = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE substr(name, 1, 7) <> '_facetd' \
      AND substr(name, 1, 7) <> 'sqlite_')";
 const HAS_KEYS: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_kv)";
+const HAS_ALARM: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_alarm)";
 
 /// The database of one facet, owned by its task.
 pub(crate) struct FacetStore {
@@ -33,6 +35,7 @@ pub(crate) struct FacetStore {
     pub(super) last_number: u64,
     /// Why SQLite ended the turn's transaction. Everything fails with it until the turn is discarded.
     pub(super) lost: Option<StorageError>,
+    pub(super) alarm: AlarmState,
     pub(super) rows_read: u64,
     pub(super) rows_written: u64,
     pub(super) journal: Arc<dyn Journal>,
@@ -78,6 +81,7 @@ impl FacetStore {
             transactions: Vec::new(),
             last_number: 0,
             lost: None,
+            alarm: AlarmState::default(),
             rows_read: 0,
             rows_written: 0,
             newest: Newest::Nothing,
@@ -100,12 +104,21 @@ impl FacetStore {
         self.newest == Newest::Unrecorded || self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit())
     }
 
-    /// True if nothing is stored: no key and no table (S12).
+    /// True if nothing is stored: no key, no table and no alarm (S12).
     pub(crate) fn is_empty(&mut self) -> Result<bool, StorageError> {
-        let Some(open) = self.opened(false)? else {
-            return Ok(true);
-        };
-        Ok(open.host_integer(HAS_KEYS)? == 0 && open.host_integer(HAS_USER_OBJECTS)? == 0)
+        Ok(!self.has_data()? && !self.has(HAS_ALARM)?)
+    }
+
+    /// True if there is anything that a clone would copy: an alarm alone is not.
+    pub(super) fn has_data(&mut self) -> Result<bool, StorageError> {
+        Ok(self.has(HAS_KEYS)? || self.has(HAS_USER_OBJECTS)?)
+    }
+
+    fn has(&mut self, question: &'static str) -> Result<bool, StorageError> {
+        match self.opened(false)? {
+            Some(open) => Ok(open.host_integer(question)? != 0),
+            None => Ok(false),
+        }
     }
 
     /// Bytes of the pages in use; of the whole file while it is closed.
@@ -128,8 +141,15 @@ impl FacetStore {
 
     /// The connection, opened if there is a file, made if `create` and there is none. No transaction is begun.
     pub(super) fn opened(&mut self, create: bool) -> Result<Option<&mut Connected>, StorageError> {
+        if self.open.is_none() && !self.stored && !create {
+            return Ok(None);
+        }
         if self.open.is_none() {
-            self.refuse_strange_log()?;
+            let ours = self.journal.pins().open(&self.file);
+            if let Err(error) = self.refuse_strange_log(ours) {
+                self.journal.pins().closed(&self.file, false);
+                return Err(error);
+            }
             let Self {
                 file,
                 path,
@@ -142,6 +162,8 @@ impl FacetStore {
                 (true, _) => match Connected::open(file, path, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
+                        // Its log, if it has one, is kept: another try may succeed.
+                        self.journal.pins().closed(file, !file.wal_path().exists());
                         if !self.refusal_logged {
                             tracing::warn!(file = %file.path().display(), %error, "a database cannot be used");
                         }
@@ -152,6 +174,7 @@ impl FacetStore {
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
+                        self.journal.pins().closed(file, !ours);
                         // What could not be opened must not stay behind half written; what was there before must.
                         if error.code() == "identity" {
                             return Err(error);
@@ -162,7 +185,7 @@ impl FacetStore {
                         return Err(error);
                     }
                 },
-                (false, false) => return Ok(None),
+                (false, false) => unreachable!("nothing is opened then, see above"),
             };
             interrupt.set_handle(Some(open.conn.get_interrupt_handle()));
             if open.frames > 0 {
@@ -219,8 +242,10 @@ impl FacetStore {
     }
 
     fn begin_turn(&mut self) -> Result<(), StorageError> {
-        self.checkpoint_if_long()?;
+        self.checkpoint_if_long();
         let open = self.open.as_deref_mut().expect("a turn begins on an open database");
+        // What an earlier turn wrote ahead and undid does not count.
+        super::capture::forget_written(&open.conn);
         open.host_run(BEGIN)?;
         if !std::mem::replace(&mut self.counted, true) {
             self.journal.progress().turn_begins();
@@ -253,16 +278,11 @@ impl Drop for FacetStore {
     /// way.
     fn drop(&mut self) {
         self.uncount();
-        self.journal.pins().leave(&self.file);
         if self.open.is_none() {
             return;
         }
         self.discard_turn();
         self.disconnect();
-        if self.stored {
-            self.journal.pins().log_left(&self.file);
-        } else {
-            self.remove_uncommitted();
-        }
+        self.remove_uncommitted();
     }
 }

@@ -20,6 +20,8 @@ const SCHEMA: &str = "
 CREATE TABLE _facetd_kv(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE _facetd_meta(one INTEGER PRIMARY KEY CHECK(one = 1), format INTEGER NOT NULL, object BLOB NOT NULL,
   file INTEGER NOT NULL, path TEXT NOT NULL);
+CREATE TABLE _facetd_alarm(one INTEGER PRIMARY KEY CHECK(one = 1), due_ms INTEGER NOT NULL,
+  scheduled_ms INTEGER NOT NULL, tries INTEGER NOT NULL);
 ";
 
 /// The image of an empty database without identity; the first commit writes that.

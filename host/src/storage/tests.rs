@@ -195,9 +195,33 @@ fn a_database_that_was_never_committed_to_is_told_from_one_that_was() {
     holed[4096..8192].fill(0);
     std::fs::write(&path, &holed).unwrap();
     assert!(is_blank(&dir.file(0)).unwrap());
+    // One sector of a page, and the rest of it.
+    let mut holed = image.clone();
+    holed[4096 + 512..4096 + 3584].fill(0);
+    std::fs::write(&path, &holed).unwrap();
+    assert!(is_blank(&dir.file(0)).unwrap());
     holed[5000] = 1;
     std::fs::write(&path, &holed).unwrap();
     assert!(!is_blank(&dir.file(0)).unwrap());
+}
+
+#[test]
+fn a_connection_that_had_to_be_dropped_keeps_its_commits() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    store.kv_put("a", b"2").unwrap();
+    // As when a turn cannot be rolled back.
+    store.abandon();
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
+    store.close().unwrap();
+    let mut store = dir.store(2, false);
+    store.kv_put("a", b"1").unwrap();
+    store.abandon();
+    store.kv_put("a", b"2").unwrap();
+    committed(&mut store);
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"2");
 }
 
 #[test]
@@ -563,6 +587,10 @@ fn a_very_long_log_waits_for_durability() {
     for round in 0..100_u8 {
         store.kv_put("a", &vec![round; 400_000]).unwrap();
         committed(&mut store);
+        // As a facet does at the end of each turn.
+        if store.must_checkpoint() {
+            store.checkpoint().unwrap();
+        }
     }
     slow.join().unwrap();
     assert!(log_bytes(&dir) < 8200 * 4120);

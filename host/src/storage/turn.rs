@@ -10,6 +10,7 @@ use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
 use super::file::{remove_companions, remove_db};
 use super::identity;
+use super::journal::rules::{self, Rule};
 use super::journal::{Committed, Lsn, TreeUnit, Unit};
 use super::statement::has_written;
 use super::store::{FacetStore, Newest};
@@ -56,18 +57,25 @@ impl FacetStore {
             path,
             stored,
             journal,
+            alarm,
             ..
         } = self;
         let open = open.as_deref_mut().expect("it was open above");
+        let alarm_change = open.alarm_change(alarm)?;
+        alarm.settle();
         let mut reservation = None;
         if has_written(&open.conn) {
             if !*stored {
                 identity::stamp(open, file, path)?;
             }
             // Room first: what is committed must be queued.
-            let pending_bytes = capture::pending_bytes(&open.conn);
+            let pending_bytes = match rules::hold(Rule::RoomBeforeCommit, &file.dir) {
+                true => capture::pending_bytes(&open.conn),
+                false => 0,
+            };
             let room = journal.reserve(pending_bytes);
-            reservation = Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()))?);
+            reservation =
+                Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()).lost())?);
         }
         open.committed_frames.store(0, Ordering::Relaxed);
         if let Err(error) = open.host_run(COMMIT) {
@@ -81,17 +89,18 @@ impl FacetStore {
         if frames == 0 {
             return Ok(None);
         }
-        let whole = !std::mem::replace(stored, true);
-        let from = std::mem::replace(&mut open.frames, frames);
+        let whole = !std::mem::replace(stored, true) && rules::hold(Rule::FirstCommitIsWhole, &file.dir);
+        let from = open.frames;
         self.newest = Newest::Unrecorded;
         self.wrote = true;
         // Not an error of this facet alone: the commit stands, and the journal cannot be told of it.
-        let pages =
-            capture::commit(&open.conn, from, frames, whole).inspect_err(|error| journal.fail(&error.to_string()))?;
-        capture::forget_written(&open.conn);
+        let captured = capture::commit(&open.conn, open.salts, from, frames, whole);
+        let (pages, salts) = captured.inspect_err(|error| journal.fail(&error.to_string()))?;
+        (open.frames, open.salts) = (frames, Some(salts));
         Ok(Some(Committed {
             file: file.clone(),
             pages,
+            alarm: alarm_change,
             reservation: reservation.expect("what was written to has set room aside"),
         }))
     }
@@ -100,6 +109,13 @@ impl FacetStore {
     pub(crate) fn recorded(&mut self, lsn: Lsn) {
         self.newest = Newest::Recorded(lsn);
         self.uncount();
+    }
+
+    /// The facet has been deleted meanwhile, and the last commit goes with its file.
+    pub(crate) fn forget_commit(&mut self) {
+        self.newest = Newest::Nothing;
+        self.uncount();
+        self.abandon();
     }
 
     /// Queues a commit that is a unit of its own, and says so to the store.
@@ -123,6 +139,7 @@ impl FacetStore {
         if self.newest != Newest::Unrecorded {
             self.uncount();
         }
+        self.alarm.settle();
         let Some(open) = &mut self.open else { return };
         open.cursors.clear();
         if open.conn.is_autocommit() {
@@ -134,25 +151,36 @@ impl FacetStore {
             // Closing rolls back as well; the next use opens again.
             tracing::warn!(path = self.path, %error, "cannot roll back; the database is closed");
             self.disconnect();
+            self.remove_uncommitted();
         }
     }
 
-    /// Before a turn begins: a long log makes everything slow.
-    pub(super) fn checkpoint_if_long(&mut self) -> Result<(), StorageError> {
+    /// Before a turn begins: a long log makes everything slow. Waits for nothing, and what fails is tried again.
+    pub(super) fn checkpoint_if_long(&mut self) {
         let frames = self.open.as_ref().map_or(0, |open| open.frames);
-        let Newest::Recorded(newest) = self.newest else {
-            return Ok(());
-        };
-        if frames < WAL_FRAMES_SOFT || (frames < WAL_FRAMES_HARD && self.journal.progress().durable() < newest) {
-            return Ok(());
+        if frames >= WAL_FRAMES_SOFT
+            && let Err(error) = self.checkpoint_between_turns()
+        {
+            tracing::warn!(path = self.path, %error, "a database cannot be checkpointed; its log grows");
         }
-        self.checkpoint()
+    }
+
+    /// True if the log has grown so long that the facet must wait for a checkpoint.
+    pub(crate) fn must_checkpoint(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.frames >= WAL_FRAMES_HARD)
+    }
+
+    /// True if ending the turn may have to wait for room in the journal.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.in_turn() && self.journal.is_tight()
     }
 
     /// Moves the pages of the log into the database if nobody is in a turn and all of them are durable already.
     pub(super) fn checkpoint_between_turns(&mut self) -> Result<(), StorageError> {
         match self.newest {
-            Newest::Recorded(newest) if !self.in_turn() && self.journal.progress().durable() >= newest => {
+            Newest::Recorded(newest)
+                if !self.in_turn() && (self.journal.progress().durable() >= newest || !self.waits_for_durable()) =>
+            {
                 self.checkpoint()
             }
             Newest::Nothing | Newest::Unrecorded | Newest::Recorded(_) => Ok(()),
@@ -161,7 +189,7 @@ impl FacetStore {
 
     /// Moves the committed pages from the log into the database, once they are durable: pages in the database file cannot
     /// be taken back. Syncs nothing. Outside of a transaction only.
-    pub(super) fn checkpoint(&mut self) -> Result<(), StorageError> {
+    pub(crate) fn checkpoint(&mut self) -> Result<(), StorageError> {
         let newest = match self.newest {
             Newest::Nothing => Lsn::ZERO,
             Newest::Recorded(newest) => newest,
@@ -170,13 +198,19 @@ impl FacetStore {
                 return Err(StorageError::new(StorageCode::Io, message));
             }
         };
-        let durable = self.journal.progress().wait(newest);
-        durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
+        if self.waits_for_durable() {
+            let durable = self.journal.progress().wait(newest);
+            durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
+        }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.checkpoint()?;
         self.newest = Newest::Nothing;
         self.journal.pins().backfilled(&self.file, newest);
         Ok(())
+    }
+
+    fn waits_for_durable(&self) -> bool {
+        rules::hold(Rule::CheckpointAfterDurable, &self.file.dir)
     }
 
     /// Closes the database so that stock sqlite3 finds one ordinary file: what was not committed is dropped, the log is
@@ -197,23 +231,42 @@ impl FacetStore {
             open.conn
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         }
-        self.disconnect();
-        self.journal.pins().leave(&self.file);
+        self.interrupt.set_handle(None);
+        self.open = None;
+        let clean = !self.file.wal_path().exists();
+        self.journal.pins().closed(&self.file, clean);
         Ok(())
     }
 
     /// Closes the database for good. True if nothing is stored in it (S12): its file goes after the record that says so.
-    pub(crate) fn close_for_good(&mut self) -> Result<bool, StorageError> {
+    /// However it ends, the connection is gone: what could not be moved out of the log is left to the next opening.
+    /// `rested`: the facet was evicted, not stopped.
+    pub(crate) fn close_for_good(&mut self, rested: bool) -> Result<bool, StorageError> {
+        let result = self.try_close_for_good(rested);
+        if result.is_err() {
+            self.abandon();
+        }
+        result
+    }
+
+    fn try_close_for_good(&mut self, rested: bool) -> Result<bool, StorageError> {
         self.discard_turn();
         // An abort has interrupted the facet's statements for ever; these are the host's.
         self.interrupt.retire();
         // One that was not even opened has not been emptied.
         let emptied = !(self.stored && self.open.is_none()) && self.is_empty()?;
-        if !emptied && self.wrote {
+        if !emptied && self.wrote && rested && !self.journal.is_tight() {
             self.optimize();
         }
         self.close()?;
         Ok(emptied && self.stored)
+    }
+
+    /// Drops the connection as it is.
+    pub(crate) fn abandon(&mut self) {
+        self.discard_turn();
+        self.disconnect();
+        self.remove_uncommitted();
     }
 
     /// Lets SQLite refresh its statistics, as a turn of the host.
@@ -235,8 +288,9 @@ impl FacetStore {
 
     /// A log that this process did not write is never read: the database and the journal are complete without it, and it
     /// may be of another time.
-    pub(super) fn refuse_strange_log(&self) -> Result<(), StorageError> {
-        if self.stored && self.file.wal_path().exists() && !self.journal.pins().take_left(&self.file) {
+    pub(super) fn refuse_strange_log(&self, ours: bool) -> Result<(), StorageError> {
+        let has_log = self.stored && self.file.wal_path().exists();
+        if has_log && !ours && rules::hold(Rule::StrangeLogIsRemoved, &self.file.dir) {
             let path = self.file.wal_path();
             tracing::warn!(path = %path.display(), "removed a log that this process did not write");
             remove_companions(&self.file).map_err(|error| StorageError::io("remove", &path, &error))?;
@@ -247,7 +301,9 @@ impl FacetStore {
     /// Drops the connection without a checkpoint, its statements first.
     pub(super) fn disconnect(&mut self) {
         self.interrupt.set_handle(None);
-        self.open = None;
+        if self.open.take().is_some() {
+            self.journal.pins().closed(&self.file, !self.stored);
+        }
     }
 
     /// Removes a file that was created but never committed to.
@@ -275,7 +331,7 @@ impl Connected {
                 "the log could not be checkpointed: a reader is in the way",
             ));
         }
-        self.frames = 0;
+        (self.frames, self.salts) = (0, None);
         Ok(())
     }
 }

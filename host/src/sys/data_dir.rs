@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a data directory cannot be used.
@@ -91,6 +91,14 @@ impl DataDir {
         if !path.is_dir() {
             private_dir(&path)?;
             sync_dir(&self.root)?;
+        }
+        if std::fs::metadata(&path)?.dev() != std::fs::metadata(&self.root)?.dev() {
+            // One barrier covers one file system.
+            let message = format!(
+                "{} lies on another file system than the data directory; put both on one, or give it a host of its own",
+                path.display()
+            );
+            return Err(io::Error::other(message));
         }
         Ok(path)
     }

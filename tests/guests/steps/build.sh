@@ -3,4 +3,4 @@
 set -eu
 unset CDPATH
 cd "$(dirname "$0")"
-exec ../../../guest-sdk/c/cc-component -o "${FACETD_OUT:?}" steps.c
+exec ../../../guest-sdk/c/cc-component --world full-blocking-facet -o "${FACETD_OUT:?}" steps.c

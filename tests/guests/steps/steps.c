@@ -10,6 +10,7 @@
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
 //   child-call NAME METHOD ARG       like `call`, of a child of this class, which gets a stub of `bell b` along
 //   child-start NAME METHOD ARG      like `start`
+//   alarm MS                         sets the alarm; its handler carries out what key `alarm` holds
 //   trap
 //
 // A child cannot address objects: its `call` and `start` go to the stub that came along, whatever NS and OBJECT are.
@@ -30,11 +31,17 @@ static bool host(steps *s, bool ok, facetd_runtime_types_call_error_t *error) {
   return ok || facet_fail_with(s->call, error);
 }
 
-// `["ARG"]`, with what `_` and `,` stand for.
-static facetd_runtime_types_payload_t arguments(facet_string_t arg) {
+// The word with what `_` and `,` stand for.
+static facet_string_t spelled(facet_string_t arg) {
   facet_string_t text = {facet_alloc(arg.len + 1), arg.len};
   for (size_t i = 0; i < arg.len; i++)
     text.ptr[i] = arg.ptr[i] == '_' ? ' ' : arg.ptr[i] == ',' ? ';' : arg.ptr[i];
+  return text;
+}
+
+// `["ARG"]`.
+static facetd_runtime_types_payload_t arguments(facet_string_t arg) {
+  facet_string_t text = spelled(arg);
   facet_json out = {0};
   facet_json_raw(&out, "[");
   facet_json_text(&out, text);
@@ -127,6 +134,11 @@ static bool sync(steps *s) {
   return host(s, facetd_runtime_blocking_durability_sync(&error), &error);
 }
 
+static bool alarm(steps *s) {
+  facetd_runtime_types_call_error_t error;
+  return host(s, facetd_runtime_alarms_set(facetd_runtime_clock_now_ms() + number(s), &error), &error);
+}
+
 static bool step(steps *s) {
   facet_string_t what = word(s);
   if (facet_equal(what, "put")) return put(s);
@@ -140,20 +152,60 @@ static bool step(steps *s) {
   if (facet_equal(what, "start")) return object(s, false);
   if (facet_equal(what, "child-call")) return child(s, true);
   if (facet_equal(what, "child-start")) return child(s, false);
+  if (facet_equal(what, "alarm")) return alarm(s);
   if (facet_equal(what, "trap")) __builtin_trap();
   return facet_fail(s->call, "no-such-step", "see steps.c");
+}
+
+static bool carry_out(steps *s) {
+  while (s->at < s->end) {
+    if (!step(s)) return false;
+    word(s); // up to the `;`
+    if (s->at < s->end) s->at++;
+  }
+  return true;
 }
 
 static bool run(facet_call *call) {
   facet_string_t text;
   if (!facet_arg_text(call, "steps", 1, 10000, &text) || !facet_args_end(call)) return false;
   steps s = {call, text.ptr, text.ptr + text.len, {0}, 0};
-  while (s.at < s.end) {
-    if (!step(&s)) return false;
-    word(&s); // up to the `;`
-    if (s.at < s.end) s.at++;
-  }
-  return facet_answer(call, &s.found);
+  return carry_out(&s) && facet_answer(call, &s.found);
 }
 
 const facet_method facet_methods[] = {{"run", run}, {0}};
+
+// The rest of the world `full-blocking-facet`.
+
+bool exports_facetd_runtime_blocking_alarm_alarm(exports_facetd_runtime_blocking_alarm_info_t *info,
+                                                 exports_facetd_runtime_blocking_alarm_failure_t *failure) {
+  facet_call call = {0};
+  facet_string_t key = facet_literal("alarm");
+  facet_option_list_u8_t value;
+  facetd_runtime_types_call_error_t error;
+  (void)info;
+  bool done = facetd_runtime_kv_get(&key, &value, &error) || facet_fail_with(&call, &error);
+  if (done && value.is_some) {
+    facet_string_t text = spelled((facet_string_t){value.val.ptr, value.val.len});
+    steps s = {&call, text.ptr, text.ptr + text.len, {0}};
+    done = carry_out(&s);
+  }
+  if (!done) *failure = call.failure;
+  return done;
+}
+
+bool exports_facetd_runtime_blocking_start_start(exports_facetd_runtime_blocking_start_failure_t *failure) {
+  (void)failure;
+  return true;
+}
+
+bool exports_facetd_runtime_blocking_http_handle(exports_facetd_runtime_blocking_http_request_t *request,
+                                                 exports_facetd_runtime_blocking_http_response_t *response,
+                                                 exports_facetd_runtime_blocking_http_failure_t *failure) {
+  facet_call call = {0};
+  (void)response;
+  exports_facetd_runtime_blocking_http_request_free(request);
+  facet_fail(&call, "no-http", "this facet carries out steps");
+  *failure = call.failure;
+  return false;
+}

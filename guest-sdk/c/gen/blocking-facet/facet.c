@@ -125,6 +125,17 @@ extern void __wasm_import_facetd_runtime_sql_open(uint8_t *, size_t, uint8_t *, 
 __attribute__((__import_module__("facetd:runtime/sql@0.1.0"), __import_name__("statistics")))
 extern void __wasm_import_facetd_runtime_sql_statistics(uint8_t *);
 
+// Imported Functions from `facetd:runtime/alarms@0.1.0`
+
+__attribute__((__import_module__("facetd:runtime/alarms@0.1.0"), __import_name__("get")))
+extern void __wasm_import_facetd_runtime_alarms_get(uint8_t *);
+
+__attribute__((__import_module__("facetd:runtime/alarms@0.1.0"), __import_name__("set")))
+extern void __wasm_import_facetd_runtime_alarms_set(int64_t, uint8_t *);
+
+__attribute__((__import_module__("facetd:runtime/alarms@0.1.0"), __import_name__("delete")))
+extern void __wasm_import_facetd_runtime_alarms_delete(void);
+
 // Imported Functions from `facetd:runtime/facets@0.1.0`
 
 __attribute__((__import_module__("facetd:runtime/facets@0.1.0"), __import_name__("[constructor]startup")))
@@ -632,6 +643,22 @@ void facetd_runtime_sql_result_own_cursor_call_error_free(facetd_runtime_sql_res
   if (!ptr->is_err) {
   } else {
     facetd_runtime_sql_call_error_free(&ptr->val.err);
+  }
+}
+
+void facetd_runtime_alarms_call_error_free(facetd_runtime_alarms_call_error_t *ptr) {
+  facetd_runtime_types_call_error_free(ptr);
+}
+
+void facet_option_u64_free(facet_option_u64_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
+void facetd_runtime_alarms_result_void_call_error_free(facetd_runtime_alarms_result_void_call_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    facetd_runtime_alarms_call_error_free(&ptr->val.err);
   }
 }
 
@@ -1816,6 +1843,78 @@ void facetd_runtime_sql_statistics(facetd_runtime_sql_usage_t *ret) {
     (uint64_t) (uint64_t) (*((int64_t*) (ptr + 8))),
     (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
   };
+}
+
+bool facetd_runtime_alarms_get(uint64_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[16];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_facetd_runtime_alarms_get(ptr);
+  facet_option_u64_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool facetd_runtime_alarms_set(uint64_t at_ms, facetd_runtime_alarms_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(12*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_facetd_runtime_alarms_set((int64_t) (at_ms), ptr);
+  facetd_runtime_alarms_result_void_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      facetd_runtime_types_option_payload_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (8*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (facetd_runtime_types_payload_t) {
+            (facetd_runtime_types_format_t) (int32_t) *((uint8_t*) (ptr + (9*sizeof(void*)))),
+            (facet_list_u8_t) (facet_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (10*sizeof(void*))))), (*((size_t*) (ptr + (11*sizeof(void*))))) },
+          };
+          break;
+        }
+      }
+
+      result.val.err = (facetd_runtime_types_call_error_t) {
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (5*sizeof(void*))))), (*((size_t*) (ptr + (6*sizeof(void*))))) },
+        (facetd_runtime_types_outcome_t) (int32_t) *((uint8_t*) (ptr + (7*sizeof(void*)))),
+        (facetd_runtime_types_option_payload_t) option,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+void facetd_runtime_alarms_delete(void) {
+  __wasm_import_facetd_runtime_alarms_delete();
 }
 
 facetd_runtime_facets_own_startup_t facetd_runtime_facets_constructor_startup(facetd_runtime_facets_borrow_class_t class_) {

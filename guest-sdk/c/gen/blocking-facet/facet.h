@@ -348,6 +348,20 @@ typedef struct {
   } val;
 } facetd_runtime_sql_result_own_cursor_call_error_t;
 
+typedef facetd_runtime_types_call_error_t facetd_runtime_alarms_call_error_t;
+
+typedef struct {
+  bool is_some;
+  uint64_t val;
+} facet_option_u64_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    facetd_runtime_alarms_call_error_t err;
+  } val;
+} facetd_runtime_alarms_result_void_call_error_t;
+
 typedef facetd_runtime_types_payload_t facetd_runtime_facets_payload_t;
 
 typedef facetd_runtime_types_call_error_t facetd_runtime_facets_call_error_t;
@@ -568,7 +582,7 @@ extern bool facetd_runtime_storage_method_transaction_commit(facetd_runtime_stor
 extern void facetd_runtime_storage_method_transaction_rollback(facetd_runtime_storage_borrow_transaction_t self);
 // Begins a transaction inside the turn, or inside the innermost one that is open. At most 32 deep.
 extern bool facetd_runtime_storage_begin(facetd_runtime_storage_own_transaction_t *ret, facetd_runtime_storage_call_error_t *err);
-// Empties this facet: its rows, keys and tables, and all of its children with everything below them, which are aborted
+// Empties this facet: its rows, keys, tables and alarm, and all of its children with everything below them, which are aborted
 // as deleted. Part of the turn. Open cursors are closed. `invalid-argument` inside a transaction.
 extern bool facetd_runtime_storage_delete_all(facetd_runtime_storage_call_error_t *err);
 
@@ -600,6 +614,17 @@ extern bool facetd_runtime_sql_method_cursor_columns(facetd_runtime_sql_borrow_c
 extern bool facetd_runtime_sql_open(facet_string_t *text, facetd_runtime_sql_list_value_t *params, facetd_runtime_sql_own_cursor_t *ret, facetd_runtime_sql_call_error_t *err);
 extern void facetd_runtime_sql_statistics(facetd_runtime_sql_usage_t *ret);
 
+// Imported Functions from `facetd:runtime/alarms@0.1.0`
+// When the handler is to run next, milliseconds since 1970: as set, or the time of the next retry. None while the handler
+// runs, unless it has been set again meanwhile. A database that cannot be read breaks the facet with code `commit`.
+extern bool facetd_runtime_alarms_get(uint64_t *ret);
+// Sets the alarm, in place of the one that was set. A time that is past is now. In the handler, and while it runs, this sets
+// the next alarm: once the turn is committed it stays even if the handler fails later, and replaces the retry.
+// `invalid-argument`: the class has no handler, or the time lies beyond the year 9999 (another unit, most likely).
+extern bool facetd_runtime_alarms_set(uint64_t at_ms, facetd_runtime_alarms_call_error_t *err);
+// Takes the alarm away, if there is one. While the handler runs this does not stop it; if it fails, it is not tried again.
+extern void facetd_runtime_alarms_delete(void);
+
 // Imported Functions from `facetd:runtime/facets@0.1.0`
 extern facetd_runtime_facets_own_startup_t facetd_runtime_facets_constructor_startup(facetd_runtime_facets_borrow_class_t class_);
 // Handed to the facet as `context.props`. At most 64 KiB; more makes `get` answer `limit`, code `props`.
@@ -617,12 +642,12 @@ extern bool facetd_runtime_facets_method_startup_set_failure_policy(facetd_runti
 // is the same facet; with another startup it is stopped first (its callers get `restarted`, with everything below it)
 // and starts anew on the same storage. `limit`, code `facets` or `depth`: too many facets in this object, or too deep.
 extern bool facetd_runtime_facets_get(facet_string_t *name, facetd_runtime_facets_borrow_startup_t startup, facetd_runtime_facets_own_stub_t *ret, facetd_runtime_facets_call_error_t *err);
-// A stub of that child if it exists: it runs, or it or something below it has data. Never creates one.
+// A stub of that child if it exists: it runs, or it or something below it has data or an alarm. Never creates one.
 extern bool facetd_runtime_facets_lookup(facet_string_t *name, facetd_runtime_facets_option_own_stub_t *ret, facetd_runtime_facets_call_error_t *err);
 // Names of the children that exist, in byte order, after `after`; at most `max` of them, and at most 10,000.
 extern void facetd_runtime_facets_names(facet_string_t *maybe_after, uint32_t max, facet_list_string_t *ret);
-// `{"state", "class", "storage_bytes"}` as JSON: state is `idle` or `running`, class a digest. `not-found` if that
-// child does not exist.
+// `{"state", "class", "storage_bytes", "alarm_ms"}` as JSON: state is `idle` or `running`, class a digest, alarm_ms when its
+// alarm is due (as `alarms.get` tells it), or null. `not-found` if that child does not exist.
 extern bool facetd_runtime_facets_info(facet_string_t *name, facetd_runtime_facets_payload_t *ret, facetd_runtime_facets_call_error_t *err);
 // Stops that child and everything below it at once: its running turn is lost, callers get `aborted` with the reason,
 // its storage stays. Nothing happens if there is no such child.
@@ -773,6 +798,12 @@ void facetd_runtime_sql_list_column_free(facetd_runtime_sql_list_column_t *ptr);
 void facetd_runtime_sql_result_list_column_call_error_free(facetd_runtime_sql_result_list_column_call_error_t *ptr);
 
 void facetd_runtime_sql_result_own_cursor_call_error_free(facetd_runtime_sql_result_own_cursor_call_error_t *ptr);
+
+void facetd_runtime_alarms_call_error_free(facetd_runtime_alarms_call_error_t *ptr);
+
+void facet_option_u64_free(facet_option_u64_t *ptr);
+
+void facetd_runtime_alarms_result_void_call_error_free(facetd_runtime_alarms_result_void_call_error_t *ptr);
 
 void facetd_runtime_facets_payload_free(facetd_runtime_facets_payload_t *ptr);
 

@@ -144,6 +144,17 @@ extern void __wasm_import_facetd_runtime_sql_open(uint8_t *, size_t, uint8_t *, 
 __attribute__((__import_module__("facetd:runtime/sql@0.1.0"), __import_name__("statistics")))
 extern void __wasm_import_facetd_runtime_sql_statistics(uint8_t *);
 
+// Imported Functions from `facetd:runtime/alarms@0.1.0`
+
+__attribute__((__import_module__("facetd:runtime/alarms@0.1.0"), __import_name__("get")))
+extern void __wasm_import_facetd_runtime_alarms_get(uint8_t *);
+
+__attribute__((__import_module__("facetd:runtime/alarms@0.1.0"), __import_name__("set")))
+extern void __wasm_import_facetd_runtime_alarms_set(int64_t, uint8_t *);
+
+__attribute__((__import_module__("facetd:runtime/alarms@0.1.0"), __import_name__("delete")))
+extern void __wasm_import_facetd_runtime_alarms_delete(void);
+
 // Imported Functions from `facetd:runtime/facets@0.1.0`
 
 __attribute__((__import_module__("facetd:runtime/facets@0.1.0"), __import_name__("[constructor]startup")))
@@ -310,6 +321,43 @@ void __wasm_export_exports_facetd_runtime_blocking_http_handle_post_return(uint8
               (void) base;
             }
             free(ptr4);
+          }
+          break;
+        }
+      }
+      break;
+    }
+  }
+}
+
+// Exported Functions from `facetd:runtime/blocking-alarm@0.1.0`
+
+__attribute__((__weak__, __export_name__("cabi_post_facetd:runtime/blocking-alarm@0.1.0#alarm")))
+void __wasm_export_exports_facetd_runtime_blocking_alarm_alarm_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      if ((*((size_t*) (arg0 + (2*sizeof(void*))))) > 0) {
+        free(*((uint8_t **) (arg0 + sizeof(void*))));
+      }
+      if ((*((size_t*) (arg0 + (4*sizeof(void*))))) > 0) {
+        free(*((uint8_t **) (arg0 + (3*sizeof(void*)))));
+      }
+      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (5*sizeof(void*))))) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          size_t len = *((size_t*) (arg0 + (8*sizeof(void*))));
+          if (len > 0) {
+            uint8_t *ptr = *((uint8_t **) (arg0 + (7*sizeof(void*))));
+            for (size_t i = 0; i < len; i++) {
+              uint8_t *base = ptr + i * 1;
+              (void) base;
+            }
+            free(ptr);
           }
           break;
         }
@@ -824,6 +872,22 @@ void facetd_runtime_sql_result_own_cursor_call_error_free(facetd_runtime_sql_res
   }
 }
 
+void facetd_runtime_alarms_call_error_free(facetd_runtime_alarms_call_error_t *ptr) {
+  facetd_runtime_types_call_error_free(ptr);
+}
+
+void facet_option_u64_free(facet_option_u64_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
+void facetd_runtime_alarms_result_void_call_error_free(facetd_runtime_alarms_result_void_call_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    facetd_runtime_alarms_call_error_free(&ptr->val.err);
+  }
+}
+
 void facetd_runtime_facets_payload_free(facetd_runtime_facets_payload_t *ptr) {
   facetd_runtime_types_payload_free(ptr);
 }
@@ -1018,6 +1082,17 @@ void exports_facetd_runtime_blocking_http_result_response_failure_free(exports_f
     exports_facetd_runtime_blocking_http_response_free(&ptr->val.ok);
   } else {
     exports_facetd_runtime_blocking_http_failure_free(&ptr->val.err);
+  }
+}
+
+void exports_facetd_runtime_blocking_alarm_failure_free(exports_facetd_runtime_blocking_alarm_failure_t *ptr) {
+  facetd_runtime_types_failure_free(ptr);
+}
+
+void exports_facetd_runtime_blocking_alarm_result_void_failure_free(exports_facetd_runtime_blocking_alarm_result_void_failure_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    exports_facetd_runtime_blocking_alarm_failure_free(&ptr->val.err);
   }
 }
 
@@ -2167,6 +2242,78 @@ void facetd_runtime_sql_statistics(facetd_runtime_sql_usage_t *ret) {
   };
 }
 
+bool facetd_runtime_alarms_get(uint64_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[16];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_facetd_runtime_alarms_get(ptr);
+  facet_option_u64_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool facetd_runtime_alarms_set(uint64_t at_ms, facetd_runtime_alarms_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(12*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_facetd_runtime_alarms_set((int64_t) (at_ms), ptr);
+  facetd_runtime_alarms_result_void_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      facetd_runtime_types_option_payload_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (8*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (facetd_runtime_types_payload_t) {
+            (facetd_runtime_types_format_t) (int32_t) *((uint8_t*) (ptr + (9*sizeof(void*)))),
+            (facet_list_u8_t) (facet_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (10*sizeof(void*))))), (*((size_t*) (ptr + (11*sizeof(void*))))) },
+          };
+          break;
+        }
+      }
+
+      result.val.err = (facetd_runtime_types_call_error_t) {
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (5*sizeof(void*))))), (*((size_t*) (ptr + (6*sizeof(void*))))) },
+        (facetd_runtime_types_outcome_t) (int32_t) *((uint8_t*) (ptr + (7*sizeof(void*)))),
+        (facetd_runtime_types_option_payload_t) option,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+void facetd_runtime_alarms_delete(void) {
+  __wasm_import_facetd_runtime_alarms_delete();
+}
+
 facetd_runtime_facets_own_startup_t facetd_runtime_facets_constructor_startup(facetd_runtime_facets_borrow_class_t class_) {
   int32_t ret = __wasm_import_facetd_runtime_facets_constructor_startup((class_).__handle);
   return (facetd_runtime_facets_own_startup_t) { ret };
@@ -3272,6 +3419,40 @@ uint8_t * __wasm_export_exports_facetd_runtime_blocking_http_handle(uint8_t * ar
     *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload).headers).len;
     *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload).headers).ptr;
     *((int32_t*)(ptr + (4*sizeof(void*)))) = ((*payload).body).__handle;
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("facetd:runtime/blocking-alarm@0.1.0#alarm")))
+uint8_t * __wasm_export_exports_facetd_runtime_blocking_alarm_alarm(int64_t arg, int32_t arg0) {
+  exports_facetd_runtime_blocking_alarm_info_t arg1 = (exports_facetd_runtime_blocking_alarm_info_t) {
+    (uint64_t) (uint64_t) (arg),
+    (uint32_t) (uint32_t) (arg0),
+  };
+  exports_facetd_runtime_blocking_alarm_result_void_failure_t ret;
+  exports_facetd_runtime_blocking_alarm_failure_t err;
+  ret.is_err = !exports_facetd_runtime_blocking_alarm_alarm(&arg1, &err);
+  if (ret.is_err) {
+    ret.val.err = err;
+  }
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  if ((ret).is_err) {
+    const exports_facetd_runtime_blocking_alarm_failure_t *payload2 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    *((size_t*)(ptr + (2*sizeof(void*)))) = ((*payload2).code).len;
+    *((uint8_t **)(ptr + sizeof(void*))) = (uint8_t *) ((*payload2).code).ptr;
+    *((size_t*)(ptr + (4*sizeof(void*)))) = ((*payload2).message).len;
+    *((uint8_t **)(ptr + (3*sizeof(void*)))) = (uint8_t *) ((*payload2).message).ptr;
+    if (((*payload2).detail).is_some) {
+      const facetd_runtime_types_payload_t *payload4 = &((*payload2).detail).val;
+      *((int8_t*)(ptr + (5*sizeof(void*)))) = 1;
+      *((int8_t*)(ptr + (6*sizeof(void*)))) = (int32_t) (*payload4).format;
+      *((size_t*)(ptr + (8*sizeof(void*)))) = ((*payload4).body).len;
+      *((uint8_t **)(ptr + (7*sizeof(void*)))) = (uint8_t *) ((*payload4).body).ptr;
+    } else {
+      *((int8_t*)(ptr + (5*sizeof(void*)))) = 0;
+    }
+  } else {
+    *((int8_t*)(ptr + 0)) = 0;
   }
   return ptr;
 }

@@ -42,13 +42,14 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
     }
     let this = &block.self_ty;
     let name = name_of(this)?;
-    let (mut methods, mut start, mut fetch) = (Vec::new(), None, None);
+    let (mut methods, mut start, mut fetch, mut alarm) = (Vec::new(), None, None, None);
     for item in &block.items {
         let ImplItem::Fn(function) = item else { continue };
         let signature = &function.sig;
         match signature.ident.to_string().as_str() {
             "start" if signature.receiver().is_none() => start = Some(signature),
             "fetch" if signature.receiver().is_some() => fetch = Some(signature),
+            "alarm" if signature.receiver().is_some() => alarm = Some(signature),
             _ if matches!(function.vis, Visibility::Public(_)) && signature.receiver().is_some() => {
                 methods.push(Method::new(signature, &function.attrs)?);
             }
@@ -79,6 +80,18 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
             }
         }
     });
+    let export = match alarm {
+        None => quote!(::facetd_sdk::export!(#this);),
+        Some(_) => quote!(::facetd_sdk::export!(#this, alarm);),
+    };
+    let alarm = alarm.map(|signature| {
+        let wait = signature.asyncness.map(|_| quote!(.await));
+        quote! {
+            async fn alarm(&self, alarm: ::facetd_sdk::alarms::Alarm) -> ::facetd_sdk::Result<()> {
+                <#this>::alarm(self, alarm) #wait
+            }
+        }
+    });
     let names = methods.iter().map(|method| method.name.to_string());
     let arms = methods.iter().map(|method| method.dispatch(this));
     let stub = stub(&name, &quote!(pub), &methods);
@@ -103,9 +116,11 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
             }
 
             #fetch
+
+            #alarm
         }
 
-        ::facetd_sdk::export!(#this);
+        #export
 
         #stub
     })

@@ -12,6 +12,8 @@ use proc_macro::TokenStream;
 /// - A function `start() -> Result<Self>` (or `-> Self`), async or not, runs each time the facet is started. Without it
 ///   the type's `Default` is used.
 /// - A method `fetch(&self, request: http::Request) -> Result<http::Response>` answers HTTP.
+/// - A method `alarm(&self, alarm: Alarm) -> Result<()>`, async or not, runs when the facet's alarm is due. Without it
+///   alarms cannot be set.
 /// - Other functions are left alone.
 ///
 /// For a type `Counter` it also defines `CounterStub`, with an async method for every method that can be called.

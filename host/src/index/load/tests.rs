@@ -187,9 +187,26 @@ fn changes_that_contradict_each_other_are_refused() {
     assert!(refused(&[vec![create(1, 0, "a"), create(1, 0, "b")]]).contains("which exists"));
     assert!(refused(&[vec![create(0, 0, "a")]]).contains("which exists"));
     assert!(refused(&[vec![create(2, 1, "a")]]).contains("which does not exist"));
-    assert!(refused(&[vec![delete(2)]]).contains("which does not exist"));
-    assert!(refused(&[vec![create(1, 0, "a"), create(2, 1, "b")], vec![delete(1)]]).contains("but not 2 below it"));
+    assert!(refused(&[vec![create(1, 0, "a")], vec![delete(1)], vec![create(2, 1, "b")]]).contains("does not exist"));
     assert!(refused(&[vec![create(1, 0, "a"), create(2, 0, "a")]]).contains("are named \"a\""));
+}
+
+#[test]
+fn with_a_facet_goes_what_is_below_it() {
+    let delete = |file| TreeChange::Delete { file: FileId(file) };
+    let history = [
+        vec![
+            create(1, 0, "a"),
+            create(2, 1, "b"),
+            create(3, 2, "c"),
+            create(4, 0, "d"),
+        ],
+        vec![delete(1)],
+        // A turn that began before has deleted it as well.
+        vec![delete(3)],
+    ];
+    let (loaded, _) = parse(&file_of(&history), OBJECT).unwrap();
+    assert_eq!(loaded.entries.keys().map(|file| file.0).collect::<Vec<_>>(), [4]);
 }
 
 #[test]

@@ -51,9 +51,9 @@ fn redone(file: Option<&[u8]>, records: &[RedoRecord]) -> Result<usize, String> 
     if let Some(bytes) = file {
         std::fs::write(&path, bytes).unwrap();
     }
-    redo(&path, OBJECT, records).map_err(|error| error.to_string())?;
+    redo(&path, OBJECT, records, |_| Ok(())).map_err(|error| error.to_string())?;
     let once = std::fs::read(&path).unwrap();
-    redo(&path, OBJECT, records).unwrap();
+    redo(&path, OBJECT, records, |_| Ok(())).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), once, "doing it twice changes nothing");
     let loaded = load(&path, OBJECT).map_err(|error| error.to_string())?;
     Ok(loaded.expect("it was made").entries.len())

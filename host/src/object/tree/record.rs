@@ -31,7 +31,7 @@ impl Tree {
                 self.set_storage(root, Storage::None);
                 Vec::new()
             }
-            Some(id) if self.node(id).stored_children == 0 => self.remove_entries(id),
+            Some(id) if !self.node(id).has_recorded_children() => self.remove_entries(id),
             Some(_) | None => Vec::new(),
         }
     }
@@ -44,8 +44,25 @@ impl Tree {
             let Some(id) = self.files.get(file).copied() else {
                 continue;
             };
-            let keep = self.node(id).stored_children > 0;
+            let keep = self.node(id).has_recorded_children();
             self.set_storage(id, if keep { Storage::Entry(*file) } else { Storage::None });
+        }
+    }
+
+    fn delete_is_over(&mut self, parent: NodeId) {
+        self.deleted -= 1;
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.deleted_children -= 1;
+        }
+    }
+
+    /// Removes the entry of a facet that was there for the sake of children which are gone.
+    fn remove_if_only_for_children(&mut self, id: NodeId) -> Vec<TreeChange> {
+        match self.nodes.get(&id) {
+            Some(node) if matches!(node.storage, Storage::Entry(_)) && !node.has_recorded_children() => {
+                self.remove_entries(id)
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 
@@ -63,7 +80,7 @@ impl Tree {
             gone.push(TreeChange::Delete { file });
             id = node.parent.expect("only the root has no parent, and it has no entry");
             let node = self.node(id);
-            if !matches!(node.storage, Storage::Entry(_)) || node.stored_children > 0 {
+            if !matches!(node.storage, Storage::Entry(_)) || node.has_recorded_children() {
                 return gone;
             }
         }
@@ -74,7 +91,12 @@ impl Tree {
         let (mut record, mut files) = (Vec::new(), Vec::new());
         for pending in changes.pending {
             match pending {
-                Pending::Deleted { facet, .. } => delete_all(&facet, &mut record, &mut files),
+                Pending::Deleted { parent, facet } => {
+                    self.not_leaving(&facet);
+                    delete_all(&facet, &mut record, &mut files);
+                    self.delete_is_over(parent);
+                    record.extend(self.remove_if_only_for_children(parent));
+                }
                 Pending::Restarted { node, .. } => {
                     let Some(found) = self.nodes.get(&node) else { continue };
                     if let Some(file) = found.storage.entry() {
@@ -105,6 +127,8 @@ impl Tree {
         for pending in changes.pending.into_iter().rev() {
             match pending {
                 Pending::Deleted { parent, facet } => {
+                    self.delete_is_over(parent);
+                    self.not_leaving(&facet);
                     if !self.nodes.contains_key(&parent) {
                         delete_all(&facet, &mut record, &mut files);
                         continue;
@@ -128,6 +152,13 @@ impl Tree {
             }
         }
         (record, files)
+    }
+
+    /// The turn that deleted it is over.
+    fn not_leaving(&mut self, facet: &StoredFacet) {
+        facet.walk(&mut |facet| {
+            self.leaving.remove(&facet.file);
+        });
     }
 
     /// Records the facet and what above it has no entry yet, parents first.

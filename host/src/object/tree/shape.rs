@@ -77,6 +77,7 @@ impl Tree {
             slot: Slot::Cold,
             storage: Storage::None,
             stored_children: 0,
+            deleted_children: 0,
             file_reserved: storage.entry(),
         };
         self.nodes.insert(id, node);

@@ -102,6 +102,20 @@ fn checksum(batch: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&batch[..4]), &batch[8..])
 }
 
+/// These bytes as a batch of the segment zero: identity, length and checksum are right.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn resealed(bytes: &[u8]) -> Vec<u8> {
+    let mut batch = bytes.to_vec();
+    batch.resize(batch.len().clamp(HEADER_BYTES, HEADER_BYTES + BODY_BYTES_MAX), 0);
+    let body = u32::try_from(batch.len() - HEADER_BYTES).expect("it was cut to some MiB");
+    batch[..4].copy_from_slice(&MAGIC);
+    batch[8..12].copy_from_slice(&body.to_le_bytes());
+    batch[16..32].fill(0);
+    let crc = checksum(&batch);
+    batch[4..8].copy_from_slice(&crc.to_le_bytes());
+    batch
+}
+
 /// A batch as it is read.
 #[derive(Debug)]
 pub(super) struct Found<'a> {

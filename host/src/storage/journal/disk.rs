@@ -9,11 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::rules::{self, Rule};
+
 /// One call to the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op<'a> {
     /// Writes into a file; durable when it returns.
-    WriteSynced(&'a Path),
+    WriteSynced {
+        /// Which file.
+        path: &'a Path,
+        /// Where.
+        at: u64,
+        /// What.
+        bytes: &'a [u8],
+    },
     /// Writes into a file, or makes it longer or shorter.
     Write(&'a Path),
     /// Reserves room for a file.
@@ -33,7 +42,7 @@ pub(crate) enum Op<'a> {
 impl Op<'_> {
     fn is_sync(self) -> bool {
         match self {
-            Self::WriteSynced(_) | Self::SyncFile(_) | Self::SyncDir(_) | Self::SyncAll(_) => true,
+            Self::WriteSynced { .. } | Self::SyncFile(_) | Self::SyncDir(_) | Self::SyncAll(_) => true,
             Self::Write(_) | Self::Allocate(_) | Self::Rename(_) | Self::Remove(_) => false,
         }
     }
@@ -51,6 +60,8 @@ pub(crate) trait Probe: Send + Sync {
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     probe: Option<Arc<dyn Probe>>,
+    /// The data directory, held open: what goes wrong when pages are written back is told once to each open file.
+    root: Option<Arc<File>>,
 }
 
 impl Disk {
@@ -66,6 +77,7 @@ impl Disk {
                 delay,
                 one_at_a_time: Default::default(),
             })),
+            root: None,
         }
     }
 
@@ -73,12 +85,22 @@ impl Disk {
     pub(crate) fn failing_after(writes: u64) -> Self {
         Self {
             probe: Some(Arc::new(FailingWrites(AtomicU64::new(writes)))),
+            root: None,
         }
     }
 
     #[cfg(test)]
     pub(crate) fn probed(probe: Arc<dyn Probe>) -> Self {
-        Self { probe: Some(probe) }
+        Self {
+            probe: Some(probe),
+            root: None,
+        }
+    }
+
+    /// The same, for what lies below `root`.
+    pub(super) fn rooted(self, root: &Path) -> io::Result<Self> {
+        let root = Some(Arc::new(File::open(root)?));
+        Ok(Self { root, ..self })
     }
 
     fn run<R>(&self, op: Op<'_>, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
@@ -101,7 +123,10 @@ impl Disk {
 
     /// Writes into a file of [`Self::open_synced`].
     pub(super) fn write_synced(&self, path: &Path, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.run(Op::WriteSynced(path), || file.write_all_at(bytes, at))
+        if !rules::hold(Rule::BatchIsSynced, path) {
+            return self.write(path, file, bytes, at);
+        }
+        self.run(Op::WriteSynced { path, at, bytes }, || file.write_all_at(bytes, at))
     }
 
     /// Creates a file of that many bytes; room for them is there.
@@ -159,7 +184,10 @@ impl Disk {
 
     /// The barrier: all of the file system that holds `path`. One call takes a tenth of a sync for each of many files.
     pub(super) fn sync_all(&self, path: &Path) -> io::Result<()> {
-        self.run(Op::SyncAll(path), || Ok(rustix::fs::syncfs(File::open(path)?)?))
+        self.run(Op::SyncAll(path), || match &self.root {
+            Some(root) => Ok(rustix::fs::syncfs(root)?),
+            None => Ok(rustix::fs::syncfs(File::open(path)?)?),
+        })
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -177,7 +205,7 @@ impl Disk {
 
 fn describe(op: Op<'_>) -> String {
     let (what, path) = match op {
-        Op::WriteSynced(path) | Op::Write(path) => ("cannot write to", path),
+        Op::WriteSynced { path, .. } | Op::Write(path) => ("cannot write to", path),
         Op::Allocate(path) => ("cannot make room for", path),
         Op::SyncFile(path) | Op::SyncDir(path) => ("cannot sync", path),
         Op::SyncAll(path) => ("cannot sync the file system of", path),
@@ -223,7 +251,7 @@ struct FailingWrites(AtomicU64);
 
 impl Probe for FailingWrites {
     fn before(&self, op: Op<'_>) -> io::Result<()> {
-        if !matches!(op, Op::WriteSynced(_)) {
+        if !matches!(op, Op::WriteSynced { .. }) {
             return Ok(());
         }
         let left = self

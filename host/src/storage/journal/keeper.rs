@@ -1,7 +1,7 @@
 //! Files follow the journal, never the other way round: what a unit does to files is done once it is durable, and a segment
 //! goes when nothing in it is needed any more and a barrier has made durable whatever stands for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use super::queue::{Queue, WASTE_BYTES};
+use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{Settlement, TreeUnit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
-use crate::storage::file::remove_db;
+use crate::ids::ObjectId;
+use crate::storage::file::remove_companions;
 
 /// How long a filled segment may wait for a barrier that would release it.
 const BARRIER_EVERY: Duration = Duration::from_secs(10);
 /// How long after a failure, or while segments wait for busy databases, it is tried again.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
+const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 500 });
 /// Spares that are kept; what is released beyond is removed.
 const SPARES_KEPT: usize = 1;
 /// From this part of the cap on, databases are asked for checkpoints.
@@ -78,6 +80,8 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Until it is told to stop. True if nothing of the journal is needed any more.
     pub(super) fn run(mut self) -> bool {
+        let (queue, progress) = (self.queue.clone(), self.progress.clone());
+        let _guard = super::writer::FailOnPanic(&queue, &progress);
         loop {
             let task = match self.timeout() {
                 None => self.tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -117,25 +121,50 @@ impl Keeper {
         }
     }
 
-    /// Does what durable units do to files, in order. Nothing is skipped: what fails is tried again.
+    /// Does what durable units do to files, those of each object in order. Nothing is skipped: what fails is tried again,
+    /// and stops its object alone, so that a disk that is full takes what makes room.
     fn settle(&mut self) {
-        while let Some(Durable { upto, many, work }) = self.backlog.front_mut() {
-            while let Some((lsn, settlement)) = work.first() {
+        let mut blocked: HashSet<ObjectId> = HashSet::new();
+        let mut failure = None;
+        for durable in &mut self.backlog {
+            durable.work.retain_mut(|(lsn, settlement)| {
+                if blocked.contains(&settlement.object) {
+                    return true;
+                }
                 if let Err(error) = carry_out(&self.disk, settlement) {
-                    self.complain("a change of a tree cannot be written to its files", &error);
-                    return;
+                    blocked.insert(settlement.object);
+                    failure = Some(error);
+                    return true;
                 }
                 for file in settlement.removed_files() {
                     self.pins.backfilled(&file, *lsn);
                 }
-                work.remove(0);
+                false
+            });
+        }
+        while let Some(durable) = self.backlog.pop_front_if(|durable| durable.work.is_empty()) {
+            self.settled = durable.upto;
+            self.progress.settle(durable.upto);
+            self.queue.settled(durable.many);
+        }
+        match failure {
+            Some(error) => {
+                self.complain("a change of a tree cannot be written to its files", &error);
+                // A spare can be had again, room for what was acknowledged cannot wait.
+                if error.kind() == io::ErrorKind::StorageFull {
+                    self.drop_spare();
+                }
             }
-            let (upto, many) = (*upto, *many);
-            self.backlog.pop_front();
-            self.settled = upto;
-            self.progress.settle(upto);
-            self.queue.settled(many);
-            self.complained = false;
+            None => self.complained = false,
+        }
+    }
+
+    fn drop_spare(&mut self) {
+        let spare = self.queue.lock().spares.pop();
+        if let Some((spare, _)) = spare
+            && let Err(error) = self.disk.remove(&spare)
+        {
+            tracing::warn!(%error, "a spare of the journal cannot be removed");
         }
     }
 
@@ -146,47 +175,68 @@ impl Keeper {
 
     /// Releases the segments that nothing needs, if there are any, behind one barrier.
     fn release(&mut self) {
+        if self.queue.has_failed() {
+            // A barrier that succeeds after one that failed says nothing about what was lost.
+            return;
+        }
         if (self.is_pressed() || self.queue.lock().wanted)
             && let Some(oldest) = self.filled.front()
         {
             self.pins.press(oldest.last_lsn);
         }
-        let needed = self.pins.oldest().unwrap_or(Lsn(u64::MAX)).min(Lsn(self.settled.0 + 1));
+        let mut needed = Lsn(u64::MAX);
+        if rules::hold(Rule::PinsHoldSegments, &self.root) {
+            needed = needed.min(self.pins.oldest().unwrap_or(needed));
+        }
+        if rules::hold(Rule::SettledBeforeRelease, &self.root) {
+            needed = needed.min(Lsn(self.settled.0 + 1));
+        }
         let many = self.filled.iter().take_while(|filled| filled.last_lsn < needed).count();
         if many == 0 {
             return;
         }
         // After the checkpoints and the changes of files that stand for these segments.
-        if let Err(error) = self.disk.sync_all(&self.root) {
-            // A failed sync is final, here as well: what was written before it may be lost.
-            let why = error.to_string();
-            tracing::error!(error = %why, "a barrier failed; nothing is acknowledged any more");
-            super::writer::fail(&self.queue, &self.progress, &why);
+        if rules::hold(Rule::BarrierBeforeRelease, &self.root)
+            && let Err(error) = self.disk.sync_all(&self.root)
+        {
+            self.fail(&error);
             return;
         }
         if let Err(error) = self.recycle(many) {
-            self.complain("segments of the journal cannot be recycled", &error);
+            self.complain("a segment of the journal cannot be recycled", &error);
         }
     }
 
+    /// One name after the other, the oldest first: whatever is left at any time, segments that follow each other are. A
+    /// spare is written to only when it cannot be found under its old name any more.
     fn recycle(&mut self, many: usize) -> io::Result<()> {
-        let mut spares = Vec::new();
-        for filled in self.filled.drain(..many).collect::<Vec<_>>() {
-            let enough = self.queue.lock().spares.len() + spares.len() >= SPARES_KEPT;
-            if enough || filled.bytes != self.segment_bytes {
-                self.disk.remove(&filled.path)?;
-                continue;
-            }
+        for _ in 0..many {
             let spare = self.spare_path();
-            self.disk.rename(&filled.path, &spare)?;
-            spares.push(spare);
-        }
-        // Before a spare is written to: after a crash it must not be found under its old name.
-        self.disk.sync_dir(&self.dir)?;
-        for spare in spares {
-            self.add_spare(spare);
+            let Some(filled) = self.filled.front() else { break };
+            let keeps = self.queue.lock().spares.len() < SPARES_KEPT && filled.bytes == self.segment_bytes;
+            match keeps {
+                true => self.disk.rename(&filled.path, &spare)?,
+                false => self.disk.remove(&filled.path)?,
+            }
+            self.filled.pop_front();
+            if rules::hold(Rule::ReleasedIsUnnamed, &self.dir)
+                && let Err(error) = self.disk.sync_dir(&self.dir)
+            {
+                self.fail(&error);
+                return Ok(());
+            }
+            if keeps {
+                self.add_spare(spare);
+            }
         }
         Ok(())
+    }
+
+    /// A failed sync is final, here as well: what was written before it may be lost.
+    fn fail(&self, error: &io::Error) {
+        let why = error.to_string();
+        tracing::error!(error = %why, "a barrier failed; nothing is acknowledged any more");
+        super::writer::fail(&self.queue, &self.progress, &why);
     }
 
     fn spare_path(&mut self) -> PathBuf {
@@ -196,19 +246,16 @@ impl Keeper {
 
     fn add_spare(&self, spare: PathBuf) {
         let usable = self.segment_bytes.saturating_sub(WASTE_BYTES);
-        self.queue.change_room(|state| {
-            state.spares.push((spare, usable));
-            state.full = None;
-        });
+        self.queue.add_room(|state| state.spares.push((spare, usable)));
     }
 
     /// Makes a spare if there is none, or if somebody waits for more room.
     fn make_spare(&mut self) {
         let (spares, wanted) = {
-            let mut state = self.queue.lock();
-            (state.spares.len(), std::mem::take(&mut state.wanted))
+            let state = self.queue.lock();
+            (state.spares.len(), state.wanted)
         };
-        if spares >= SPARES_KEPT && !wanted {
+        if (spares >= SPARES_KEPT && !wanted) || self.queue.has_failed() {
             return;
         }
         let used: u64 = self.filled.iter().map(|filled| filled.bytes).sum();
@@ -216,7 +263,7 @@ impl Keeper {
         if used + self.segment_bytes > self.cap_bytes {
             let mib = self.cap_bytes >> 20;
             let why = format!("its {mib} MiB hold commits that are not in database files yet; try again");
-            self.queue.change_room(|state| state.full = Some(why.into()));
+            self.queue.set_full(why.into());
             return;
         }
         let spare = self.spare_path();
@@ -225,7 +272,7 @@ impl Keeper {
             Err(error) => {
                 let _ = self.disk.remove(&spare);
                 let why: Arc<str> = format!("no more room could be made for it: {error}").into();
-                self.queue.change_room(|state| state.full = Some(why));
+                self.queue.set_full(why);
                 self.complain("the journal cannot grow", &error);
             }
         }
@@ -244,19 +291,25 @@ impl Keeper {
     /// The writer has ended, and every store is closed.
     fn stop(&mut self, last: Option<Segment>) -> bool {
         let Some(last) = last else { return false };
+        // Logs may hold commits that are in no unit, and what a failed sync has lost no other one brings back.
+        if self.queue.has_failed() {
+            return false;
+        }
         self.settle();
         if !self.backlog.is_empty() {
             return false;
         }
-        for (file, newest) in self.pins.files() {
-            // Its store could not move the pages; nobody has it open now.
-            match crate::storage::identity::fold(&file) {
-                Ok(()) => self.pins.backfilled(&file, newest),
-                Err(error) => tracing::error!(file = %file.path().display(), %error, "a database could not be closed"),
-            }
-        }
+        // Their stores could not move the pages; nobody has them open now.
+        self.pins.fold_abandoned(Lsn(u64::MAX));
         if self.pins.oldest().is_some() {
             return false;
+        }
+        for file in self.pins.all_left() {
+            // Nothing is in it that the database lacks.
+            if let Err(error) = remove_companions(&file) {
+                tracing::error!(file = %file.path().display(), %error, "a log could not be removed");
+                return false;
+            }
         }
         match self.begin_anew(&last) {
             Ok(()) => true,
@@ -298,19 +351,20 @@ impl Keeper {
     }
 }
 
-/// Does to files what a unit did to a tree.
-fn carry_out(disk: &Disk, settlement: &Settlement) -> io::Result<()> {
+/// Does to files what a unit did to a tree. What is done is taken out: a record that was appended is not appended again.
+fn carry_out(disk: &Disk, settlement: &mut Settlement) -> io::Result<()> {
+    let path = settlement.index_path();
     match &settlement.tree {
         TreeUnit::Unchanged => {}
-        TreeUnit::Removed => disk.remove(&settlement.index_path())?,
-        TreeUnit::Append(append) if append.header.is_empty() => {
-            disk.append(&settlement.index_path(), &append.record)?;
-        }
+        TreeUnit::Removed => disk.remove(&path)?,
+        TreeUnit::Append(append) if append.header.is_empty() => disk.append(&path, &append.record)?,
         TreeUnit::Append(append) => {
-            let path = settlement.index_path();
             disk.remove(&path)?;
             disk.append(&path, &[&append.header[..], &append.record].concat())?;
         }
     }
-    settlement.removed_files().try_for_each(|file| remove_db(&file))
+    settlement.tree = TreeUnit::Unchanged;
+    settlement
+        .removed_files()
+        .try_for_each(|file| file.all_paths().into_iter().try_for_each(|path| disk.remove(&path)))
 }

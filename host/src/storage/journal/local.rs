@@ -85,18 +85,25 @@ struct Threads {
 
 impl LocalJournal {
     /// Brings the files below `root` to what the journal says, and goes on from there. The directory is locked by this
-    /// process; `was_dirty`: the last one did not stop cleanly.
+    /// process; `was_dirty`: the last one did not stop cleanly. `mend` is called when the journal has been carried out and
+    /// before it is let go.
     pub(crate) fn open(
         root: &Path,
         was_dirty: bool,
         options: &JournalOptions,
+        mend: impl FnOnce(&Recovered) -> std::io::Result<()>,
     ) -> Result<(Self, Recovered), JournalError> {
         let dir = dir(root);
-        let (segment, spares, recovered) = recovery::recover(root, &dir, was_dirty, options)?;
+        // Opened once, before anything is written: an error of the disk is told to each open file, once.
+        let options = &JournalOptions {
+            disk: options.disk.clone().rooted(root)?,
+            ..options.clone()
+        };
+        let (segment, spares, recovered) = recovery::recover(root, &dir, was_dirty, options, mend)?;
         let last = Lsn(segment.header.first_lsn.0 - 1);
         let (queue, progress, pins) = (Queue::new(last), Progress::new(last), Arc::<Pins>::default());
         let usable = options.segment_bytes.saturating_sub(super::queue::WASTE_BYTES);
-        queue.change_room(|state| {
+        queue.add_room(|state| {
             state.segment_bytes = segment.room();
             state.spares = spares.iter().map(|spare| (spare.clone(), usable)).collect();
         });
@@ -143,6 +150,12 @@ impl LocalJournal {
         Ok((journal, recovered))
     }
 
+    /// Why there cannot be more room now.
+    #[cfg(test)]
+    pub(super) fn queue_is_full(&self) -> Option<Arc<str>> {
+        self.queue.lock().full.clone()
+    }
+
     fn tell(&self, task: Task) {
         // The keeper ends last; after that there is nobody to tell.
         let _ = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).send(task);
@@ -175,6 +188,10 @@ impl Journal for LocalJournal {
         &self.pins
     }
 
+    fn is_tight(&self) -> bool {
+        self.queue.is_tight()
+    }
+
     fn fail(&self, why: &str) {
         super::writer::fail(&self.queue, &self.progress, why);
     }
@@ -190,10 +207,13 @@ impl Journal for LocalJournal {
             None
         });
         self.tell(Task::Stop(last));
-        keeper.join().unwrap_or_else(|_| {
+        let complete = keeper.join().unwrap_or_else(|_| {
             tracing::error!("the journal's keeper has panicked");
             false
-        })
+        });
+        // Whoever waits for what was appended later waits in vain.
+        self.progress.fail("it is closed");
+        complete
     }
 }
 

@@ -89,6 +89,10 @@ impl Journal for MemoryJournal {
         &self.pins
     }
 
+    fn is_tight(&self) -> bool {
+        self.locked(|state| state.full)
+    }
+
     /// Fails for ever.
     fn fail(&self, why: &str) {
         self.locked(|state| {

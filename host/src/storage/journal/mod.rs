@@ -3,6 +3,8 @@
 
 mod batch;
 mod disk;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keeper;
 mod local;
 mod pins;
@@ -10,6 +12,7 @@ mod progress;
 mod queue;
 mod recovery;
 mod redo;
+pub(crate) mod rules;
 mod segment;
 mod unit;
 mod writer;
@@ -61,6 +64,8 @@ pub(crate) trait Journal: Send + Sync {
     fn progress(&self) -> &Arc<Progress>;
     /// Which databases have pages that are only in the journal.
     fn pins(&self) -> &Arc<Pins>;
+    /// True if `reserve` may have to wait.
+    fn is_tight(&self) -> bool;
     /// Something has happened after which nothing may be acknowledged any more.
     fn fail(&self, why: &str);
     /// Takes nothing more, waits until what is queued is done. False if something of it could not be done: the journal

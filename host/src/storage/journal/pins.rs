@@ -1,17 +1,20 @@
 //! A segment is kept as long as it holds the only copy of a page: from the first commit that is not in the database file
 //! until a checkpoint has moved all of them there.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use super::Lsn;
 use crate::storage::file::DbFile;
+use crate::storage::identity;
 use crate::storage::store::FacetStore;
 
 /// Which databases need the journal.
 #[derive(Default)]
 pub(crate) struct Pins {
     state: Mutex<State>,
+    /// A fold has ended.
+    folded: Condvar,
 }
 
 #[derive(Default)]
@@ -21,8 +24,19 @@ struct State {
     oldest: BTreeSet<(Lsn, DbFile)>,
     /// Who can be asked for a checkpoint.
     stores: HashMap<DbFile, Weak<Mutex<FacetStore>>>,
-    /// Logs that this process wrote and left behind: they may be read, others may not.
-    left: HashSet<DbFile>,
+    /// Databases beside which lies a log that this process wrote, or may: it may be read, others may not.
+    logs: HashMap<DbFile, LogState>,
+}
+
+/// Who has a database whose log this process writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LogState {
+    /// A store.
+    Open,
+    /// Nobody: its store could not be closed as it should.
+    Left,
+    /// The keeper, for a moment.
+    Folding,
 }
 
 #[derive(Clone, Copy)]
@@ -72,16 +86,6 @@ impl Pins {
         self.lock().oldest.first().map(|(lsn, _)| *lsn)
     }
 
-    /// The databases that are pinned.
-    pub(super) fn files(&self) -> Vec<(DbFile, Lsn)> {
-        let state = self.lock();
-        state
-            .pinned
-            .iter()
-            .map(|(file, pinned)| (file.clone(), pinned.newest))
-            .collect()
-    }
-
     /// From now on this store can be asked for a checkpoint.
     pub(crate) fn attend(&self, file: &DbFile, store: &Arc<Mutex<FacetStore>>) {
         self.lock().stores.insert(file.clone(), Arc::downgrade(store));
@@ -92,18 +96,63 @@ impl Pins {
         self.lock().stores.remove(file);
     }
 
-    /// A connection was dropped without a checkpoint: its log is read by the next one.
-    pub(crate) fn log_left(&self, file: &DbFile) {
-        self.lock().left.insert(file.clone());
+    /// A store is going to open the database. True if the log that may lie there is of this process.
+    pub(crate) fn open(&self, file: &DbFile) -> bool {
+        let mut state = self.lock();
+        while state.logs.get(file) == Some(&LogState::Folding) {
+            state = self.folded.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.logs.insert(file.clone(), LogState::Open).is_some()
     }
 
-    /// True if this process wrote the log that lies beside the database; asks once.
-    pub(crate) fn take_left(&self, file: &DbFile) -> bool {
-        self.lock().left.remove(file)
+    /// The connection is closed. `clean`: there is no log any more, or nothing in it that counts.
+    pub(crate) fn closed(&self, file: &DbFile, clean: bool) {
+        let mut state = self.lock();
+        if clean {
+            state.logs.remove(file);
+        } else {
+            state.logs.insert(file.clone(), LogState::Left);
+        }
+    }
+
+    /// Databases beside which a log lies that nobody has opened since.
+    pub(super) fn all_left(&self) -> Vec<DbFile> {
+        let state = self.lock();
+        let left = state.logs.iter().filter(|(_, log)| **log == LogState::Left);
+        left.map(|(file, _)| file.clone()).collect()
+    }
+
+    /// Moves the pages of databases that are pinned at `upto` or before and that nobody has open.
+    pub(super) fn fold_abandoned(&self, upto: Lsn) {
+        let abandoned: Vec<_> = {
+            let mut state = self.lock();
+            let State {
+                pinned, oldest, logs, ..
+            } = &mut *state;
+            let pressed = oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
+            let left = pressed.filter(|(_, file)| logs.get(file) == Some(&LogState::Left));
+            let found: Vec<_> = left.map(|(_, file)| (file.clone(), pinned[file].newest)).collect();
+            for (file, _) in &found {
+                logs.insert(file.clone(), LogState::Folding);
+            }
+            found
+        };
+        for (file, newest) in abandoned {
+            let folded = identity::fold(&file);
+            if let Err(error) = &folded {
+                tracing::warn!(file = %file.path().display(), %error, "a database cannot be checkpointed");
+            }
+            self.closed(&file, folded.is_ok());
+            self.folded.notify_all();
+            if folded.is_ok() {
+                self.backfilled(&file, newest);
+            }
+        }
     }
 
     /// Asks the databases that are pinned at `upto` or before for a checkpoint. Those in a turn are left out.
     pub(super) fn press(&self, upto: Lsn) {
+        self.fold_abandoned(upto);
         let stores: Vec<_> = {
             let state = self.lock();
             let pinned = state.oldest.iter().take_while(|(lsn, _)| *lsn <= upto);

@@ -129,8 +129,7 @@ impl Queue {
                     bytes,
                 });
             }
-            if fits {
-                state.wanted = true;
+            if fits && !std::mem::replace(&mut state.wanted, true) {
                 ask();
             }
             let left = deadline.saturating_duration_since(clock::now());
@@ -225,16 +224,38 @@ impl Queue {
             if state.failed.is_some() {
                 return None;
             }
-            state.wanted = true;
-            ask();
+            if !std::mem::replace(&mut state.wanted, true) {
+                ask();
+            }
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Changes what is known of the room on disk.
-    pub(super) fn change_room(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
+    /// There is more room on disk.
+    pub(super) fn add_room(&self, add: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        add(&mut state);
+        state.full = None;
+        // Whoever needs more still asks again.
+        state.wanted = false;
+        drop(state);
         self.room.notify_all();
+    }
+
+    /// There cannot be more room now. Nobody is woken: who waits goes on until the time is up.
+    pub(super) fn set_full(&self, why: Arc<str>) {
+        self.lock().full = Some(why);
+    }
+
+    /// True if a COMMIT may have to wait.
+    pub(super) fn is_tight(&self) -> bool {
+        let state = self.lock();
+        let bytes = QUEUE_BYTES_MAX / 2;
+        state.unsettled > UNSETTLED_UNITS_MAX / 2 || !state.has_memory(bytes) || state.wanted || state.failed.is_some()
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failed.is_some()
     }
 
     pub(super) fn close(&self) {
@@ -258,9 +279,8 @@ impl Queue {
 
 impl State {
     fn has_memory(&self, bytes: u64) -> bool {
-        let waiting = self.queued_bytes + self.reserved_bytes;
-        // One that is longer than the limit goes alone.
-        waiting == 0 || waiting + bytes <= QUEUE_BYTES_MAX
+        // One that takes much need not wait until all others have gone: it goes beyond the limit by its length, alone.
+        self.queued_bytes + self.reserved_bytes + bytes.min(QUEUE_BYTES_MAX / 2) <= QUEUE_BYTES_MAX
     }
 
     fn has_room(&self, bytes: u64) -> bool {

@@ -11,6 +11,7 @@ use super::Lsn;
 use super::batch::{self, BLOCK_BYTES};
 use super::local::JournalOptions;
 use super::redo::Redo;
+use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{self, Decoded};
 use super::writer::new_id;
@@ -51,7 +52,7 @@ pub(crate) struct Recovered {
     pub(crate) bytes: u64,
     /// Databases that were brought up to date.
     pub(crate) databases: usize,
-    /// Objects whose files the journal speaks of: by namespace directory and object.
+    /// Objects whose index is known from the journal: by namespace directory and object.
     pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
     /// Past every number of a spare.
     pub(super) next_spare: u64,
@@ -93,18 +94,19 @@ pub(super) fn recover(
     dir: &Path,
     was_dirty: bool,
     options: &JournalOptions,
+    mend: impl FnOnce(&Recovered) -> io::Result<()>,
 ) -> Result<(Segment, Vec<PathBuf>, Recovered), JournalError> {
     let disk = &options.disk;
-    let is_new = !dir.is_dir();
-    if is_new && !was_dirty {
+    if !dir.is_dir() {
+        // The journal's directory is durable before the first namespace is. A namespace without it has lost it.
+        if was_dirty && has_namespaces(root)? {
+            return Err(JournalError::Missing(dir.into()));
+        }
         crate::sys::data_dir::private_dir(dir)?;
         disk.sync_dir(root)?;
     }
-    let read = match is_new && was_dirty {
-        true => return Err(JournalError::Missing(dir.into())),
-        false => read(dir, |_, _| Ok(()))?,
-    };
-    if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_databases(root)? {
+    let read = read(dir, |_, _| Ok(()))?;
+    if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_namespaces(root)? {
         return Err(JournalError::Missing(dir.into()));
     }
     let mut recovered = Recovered {
@@ -114,10 +116,12 @@ pub(super) fn recover(
     };
     if read.units > 0 {
         // What a killed process had written and not synced is read as well: it must not vanish after it was acted upon.
-        for old in &read.segments {
-            disk.sync_file(&old.path)?;
+        if rules::hold(Rule::ReadIsSynced, dir) {
+            for old in &read.segments {
+                disk.sync_file(&old.path)?;
+            }
+            disk.sync_dir(dir)?;
         }
-        disk.sync_dir(dir)?;
         tracing::info!(
             units = read.units,
             mib = recovered.bytes >> 20,
@@ -138,6 +142,9 @@ pub(super) fn recover(
         })?;
         let (databases, objects) = redo.finish()?;
         (recovered.databases, recovered.objects) = (databases, objects);
+    }
+    mend(&recovered)?;
+    if read.units > 0 && rules::hold(Rule::RedoIsSynced, root) {
         disk.sync_all(root)?;
     }
     let mut spares: Vec<_> = Vec::new();
@@ -181,15 +188,15 @@ fn spare_number(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-/// True if any namespace of the directory holds a database.
-fn has_databases(root: &Path) -> io::Result<bool> {
+/// True if any namespace was ever served from the directory.
+fn has_namespaces(root: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let is_namespace = entry
             .file_name()
             .to_str()
             .is_some_and(crate::sys::data_dir::is_namespace);
-        if is_namespace && entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_some() {
+        if is_namespace && entry.file_type()?.is_dir() {
             return Ok(true);
         }
     }
@@ -320,31 +327,28 @@ fn read_segment(
         )),
         Some(_) => Ok(at as u64),
         None => {
-            refuse_if_acknowledged(path, &bytes, at, header, reader.next)?;
+            refuse_if_acknowledged(path, &bytes, at, header)?;
             Ok(at as u64)
         }
     }
 }
 
-/// Behind a bad batch at `at`: a good one that says the bad one was acknowledged.
-fn refuse_if_acknowledged(
-    path: &Path,
-    bytes: &[u8],
-    at: usize,
-    header: &Header,
-    next: Lsn,
-) -> Result<(), JournalError> {
+/// Behind a bad batch at `at`: any good one. It was written after the bad one was durable, and says so.
+fn refuse_if_acknowledged(path: &Path, bytes: &[u8], at: usize, header: &Header) -> Result<(), JournalError> {
+    if !rules::hold(Rule::DamageIsRefused, path) {
+        return Ok(());
+    }
     let proof = (at..bytes.len())
         .step_by(BLOCK_BYTES)
         .skip(1)
-        .filter_map(|at| batch::read(&bytes[at..], &header.id))
-        .find(|batch| batch.synced >= next || batch.first_lsn > next);
+        .find_map(|at| batch::read(&bytes[at..], &header.id));
     match proof {
         Some(batch) => Err(damaged(
             path,
             format!(
-                "its batch at byte {at} cannot be read, and the one of unit {} behind it says that it was acknowledged",
-                batch.first_lsn.0
+                "its batch at byte {at} cannot be read, and the one of unit {} behind it says that it was acknowledged: \
+                 everything up to unit {} was",
+                batch.first_lsn.0, batch.synced.0
             ),
         )),
         None => Ok(()),

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::disk::Disk;
 use super::recovery::JournalError;
+use super::rules::{self, Rule};
 use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, RedoRecord};
@@ -123,8 +124,10 @@ impl Redo {
         for dir in self.dirs.values().filter(|dir| !dir.is_dir()) {
             crate::sys::data_dir::private_dir(dir)?;
         }
-        for file in self.databases.keys() {
-            remove_companions(file)?;
+        if rules::hold(Rule::StrangeLogIsRemoved, &self.root) {
+            for file in self.databases.keys() {
+                remove_companions(file)?;
+            }
         }
         Ok(())
     }
@@ -137,7 +140,8 @@ impl Redo {
             match change {
                 DatabaseChange::Pages(pages) => {
                     plan.current += u32::from(pages.whole);
-                    if plan.current == plan.generations && !plan.removed && !plan.lost {
+                    let is_newest = plan.current == plan.generations && !plan.removed;
+                    if (is_newest || !rules::hold(Rule::GenerationsAreApart, &self.root)) && !plan.lost {
                         self.write(&file, pages)?;
                     }
                 }
@@ -193,7 +197,6 @@ impl Redo {
         self.open.clear();
         let mut objects = BTreeSet::new();
         for (file, plan) in &self.databases {
-            objects.insert((file.dir.to_path_buf(), file.object));
             if plan.removed {
                 remove_db(file)?;
                 continue;
@@ -205,13 +208,18 @@ impl Redo {
             }
         }
         for ((dir, object), plan) in self.indexes {
-            objects.insert((dir.to_path_buf(), object));
             let path = index::path(&dir, object);
             if plan.removed && plan.records.is_empty() {
                 self.disk.remove(&path)?;
-            } else if let Err(error) = index::redo(&path, object, &plan.records) {
+                objects.insert((dir.to_path_buf(), object));
+                continue;
+            }
+            match index::redo(&path, object, &plan.records, |path| self.disk.sync_file(path)) {
+                Ok(()) => {
+                    objects.insert((dir.to_path_buf(), object));
+                }
                 // As with a damaged database: the object says so to whoever calls it.
-                tracing::error!(%object, %error, "an index cannot be recovered");
+                Err(error) => tracing::error!(%object, %error, "an index cannot be recovered"),
             }
         }
         Ok((self.databases.len(), objects))

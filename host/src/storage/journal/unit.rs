@@ -11,6 +11,7 @@ use super::journal_capnp as wire;
 use super::queue::Reservation;
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, TreeChange};
+use crate::storage::alarm::AlarmChange;
 use crate::storage::file::DbFile;
 use crate::storage::template::PAGE_BYTES;
 
@@ -49,6 +50,8 @@ pub(crate) struct Committed {
     pub(crate) file: DbFile,
     /// What it wrote.
     pub(crate) pages: Pages,
+    /// What it made of the facet's alarm, if it changed it.
+    pub(crate) alarm: Option<AlarmChange>,
     /// Room in the journal that was set aside before the COMMIT.
     pub(crate) reservation: Reservation,
 }
@@ -165,6 +168,8 @@ pub(super) struct Encoded {
     pub(super) reservations: Vec<Reservation>,
 }
 
+/// No byte that is stored stands for more than so many.
+const PACKED_MAX: u64 = 256;
 /// Bytes of the length that precedes the message.
 const LENGTH_BYTES: usize = 8;
 
@@ -182,7 +187,9 @@ impl Unit {
         for member in &self.members {
             let mut database = databases.reborrow().get(at);
             database.set_file(member.file.file.0);
-            member.pages.write(database.init_pages());
+            let mut pages = database.init_pages();
+            write_alarm(pages.reborrow().get_alarm(), member.alarm);
+            member.pages.write(pages);
             at += 1;
         }
         for file in &self.adopted {
@@ -229,6 +236,14 @@ impl Unit {
             files,
             reservations,
         }
+    }
+}
+
+fn write_alarm(mut target: wire::pages::alarm::Builder<'_>, change: Option<AlarmChange>) {
+    match change {
+        None => target.set_unchanged(()),
+        Some(AlarmChange::None) => target.set_none(()),
+        Some(AlarmChange::Due(due_ms) | AlarmChange::Trying(due_ms)) => target.set_due_ms(due_ms),
     }
 }
 
@@ -323,6 +338,9 @@ fn read_pages(pages: wire::pages::Reader<'_>, rest: &mut &[u8]) -> Result<Pages,
     let page_count = pages.get_page_count();
     if page_count == 0 || numbers.contains(&0) {
         return Err("page numbers begin at 1".to_owned());
+    }
+    if numbers.len() as u64 * PAGE_BYTES > (stored as u64).saturating_mul(PACKED_MAX) {
+        return Err("its pages are more than packing can hide".to_owned());
     }
     Ok(Pages {
         whole: pages.get_whole(),

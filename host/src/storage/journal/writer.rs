@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::disk::Disk;
 use super::keeper::{Durable, Filled, Task};
 use super::queue::Queue;
+use super::rules::{self, Rule};
 use super::segment::{Header, Segment};
 use super::unit::{Encoded, Settlement};
 use super::{Lsn, Progress};
@@ -52,6 +53,8 @@ impl Writer {
         // If this thread panics, everybody who waits must hear of it.
         let _guard = FailOnPanic(&queue, &progress);
         match self.write_all() {
+            // Somebody else has failed it: what was queued is gone, so nothing may end cleanly.
+            Ok(()) if queue.has_failed() => None,
             Ok(()) => Some(self.segment),
             Err(error) => {
                 let why = error.to_string();
@@ -82,7 +85,7 @@ impl Writer {
 
     fn write_batch(&mut self, waiting: &mut VecDeque<Current>) -> io::Result<()> {
         let mut batch = Batch::new();
-        let (mut bytes, mut done) = (0, 0);
+        let (mut bytes, mut done) = (0, 0_usize);
         let mut first = None;
         for current in waiting.iter_mut() {
             let left = current.unit.bytes() - current.at;
@@ -106,7 +109,20 @@ impl Writer {
         }
         let batch = batch.finish(&self.segment.header.id, self.progress.durable());
         let begun = clock::now();
-        self.segment.write(&self.disk, &batch)?;
+        if !rules::hold(Rule::AckAfterWrite, &self.dir)
+            && let Some(last) = done.checked_sub(1)
+        {
+            self.progress.publish(waiting[last].lsn);
+        }
+        let settles_early = !rules::hold(Rule::FilesFollowUnits, &self.dir);
+        if settles_early {
+            let units = waiting.iter().take(done);
+            self.settle(units.map(|unit| (unit.lsn, unit.unit.settlement.clone())).collect());
+        }
+        match self.segment.write(&self.disk, &batch) {
+            Err(error) if rules::hold(Rule::FailureIsFinal, &self.dir) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let took = clock::now().saturating_duration_since(begun);
         self.write_mean = (self.write_mean * 7 + took) / 8;
         let units: Vec<_> = waiting
@@ -117,7 +133,9 @@ impl Writer {
             self.progress.publish(*last);
         }
         self.queue.written(bytes, self.segment.room());
-        self.settle(units);
+        if !settles_early {
+            self.settle(units);
+        }
         if !self.asked_for_spare && self.segment.at > self.segment.bytes / SPARE_AT_PART {
             self.asked_for_spare = true;
             let _ = self.keeper.send(Task::Spare);
@@ -142,7 +160,10 @@ impl Writer {
         let spare = self.queue.spare(|| drop(keeper.send(Task::Spare)));
         let spare = spare.ok_or_else(|| io::Error::other("it was failed"))?;
         let header = Header {
-            id: new_id()?,
+            id: match rules::hold(Rule::SegmentHasNewId, &self.dir) {
+                true => new_id()?,
+                false => self.segment.header.id,
+            },
             number: self.segment.header.number + 1,
             first_lsn,
             previous: self.segment.header.id,
@@ -196,7 +217,7 @@ pub(super) fn fail(queue: &Queue, progress: &Progress, why: &str) {
     progress.fail(why);
 }
 
-struct FailOnPanic<'a>(&'a Queue, &'a Progress);
+pub(super) struct FailOnPanic<'a>(pub(super) &'a Queue, pub(super) &'a Progress);
 
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {

@@ -1,11 +1,15 @@
-//! Lists are checked against a `BTreeMap`, which orders strings by their bytes as well.
+//! Keys are checked against a `BTreeMap`, which orders strings by their bytes as well.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::storage::tests::Dir;
 
-/// Good enough for test data, and the same in each run.
+/// Each is a run of its own; a failure names it and the round.
+const SEEDS: std::ops::Range<u64> = 1..13;
+const ROUNDS: u32 = 1500;
+
+/// Good enough for test data, and the same in each run: xorshift.
 struct Random(u64);
 
 impl Random {
@@ -16,17 +20,67 @@ impl Random {
         self.0 % limit
     }
 
-    fn text(&mut self) -> String {
-        let letters = ['a', 'b', '\u{7f}', 'é', '\u{7ff}', '世', '\u{ffff}', '\u{10ffff}'];
-        (0..=self.below(3)).map(|_| letters[self.below(8) as usize]).collect()
+    fn chance(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
     }
 
-    fn maybe(&mut self) -> Option<String> {
-        (self.below(3) == 0).then(|| self.text())
+    /// Characters of all lengths in UTF-8, at the edges of these lengths, and few, so that keys meet.
+    fn text(&mut self) -> String {
+        let letters = [
+            '\0',
+            'a',
+            'b',
+            '\u{7f}',
+            '\u{80}',
+            'é',
+            '\u{7ff}',
+            '\u{800}',
+            '世',
+            '\u{ffff}',
+            '\u{10000}',
+            '\u{10ffff}',
+        ];
+        let letter = |random: &mut Self| letters[random.below(letters.len() as u64) as usize];
+        (0..=self.below(4)).map(|_| letter(self)).collect()
+    }
+
+    /// A key that is there more often than not, for deletes and bounds that hit.
+    fn near(&mut self, map: &Map) -> String {
+        if self.chance(3) || map.is_empty() {
+            return self.text();
+        }
+        let at = self.below(map.len() as u64) as usize;
+        let key = map.keys().nth(at).expect("below the length");
+        match self.below(3) {
+            0 => key.chars().take(1).collect(),
+            _ => key.clone(),
+        }
+    }
+
+    fn bound(&mut self, map: &Map) -> Option<String> {
+        // The empty text is a bound like any other.
+        match self.below(12) {
+            0 => Some(String::new()),
+            1..=4 => Some(self.near(map)),
+            _ => None,
+        }
+    }
+
+    fn range(&mut self, map: &Map) -> KvRange {
+        KvRange {
+            prefix: self.bound(map),
+            start: self.bound(map),
+            start_after: self.bound(map),
+            end: self.bound(map),
+            reverse: self.chance(2),
+            limit: self.chance(3).then(|| self.below(6) as u32),
+        }
     }
 }
 
-fn expected(map: &BTreeMap<String, Vec<u8>>, range: &KvRange) -> Vec<(String, Vec<u8>)> {
+type Map = BTreeMap<String, Vec<u8>>;
+
+fn expected(map: &Map, range: &KvRange) -> Vec<(String, Vec<u8>)> {
     let mut found: Vec<_> = map
         .iter()
         .filter(|(key, _)| {
@@ -44,37 +98,149 @@ fn expected(map: &BTreeMap<String, Vec<u8>>, range: &KvRange) -> Vec<(String, Ve
     found
 }
 
-#[test]
-fn lists_are_those_of_a_map() {
-    let dir = Dir::new();
-    let mut store = dir.store(1, false);
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut map = BTreeMap::new();
-    for round in 0..3000_u32 {
-        match random.below(4) {
-            0 => {
-                let (key, value) = (random.text(), round.to_le_bytes().to_vec());
+/// The whole range, page by page, as the contract says it is walked; no further than there can be entries.
+fn walked(store: &mut FacetStore, range: &KvRange, page: u32, entries_max: usize) -> Vec<(String, Vec<u8>)> {
+    let (mut all, mut next) = (Vec::new(), range.clone());
+    next.limit = Some(page);
+    loop {
+        let found = store.kv_list(&next).unwrap();
+        let Some((last, _)) = found.last() else { return all };
+        match range.reverse {
+            false => next.start_after = Some(last.clone()),
+            true => next.end = Some(last.clone()),
+        }
+        all.extend(found);
+        if all.len() > entries_max {
+            return all;
+        }
+    }
+}
+
+/// The store, what it should hold, and what it held when the turn began.
+struct Checked {
+    store: FacetStore,
+    map: Map,
+    committed: Map,
+}
+
+impl Checked {
+    fn step(&mut self, random: &mut Random, round: u32) {
+        let Self { store, map, committed } = self;
+        let value = round.to_le_bytes()[..random.below(5) as usize].to_vec();
+        match random.below(20) {
+            0..=3 => {
+                let key = random.text();
                 store.kv_put(&key, &value).unwrap();
                 map.insert(key, value);
             }
-            1 => {
-                let key = random.text();
+            4 => {
+                let batch = (0..random.below(6)).map(|_| (random.near(map), value.clone()));
+                let batch: Vec<_> = batch.collect();
+                store.kv_put_many(&batch).unwrap();
+                map.extend(batch);
+            }
+            5 => {
+                // One bad key refuses the whole batch.
+                let batch = [(random.text(), value.clone()), (String::new(), value)];
+                assert!(store.kv_put_many(&batch).is_err());
+            }
+            6..=7 => {
+                let key = random.near(map);
                 assert_eq!(store.kv_delete(&key).unwrap(), map.remove(&key).is_some());
             }
-            _ => {
+            8 => {
+                let keys: Vec<_> = (0..random.below(6)).map(|_| random.near(map)).collect();
+                let found = keys.iter().filter_map(|key| Some((key.clone(), map.get(key)?.clone())));
+                assert_eq!(store.kv_get_many(&keys).unwrap(), found.collect::<Vec<_>>());
+                for key in &keys {
+                    assert_eq!(store.kv_get(key).unwrap().as_ref(), map.get(key));
+                }
+            }
+            9 => match random.below(4) {
+                0 => {
+                    store.discard_turn();
+                    map.clone_from(committed);
+                }
+                1 => {
+                    if let Some(committed) = store.end_turn().unwrap() {
+                        store.record_alone(committed);
+                    }
+                    committed.clone_from(map);
+                }
+                2 => {
+                    let undone = store.begin().unwrap();
+                    let key = random.near(map);
+                    store.kv_put(&key, b"undone").unwrap();
+                    store.kv_delete(&random.near(map)).unwrap();
+                    store.rollback(undone).unwrap();
+                }
+                _ => {
+                    let kept = store.begin().unwrap();
+                    let key = random.near(map);
+                    store.kv_put(&key, &value).unwrap();
+                    store.commit(kept).unwrap();
+                    map.insert(key, value);
+                }
+            },
+            10 if random.chance(20) => {
+                store.delete_all().unwrap();
+                map.clear();
+            }
+            10..=12 => {
                 let range = KvRange {
-                    prefix: random.maybe(),
-                    start: random.maybe(),
-                    start_after: random.maybe(),
-                    end: random.maybe(),
-                    reverse: random.below(2) == 0,
-                    limit: (random.below(3) == 0).then(|| random.below(5) as u32),
+                    limit: None,
+                    ..random.range(map)
                 };
-                assert_eq!(store.kv_list(&range).unwrap(), expected(&map, &range), "{range:?}");
+                let page = 1 + random.below(4) as u32;
+                assert_eq!(
+                    walked(store, &range, page, map.len()),
+                    expected(map, &range),
+                    "{range:?} by {page}"
+                );
+            }
+            _ => {
+                let range = random.range(map);
+                assert_eq!(store.kv_list(&range).unwrap(), expected(map, &range), "{range:?}");
             }
         }
     }
-    assert!(map.len() > 20);
+}
+
+#[test]
+fn keys_are_those_of_a_map() {
+    let mut entries = 0;
+    for seed in SEEDS {
+        let dir = Dir::new();
+        let mut checked = Checked {
+            store: dir.store(1, false),
+            map: Map::new(),
+            committed: Map::new(),
+        };
+        // Small seeds begin with small numbers.
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for round in 0..ROUNDS {
+            let step = std::panic::AssertUnwindSafe(|| checked.step(&mut random, round));
+            if let Err(panic) = std::panic::catch_unwind(step) {
+                eprintln!("seed {seed}, round {round}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+        if let Some(committed) = checked.store.end_turn().unwrap() {
+            checked.store.record_alone(committed);
+        }
+        checked.store.close().unwrap();
+        let range = KvRange::default();
+        assert_eq!(
+            checked.store.kv_list(&range).unwrap(),
+            expected(&checked.map, &range),
+            "seed {seed}, closed"
+        );
+        entries += checked.map.len();
+    }
+    assert!(
+        entries > 20 * SEEDS.count(),
+        "only {entries} entries at the end of all runs"
+    );
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn hostile_statements_are_refused_and_the_store_works_on() {
         }
         assert!(store.end_turn().unwrap().is_none());
         let names = "SELECT count(*) FROM sqlite_schema WHERE lower(name) LIKE '\\_facetd%' ESCAPE '\\'";
-        assert_eq!(one(&mut store, names), 2);
+        assert_eq!(one(&mut store, names), 3);
     });
 }
 

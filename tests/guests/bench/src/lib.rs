@@ -1,9 +1,10 @@
 //! Each method does one thing `n` times, so that what is measured outside is the thing and not the way in.
 
+use facetd_sdk::alarms::{self, Alarm};
 use facetd_sdk::children::Startup;
-use facetd_sdk::{Answer, Error, Facet, Payload, Result, Stub, children, classes, kv, no_such_method, sql};
+use facetd_sdk::{Answer, Error, Facet, Payload, Result, Stub, children, classes, clock, kv, log, no_such_method, sql};
 
-facetd_sdk::export!(Bench);
+facetd_sdk::export!(Bench, alarm);
 
 struct Bench;
 
@@ -18,6 +19,16 @@ impl Facet for Bench {
                 value: args,
                 stubs: Vec::new(),
             });
+        }
+        if method == "alarm_at" {
+            let [at_ms] = args.decode::<[u64; 1]>()?;
+            alarms::set_at(at_ms)?;
+            return Answer::json(&());
+        }
+        if method == "alarms" {
+            let (n, from_ms, within_ms) = args.decode()?;
+            set_alarms(n, from_ms, within_ms).await?;
+            return Answer::json(&());
         }
         let (n, extra): (u32, u32) = args.decode()?;
         match method {
@@ -36,6 +47,25 @@ impl Facet for Bench {
         }
         Answer::json(&())
     }
+
+    /// Says how late it is.
+    async fn alarm(&self, alarm: Alarm) -> Result<()> {
+        log::info(format_args!(
+            "late {}",
+            clock::now_ms().saturating_sub(alarm.scheduled_ms)
+        ));
+        Ok(())
+    }
+}
+
+/// `n` children with an alarm each, spread evenly over a time.
+async fn set_alarms(n: u32, from_ms: u64, within_ms: u64) -> Result<()> {
+    for i in 0..n {
+        let at_ms = from_ms + u64::from(i) * within_ms / u64::from(n);
+        let child = child(&format!("alarm-{i}"))?;
+        child.call::<()>("alarm_at", &[at_ms]).await?;
+    }
+    Ok(())
 }
 
 fn child(name: &str) -> Result<Stub> {

@@ -3,6 +3,7 @@
 //!
 //! It is written on the raw `Facet` trait, because its arguments are data rather than types.
 
+mod alarm;
 mod calls;
 mod http_ops;
 mod op;
@@ -15,6 +16,7 @@ mod tree;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use facetd_sdk::alarms::Alarm;
 use facetd_sdk::bindings::facetd::runtime::sql::Cursor;
 use facetd_sdk::classes::Class;
 use facetd_sdk::storage::Transaction;
@@ -23,10 +25,14 @@ use serde_json::Value;
 
 use crate::op::Stop;
 
-facetd_sdk::export!(Puppet);
+facetd_sdk::export!(Puppet, alarm);
 
 /// Key of the operations that run at every start.
 const START_PROGRAM: &str = "program.start";
+/// Key of the operations that the alarm handler runs.
+const ALARM_PROGRAM: &str = "program.alarm";
+/// Key of the number of its runs, text.
+const ALARM_COUNT: &str = "alarms";
 /// Key of the HTTP response.
 const HTTP_PROGRAM: &str = "program.http";
 
@@ -71,6 +77,10 @@ impl Facet for Puppet {
             }
             _ => Err(no_such_method(method, &["run", "keep"])),
         }
+    }
+
+    async fn alarm(&self, alarm: Alarm) -> Result<()> {
+        self.run_alarm(alarm).await
     }
 
     async fn fetch(&self, _: http::Request) -> Result<http::Response> {

@@ -3,7 +3,7 @@
 use facetd_sdk::children::{self, Startup};
 use facetd_sdk::classes::{self, Class};
 use facetd_sdk::context::FacetId;
-use facetd_sdk::{Bytes, Payload, json};
+use facetd_sdk::{Bytes, Payload, clock, json};
 use serde_json::{Value, json};
 
 use crate::Puppet;
@@ -86,7 +86,10 @@ impl Puppet {
 
     pub(crate) fn facet_info(&self, op: &Op<'_>) -> Outcome {
         let info = children::info(op.text("name")?)?;
-        Ok(json!({ "state": info.state, "class": info.class, "storage_bytes": info.storage_bytes }))
+        let alarm_in_ms = info.alarm_ms.map(|at_ms| at_ms.saturating_sub(clock::now_ms()));
+        Ok(json!({
+            "state": info.state, "class": info.class, "storage_bytes": info.storage_bytes, "alarm_in_ms": alarm_in_ms,
+        }))
     }
 
     pub(crate) fn facet_abort(&self, op: &Op<'_>) -> Outcome {

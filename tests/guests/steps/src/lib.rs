@@ -6,7 +6,7 @@ use std::time::Duration;
 use facetd_sdk::prelude::*;
 use facetd_sdk::{Answer, Pending, no_such_method};
 
-facetd_sdk::export!(Steps);
+facetd_sdk::export!(Steps, alarm);
 
 struct Steps;
 
@@ -21,6 +21,13 @@ impl Facet for Steps {
         }
         let [steps] = args.decode::<[String; 1]>()?;
         Answer::json(&run(&steps, stubs.first()).await?)
+    }
+
+    async fn alarm(&self, _: Alarm) -> Result<()> {
+        if let Some(steps) = kv::get_text("alarm")? {
+            run(&spelled(&steps), None).await?;
+        }
+        Ok(())
     }
 }
 
@@ -47,6 +54,7 @@ async fn run(steps: &str, along: Option<&Stub>) -> Result<Option<String>> {
                 send(child(name)?, within, method, arg, bell())?.await?;
             }
             ["child-start", name, method, arg] => drop(send(child(name)?, within, method, arg, bell())?),
+            ["alarm", ms] => alarms::set_in(Duration::from_millis(ms.parse().map_err(Error::msg)?))?,
             ["trap"] => core::arch::wasm32::unreachable(),
             _ => fail!("no-such-step", "{step:?}: see steps.c"),
         }
@@ -78,9 +86,13 @@ fn bell() -> Vec<Stub> {
     objects::by_name("bell", "b").into_iter().collect()
 }
 
+/// A word with what `_` and `,` stand for.
+fn spelled(arg: &str) -> String {
+    arg.replace('_', " ").replace(',', ";")
+}
+
 /// Made now; it leaves when the turn ends, whether or not anybody waits for the answer.
 fn send(to: Stub, within: Option<Duration>, method: &str, arg: &str, stubs: Vec<Stub>) -> Result<Pending> {
     let to = within.map_or(to.clone(), |within| to.with_timeout(within));
-    let arg = arg.replace('_', " ").replace(',', ";");
-    Ok(to.start(method, Payload::json(&[arg])?, stubs))
+    Ok(to.start(method, Payload::json(&[spelled(arg)])?, stubs))
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::batch::BLOCK_BYTES;
-use super::disk::{Op, Probe};
-use super::recovery::JournalError;
-use super::*;
 use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
 use crate::index::{self, TreeChange};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::file::DbFile;
+use crate::storage::journal::batch::BLOCK_BYTES;
+use crate::storage::journal::disk::{Op, Probe};
+use crate::storage::journal::recovery::JournalError;
+use crate::storage::journal::*;
 use crate::storage::store::FacetStore;
 
 const OBJECT: ObjectId = ObjectId([7; 32]);
@@ -38,7 +38,8 @@ impl Data {
     }
 
     fn open(&self, was_dirty: bool) -> Result<(Arc<LocalJournal>, Recovered), JournalError> {
-        LocalJournal::open(self.root(), was_dirty, &self.options).map(|(journal, found)| (Arc::new(journal), found))
+        LocalJournal::open(self.root(), was_dirty, &self.options, |_| Ok(()))
+            .map(|(journal, found)| (Arc::new(journal), found))
     }
 
     fn file(&self, file: u32) -> DbFile {
@@ -383,7 +384,7 @@ fn after_one_failed_write_nothing_is_acknowledged() {
     let (journal, _) = data.open(false).unwrap();
     let mut store = data.store(&journal, 1, false);
     let durable = put(&mut store, b"1");
-    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::WriteSynced(_)));
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::WriteSynced { .. }));
     let lost = put_only(&mut store, b"2");
     assert!(
         journal
@@ -462,4 +463,271 @@ fn a_journal_that_cannot_grow_says_so_before_the_commit() {
     store.record_alone(committed);
     store.close().unwrap();
     assert!(journal.close());
+}
+
+/// Fails the first call that it is told to.
+#[derive(Default)]
+struct FailingOnce(Mutex<Option<Fails>>);
+
+impl Probe for FailingOnce {
+    fn before(&self, op: Op<'_>) -> std::io::Result<()> {
+        let mut fails = self.0.lock().unwrap();
+        match *fails {
+            Some(which) if which(op) => {
+                *fails = None;
+                Err(std::io::Error::other("a test says so, once"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn after(&self, _: Op<'_>) {}
+}
+
+#[test]
+fn after_one_failed_barrier_no_segment_goes() {
+    let mut data = Data::new();
+    let failing = Arc::new(FailingOnce::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    store.close().unwrap();
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::SyncAll(_)));
+    let mut store = data.store(&journal, 2, false);
+    for round in 0..12_u32 {
+        let noise: Vec<u8> = (0..1_u32 << 18)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(round << 7).to_le_bytes())
+            .collect();
+        store.kv_put("k", &noise).unwrap();
+        let Ok(committed) = store.end_turn() else { break };
+        let lsn = store.record_alone(committed.unwrap());
+        if journal.progress().wait(lsn).is_err() || store.checkpoint_between_turns().is_err() {
+            break;
+        }
+    }
+    assert!(failing.0.lock().unwrap().is_none(), "no barrier was tried");
+    drop(store);
+    assert!(!journal.close(), "what the barrier lost is nowhere else");
+    assert!(data.names(".log").len() >= 2);
+}
+
+#[test]
+fn a_change_of_files_that_fails_half_way_is_not_done_twice() {
+    let mut data = Data::new();
+    let failing = Arc::new(FailingOnce::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    journal.append(tree_unit(&data, 1, create(1)));
+    *failing.0.lock().unwrap() =
+        Some(|op| matches!(op, Op::Remove(path) if path.extension().is_some_and(|e| e == "sqlite")));
+    let lsn = journal.append(Unit {
+        removed: vec![FileId(1)],
+        ..tree_unit(&data, 2, TreeChange::Delete { file: FileId(1) })
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), lsn));
+    assert!(failing.0.lock().unwrap().is_none(), "nothing failed");
+    let loaded = index::load(&index::path(&data.file(0).dir, OBJECT), OBJECT)
+        .unwrap()
+        .unwrap();
+    assert_eq!(loaded.next_seq, 3);
+}
+
+#[test]
+fn one_object_whose_files_cannot_be_written_stops_no_other() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let stuck = index::path(&data.file(0).dir, OBJECT);
+    std::fs::create_dir(&stuck).unwrap();
+    journal.append(tree_unit(&data, 1, create(1)));
+    let other = ObjectId([8; 32]);
+    let mut unit = tree_unit(&data, 1, create(1));
+    unit.object = other;
+    unit.tree = TreeUnit::Append(TreeAppend::new(other, true, FileId(1), 1, &[create(1)]));
+    let lsn = journal.append(unit);
+    let path = index::path(&data.file(0).dir, other);
+    journal.progress().wait(lsn).unwrap();
+    for _ in 0..200 {
+        if path.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(path.exists());
+    assert!(*journal.progress().settled().borrow() < lsn);
+    std::fs::remove_dir(&stuck).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), lsn));
+    assert!(journal.close());
+}
+
+#[test]
+fn a_store_that_could_not_be_closed_loses_nothing() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    put(&mut store, b"2");
+    // As after a checkpoint that failed.
+    store.abandon();
+    let mut next = data.store(&journal, 1, true);
+    assert_eq!(next.kv_get("k").unwrap().unwrap(), b"2");
+    put(&mut next, b"3");
+    drop(next);
+    assert_eq!(value(&data, &journal, 1), b"3");
+    // Nobody opens it again: the last log is folded when the journal is closed.
+    assert!(journal.close());
+    assert!(!data.file(1).wal_path().exists());
+    let (journal, recovered) = data.open(false).unwrap();
+    assert_eq!(recovered.units, 0);
+    assert_eq!(value(&data, &journal, 1), b"3");
+}
+
+#[test]
+fn a_directory_that_was_never_used_needs_no_journal() {
+    let data = Data::new();
+    assert!(
+        matches!(data.open(true), Err(JournalError::Missing(_))),
+        "a namespace was served"
+    );
+    std::fs::remove_dir(data.root().join("t")).unwrap();
+    // As when the power fails while the host is started for the first time.
+    data.open(true).unwrap();
+    for segment in data.names(".log") {
+        std::fs::remove_file(segment).unwrap();
+    }
+    data.open(true).unwrap();
+}
+
+#[test]
+fn a_log_whose_database_is_gone_goes_as_well() {
+    let data = Data::new();
+    let (journal, recovered) = data.open(false).unwrap();
+    let dir = data.root().join("t");
+    for name in ["-wal", "-journal"] {
+        std::fs::write(
+            dir.join(format!("{OBJECT}.3.sqlite{name}")),
+            b"what a deleted facet held",
+        )
+        .unwrap();
+    }
+    std::fs::write(dir.join("notes-wal"), b"somebody else's").unwrap();
+    crate::offline::clear_orphans(&dir, &recovered).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["notes-wal"]);
+    drop(journal);
+}
+
+#[test]
+fn a_clean_close_leaves_no_logs() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    for checkpoints in [true, false] {
+        let mut store = data.store(&journal, 1 + u32::from(checkpoints), false);
+        put(&mut store, b"1");
+        if checkpoints {
+            store.checkpoint().unwrap();
+        }
+        // Its store is not closed, as after an error.
+        drop(store);
+    }
+    assert!(journal.close());
+    for file in [1, 2] {
+        assert!(data.file(file).path().exists() && !data.file(file).wal_path().exists());
+    }
+}
+
+#[test]
+fn an_old_store_that_goes_does_not_hide_the_new_one() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let file = data.file(1);
+    let old = Arc::new(Mutex::new(data.store(&journal, 1, false)));
+    journal.pins().attend(&file, &old);
+    put(&mut old.lock().unwrap(), b"1");
+    old.lock().unwrap().close().unwrap();
+    let new = Arc::new(Mutex::new(data.store(&journal, 1, true)));
+    journal.pins().attend(&file, &new);
+    // Whoever asked it for a checkpoint held it a little longer.
+    drop(old);
+    let lsn = put(&mut new.lock().unwrap(), b"2");
+    journal.pins().press(lsn);
+    assert_eq!(journal.pins().oldest(), None, "the new one was asked for a checkpoint");
+}
+
+#[test]
+fn what_is_left_of_released_segments_follows_each_other() {
+    let fails: [Fails; 2] = [
+        |op| matches!(op, Op::Remove(path) if path.ends_with("0000000001.log")),
+        |op| matches!(op, Op::Rename(path) if path.ends_with("0000000001.log")),
+    ];
+    for fails in fails {
+        let mut data = Data::new();
+        let failing = Arc::new(Failing::default());
+        data.options.disk = Disk::probed(failing.clone());
+        let (journal, _) = data.open(false).unwrap();
+        let (mut busy, mut idle) = (data.store(&journal, 1, false), data.store(&journal, 2, false));
+        put(&mut idle, b"held");
+        let mut random = super::random::Random::new(1);
+        while data.names(".log").len() < 4 {
+            put(&mut busy, &random.noise(1 << 20));
+        }
+        // The oldest cannot go: none of the others may either.
+        *failing.0.lock().unwrap() = Some(fails);
+        idle.close().unwrap();
+        busy.checkpoint().unwrap();
+        for _ in 0..40 {
+            put(&mut busy, &random.noise(1 << 20));
+        }
+        let killed = data.killed();
+        let (journal, _) = killed.open(true).unwrap();
+        assert_eq!(value(&killed, &journal, 2), b"held");
+    }
+}
+
+#[test]
+fn a_journal_that_has_failed_is_kept() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    store.kv_put("k", b"2").unwrap();
+    // It was committed, and the journal was never told.
+    store.end_turn().unwrap().unwrap();
+    journal.fail("a test says so");
+    drop(store);
+    assert!(!journal.close(), "the next start recovers");
+    let killed = data.killed();
+    let (journal, recovered) = killed.open(true).unwrap();
+    assert_eq!(recovered.units, 1);
+    assert_eq!(value(&killed, &journal, 1), b"1");
+}
+
+#[test]
+fn after_a_failed_barrier_the_journal_is_kept() {
+    let mut data = Data::new();
+    let failing = Arc::new(Failing::default());
+    data.options.disk = Disk::probed(failing.clone());
+    let (journal, _) = data.open(false).unwrap();
+    *failing.0.lock().unwrap() = Some(|op| matches!(op, Op::SyncAll(_)));
+    let mut store = data.store(&journal, 1, false);
+    let mut random = super::random::Random::new(1);
+    while !matches!(&*journal.progress().durability().borrow(), Durability::Failed(_)) {
+        if store.kv_put("k", &random.noise(1 << 20)).is_err() || store.checkpoint_between_turns().is_err() {
+            break;
+        }
+        match store.end_turn() {
+            Ok(committed) => drop(store.record_alone(committed.unwrap())),
+            Err(_) => break,
+        }
+    }
+    *failing.0.lock().unwrap() = None;
+    drop(store);
+    let kept = data.names(".log").len();
+    assert!(kept > 1 && !journal.close());
+    assert_eq!(data.names(".log").len(), kept);
 }

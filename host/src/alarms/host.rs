@@ -1,0 +1,27 @@
+//! The alarms of a running host: every namespace has its tasks, and all of them share one number of slots.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::deliver::Objects;
+use super::run::{IN_FLIGHT_MAX, SystemClock, keep_index, run};
+use crate::host::HostInner;
+use crate::namespace::Namespace;
+
+/// Delivers alarms from now on, until each namespace's are stopped.
+pub(crate) fn serve<'a>(host: &Arc<HostInner>, namespaces: impl Iterator<Item = &'a Arc<Namespace>>) {
+    let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let clock = Arc::new(SystemClock);
+    for namespace in namespaces {
+        let alarms = namespace.alarms.clone();
+        let objects = Objects {
+            host: Arc::downgrade(host),
+            namespace: namespace.clone(),
+        };
+        host.runtime
+            .spawn(keep_index(alarms.clone(), host.journal.progress().durability()));
+        host.runtime
+            .spawn(run(alarms, clock.clone(), Arc::new(objects), slots.clone()));
+    }
+}

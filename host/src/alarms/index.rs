@@ -1,0 +1,290 @@
+//! The index of due times of one namespace: `alarms.sqlite`. It is derived, so it is never in the way: what cannot be read
+//! is made anew from the databases. What it must not do is to say *later* than a facet's own database does after a crash,
+//! for then an alarm would be late. Each change is therefore written when its commit is durable, and again by
+//! whoever recovers (`apply` may be repeated); what says earlier, or of an alarm that there is not, is found out when
+//! the facet is asked.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::AlarmKey;
+use crate::ids::{FileId, ObjectId};
+use crate::storage::{DbFile, stored_alarm};
+
+/// The file's name in the namespace's directory.
+pub(crate) const FILE_NAME: &str = "alarms.sqlite";
+/// "Fcal"; another one is not this index.
+const APPLICATION_ID: i32 = 0x4663_616c;
+/// The layout of the table; another one is made anew.
+const FORMAT: i32 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE alarm(object BLOB NOT NULL, file INTEGER NOT NULL, due_ms INTEGER NOT NULL, PRIMARY KEY(object, file)) WITHOUT ROWID;
+CREATE INDEX alarm_due ON alarm(due_ms, object, file);
+";
+
+/// A due time and whose it is, in the order of the index.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Place {
+    pub(super) due_ms: u64,
+    pub(super) key: AlarmKey,
+}
+
+impl Default for Place {
+    /// Before everything.
+    fn default() -> Self {
+        let (object, file) = (ObjectId([0; 32]), FileId(0));
+        Self {
+            due_ms: 0,
+            key: AlarmKey { object, file },
+        }
+    }
+}
+
+impl Place {
+    /// Behind everything that is due at that time.
+    pub(super) fn last_at(due_ms: u64) -> Self {
+        let (object, file) = (ObjectId([u8::MAX; 32]), FileId(u32::MAX));
+        Self {
+            due_ms,
+            key: AlarmKey { object, file },
+        }
+    }
+}
+
+/// What an alarm has become: due then, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AlarmUpdate {
+    pub(crate) key: AlarmKey,
+    pub(crate) due_ms: Option<u64>,
+}
+
+/// Why an index cannot be used, or made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AlarmIndexError {
+    #[error("the alarms of a namespace: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: std::io::Error },
+}
+
+/// An open index.
+#[derive(Debug)]
+pub(crate) struct AlarmIndex {
+    conn: Connection,
+    path: PathBuf,
+}
+
+impl AlarmIndex {
+    /// Opens the index of a namespace's directory. One that is missing or cannot be read is made anew.
+    pub(crate) fn open(dir: &Path) -> Result<Self, AlarmIndexError> {
+        let path = dir.join(FILE_NAME);
+        if path.exists() {
+            match Self::open_existing(&path) {
+                Ok(index) => return Ok(index),
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be read; it is made anew");
+                }
+            }
+        }
+        Self::rebuild(dir)
+    }
+
+    fn open_existing(path: &Path) -> Result<Self, rusqlite::Error> {
+        let index = Self::connect(path)?;
+        let found: (i32, i32) = (index.pragma("application_id")?, index.pragma("user_version")?);
+        if found != (APPLICATION_ID, FORMAT) {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+        // Damage that nobody notices would make alarms late; a few milliseconds for each 100,000.
+        let sound: String = index.conn.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+        if sound != "ok" {
+            return Err(rusqlite::Error::InvalidColumnName(sound));
+        }
+        Ok(index)
+    }
+
+    fn connect(path: &Path) -> Result<Self, rusqlite::Error> {
+        let conn = Connection::open(path)?;
+        // NORMAL syncs at checkpoints only: a change that a crash takes away comes again from the journal.
+        conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")?;
+        conn.set_prepared_statement_cache_capacity(8);
+        Ok(Self {
+            conn,
+            path: path.to_owned(),
+        })
+    }
+
+    fn pragma(&self, name: &str) -> Result<i32, rusqlite::Error> {
+        self.conn.query_row(&format!("PRAGMA {name}"), (), |row| row.get(0))
+    }
+
+    /// Removes the index of a namespace's directory, so that it is made anew when the namespace is opened.
+    pub(crate) fn forget(dir: &Path) -> Result<(), AlarmIndexError> {
+        remove(&dir.join(FILE_NAME))
+    }
+
+    /// Makes the index anew from the databases of the directory, which nobody has open.
+    fn rebuild(dir: &Path) -> Result<Self, AlarmIndexError> {
+        let path = dir.join(FILE_NAME);
+        remove(&path)?;
+        let mut index = Self::connect(&path)?;
+        let begun = crate::sys::clock::now();
+        let (mut databases, mut alarms) = (0_u64, 0_u64);
+        let io = |error| AlarmIndexError::Io {
+            path: dir.to_owned(),
+            error,
+        };
+        let transaction = index.conn.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        for entry in std::fs::read_dir(dir).map_err(io)? {
+            let Some(key) = entry.map_err(io)?.file_name().to_str().and_then(key_of) else {
+                continue;
+            };
+            let AlarmKey { object, file } = key;
+            let dir = dir.to_owned();
+            databases += 1;
+            match stored_alarm(&DbFile {
+                dir: dir.into(),
+                object,
+                file,
+            }) {
+                Ok(None) => {}
+                Ok(due_ms) => {
+                    alarms += 1;
+                    apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
+                }
+                // The facet says so to whoever calls it.
+                Err(error) => {
+                    tracing::error!(%object, %file, %error, "a database cannot be read; its alarm stays silent")
+                }
+            }
+        }
+        // In the same transaction: an index that was not finished is none.
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()?;
+        let took_ms = crate::sys::clock::now().saturating_duration_since(begun).as_millis();
+        if databases > 0 {
+            tracing::info!(file = %path.display(), databases, alarms, took_ms, "made the index of alarms anew");
+        }
+        Ok(index)
+    }
+
+    /// Brings changes to the index, in their order, together. May be repeated, also with older ones as long as the newer
+    /// follow: recovery does.
+    pub(crate) fn apply(&mut self, updates: &[AlarmUpdate]) -> Result<(), AlarmIndexError> {
+        let transaction = self.conn.transaction()?;
+        updates.iter().try_for_each(|update| apply_one(&transaction, update))?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// At most `max` alarms behind `after` that are due at or before `until_ms`, in order.
+    pub(super) fn due(&self, after: Place, until_ms: u64, max: u32) -> Result<Vec<Place>, AlarmIndexError> {
+        let text = "SELECT due_ms, object, file FROM alarm WHERE (due_ms, object, file) > (?1, ?2, ?3) AND due_ms <= ?4 \
+                    ORDER BY due_ms, object, file LIMIT ?5";
+        let mut statement = self.conn.prepare_cached(text)?;
+        let Place { due_ms, key } = after;
+        let until = integer(until_ms);
+        let found = statement.query_map(
+            params![integer(due_ms), &key.object.0[..], key.file.0, until, max],
+            |row| {
+                Ok(Place {
+                    due_ms: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+                    key: AlarmKey {
+                        object: ObjectId(row.get(1)?),
+                        file: FileId(row.get(2)?),
+                    },
+                })
+            },
+        )?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    /// When the first alarm behind `until_ms` is due.
+    pub(super) fn next_after(&self, until_ms: u64) -> Result<Option<u64>, AlarmIndexError> {
+        let text = "SELECT min(due_ms) FROM alarm WHERE due_ms > ?1";
+        let found: Option<i64> = self
+            .conn
+            .prepare_cached(text)?
+            .query_row([integer(until_ms)], |row| row.get(0))?;
+        Ok(found.and_then(|ms| u64::try_from(ms).ok()))
+    }
+
+    /// When an alarm is due.
+    pub(super) fn due_of(&self, key: AlarmKey) -> Result<Option<u64>, AlarmIndexError> {
+        let text = "SELECT due_ms FROM alarm WHERE object = ?1 AND file = ?2";
+        let found: Option<i64> = self
+            .conn
+            .prepare_cached(text)?
+            .query_row(params![&key.object.0[..], key.file.0], |row| row.get(0))
+            .optional()?;
+        Ok(found.and_then(|ms| u64::try_from(ms).ok()))
+    }
+
+    /// Closes it so that stock sqlite3 finds one ordinary file, on disk.
+    pub(super) fn close(self) -> Result<(), AlarmIndexError> {
+        self.conn.close().map_err(|(_, error)| error)?;
+        Ok(())
+    }
+
+    /// Closes and removes it: what it says is not to be relied upon.
+    pub(super) fn discard(self) -> Result<(), AlarmIndexError> {
+        let path = self.path.clone();
+        drop(self);
+        remove(&path)
+    }
+}
+
+fn integer(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+fn apply_one(conn: &Connection, AlarmUpdate { key, due_ms }: &AlarmUpdate) -> Result<(), rusqlite::Error> {
+    let AlarmKey { object, file } = key;
+    match due_ms {
+        Some(due_ms) => {
+            // A time that stays the same must not write a page.
+            let text = "INSERT INTO alarm(object, file, due_ms) VALUES(?1, ?2, ?3) ON CONFLICT(object, file) \
+                        DO UPDATE SET due_ms = excluded.due_ms WHERE due_ms <> excluded.due_ms";
+            conn.prepare_cached(text)?
+                .execute(params![&object.0[..], file.0, integer(*due_ms)])?;
+        }
+        None => {
+            let text = "DELETE FROM alarm WHERE object = ?1 AND file = ?2";
+            conn.prepare_cached(text)?.execute(params![&object.0[..], file.0])?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), AlarmIndexError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(AlarmIndexError::Io { path, error });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `{object}.sqlite` and `{object}.{file}.sqlite`.
+fn key_of(name: &str) -> Option<AlarmKey> {
+    let database = name.strip_suffix(".sqlite")?;
+    let (object, file) = match database.split_once('.') {
+        None => (database, FileId::ROOT),
+        Some((object, file)) => (object, FileId(file.parse().ok()?)),
+    };
+    let object = object.parse().ok()?;
+    Some(AlarmKey { object, file })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The index on a real file system: what is brought to it, what it answers in which order, and that it is made anew where it
+//! cannot be relied upon.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::storage::journal::MemoryJournal;
+use crate::storage::{FacetStore, InterruptCell};
+
+fn key(object: u8, file: u32) -> AlarmKey {
+    AlarmKey {
+        object: ObjectId([object; 32]),
+        file: FileId(file),
+    }
+}
+
+fn update(key: AlarmKey, due_ms: Option<u64>) -> AlarmUpdate {
+    AlarmUpdate { key, due_ms }
+}
+
+fn place(due_ms: u64, key: AlarmKey) -> Place {
+    Place { due_ms, key }
+}
+
+/// A stored facet with an alarm, closed.
+fn facet(dir: &Path, AlarmKey { object, file }: AlarmKey, due_ms: u64) {
+    let dir = dir.into();
+    let database = DbFile { dir, object, file };
+    let mut store = FacetStore::new(
+        database,
+        String::new(),
+        false,
+        1 << 30,
+        Arc::new(InterruptCell::default()),
+        MemoryJournal::new(),
+    );
+    store.set_alarm(due_ms, 0).unwrap();
+    let committed = store.end_turn().unwrap().expect("an alarm was written");
+    store.record_alone(committed);
+    store.close().unwrap();
+}
+
+fn all(index: &AlarmIndex) -> Vec<Place> {
+    index.due(Place::default(), u64::MAX, 1_000).unwrap()
+}
+
+#[test]
+fn changes_come_in_order_and_may_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = AlarmIndex::open(dir.path()).unwrap();
+    let batch = [
+        update(key(1, 0), Some(50)),
+        update(key(2, 7), Some(20)),
+        update(key(1, 3), Some(20)),
+        update(key(1, 0), Some(10)),
+        update(key(9, 9), Some(1)),
+        update(key(9, 9), None),
+    ];
+    let expected = [place(10, key(1, 0)), place(20, key(1, 3)), place(20, key(2, 7))];
+    for _ in 0..3 {
+        index.apply(&batch).unwrap();
+        assert_eq!(all(&index), expected);
+    }
+    assert_eq!(index.due_of(key(1, 3)).unwrap(), Some(20));
+    assert_eq!(index.due_of(key(9, 9)).unwrap(), None);
+    // Strictly behind a place, up to a time, as many as asked for.
+    assert_eq!(index.due(expected[0], 20, 1).unwrap(), expected[1..2]);
+    assert_eq!(index.due(expected[1], 20, 9).unwrap(), expected[2..]);
+    assert_eq!(index.due(expected[2], u64::MAX, 9).unwrap(), []);
+    assert_eq!(index.due(Place::default(), 19, 9).unwrap(), expected[..1]);
+    assert_eq!(index.next_after(10).unwrap(), Some(20));
+    assert_eq!(index.next_after(20).unwrap(), None);
+}
+
+#[test]
+fn what_was_closed_is_one_ordinary_file_and_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = AlarmIndex::open(dir.path()).unwrap();
+    index.apply(&[update(key(1, 2), Some(30))]).unwrap();
+    index.close().unwrap();
+    let names: Vec<_> = dir.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, [FILE_NAME]);
+    // Not made anew: no database says so.
+    assert_eq!(all(&AlarmIndex::open(dir.path()).unwrap()), [place(30, key(1, 2))]);
+}
+
+#[test]
+fn a_killed_host_leaves_an_index_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let mut index = AlarmIndex::open(dir.path()).unwrap();
+    index.apply(&[update(key(1, 2), Some(30))]).unwrap();
+    for entry in dir.path().read_dir().unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), other.path().join(entry.file_name())).unwrap();
+    }
+    assert_eq!(all(&AlarmIndex::open(other.path()).unwrap()), [place(30, key(1, 2))]);
+}
+
+#[test]
+fn it_is_made_anew_where_it_is_missing_damaged_or_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, child) = (key(1, 0), key(1, 4));
+    facet(dir.path(), root, 900);
+    facet(dir.path(), child, 400);
+    let path = dir.path().join(FILE_NAME);
+    // Names that are no databases of facets.
+    for name in ["x.sqlite", "readme", &format!("{}.4.sqlite.orphan1", ObjectId([1; 32]))] {
+        std::fs::write(dir.path().join(name), "no database").unwrap();
+    }
+    // A database that cannot be read is left out, and left alone.
+    let broken = dir.path().join(format!("{}.5.sqlite", ObjectId([1; 32])));
+    std::fs::write(&broken, "no database").unwrap();
+
+    let expected = [place(400, child), place(900, root)];
+    let reopened = || all(&AlarmIndex::open(dir.path()).unwrap());
+    assert_eq!(reopened(), expected, "missing");
+
+    std::fs::write(&path, "no database at all").unwrap();
+    assert_eq!(reopened(), expected, "no SQLite file");
+
+    std::fs::remove_file(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE alarm(x)").unwrap();
+    drop(other);
+    assert_eq!(reopened(), expected, "another database");
+
+    let newer = Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
+    assert_eq!(reopened(), expected, "another format");
+
+    let bytes = std::fs::read(&path).unwrap();
+    for at in (4096..bytes.len()).step_by(64) {
+        let mut hurt = bytes.clone();
+        hurt[at] ^= 0x55;
+        std::fs::write(&path, &hurt).unwrap();
+        // Bytes in unused parts of a page may change without harm.
+        let found = reopened();
+        assert!(found.len() <= 2, "{found:?}");
+    }
+
+    AlarmIndex::forget(dir.path()).unwrap();
+    assert!(!path.exists());
+    assert_eq!(reopened(), expected, "forgotten");
+    assert_eq!(std::fs::read(broken).unwrap(), b"no database");
+}

@@ -1,0 +1,328 @@
+//! The tasks on a clock that the test moves: what is due when, how many at a time, what reaches the index, and how it ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::run::{Clock, keep_index, run};
+use super::*;
+use crate::storage::Durability;
+
+const START_MS: u64 = 1_000_000;
+/// Nothing here takes long; this ends what hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Stands still unless it is moved.
+struct TestClock(watch::Sender<u64>);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    async fn sleep_until(&self, ms: u64) {
+        let mut now = self.0.subscribe();
+        let _ = now.wait_for(|now_ms| *now_ms >= ms).await;
+    }
+}
+
+type Order = (AlarmKey, u64, oneshot::Sender<Delivered>);
+
+/// Hands each delivery to the test, which says how it ends.
+struct TestDeliver {
+    orders: mpsc::UnboundedSender<Order>,
+    clock: Arc<TestClock>,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+}
+
+impl Deliver for TestDeliver {
+    async fn deliver(&self, key: AlarmKey) -> Delivered {
+        let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+        let (tell, told) = oneshot::channel();
+        let _ = self.orders.send((key, self.clock.now_ms(), tell));
+        let delivered = told.await.unwrap_or(Delivered::Not);
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        delivered
+    }
+}
+
+struct Rig {
+    dir: tempfile::TempDir,
+    alarms: Arc<Alarms>,
+    clock: Arc<TestClock>,
+    deliver: Arc<TestDeliver>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    durability: watch::Sender<Durability>,
+    lsn: u64,
+}
+
+fn key(file: u32) -> AlarmKey {
+    let object = ObjectId([7; 32]);
+    let file = FileId(file);
+    AlarmKey { object, file }
+}
+
+impl Rig {
+    fn new(slots: usize) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), slots)
+    }
+
+    fn at(dir: tempfile::TempDir, slots: usize) -> Self {
+        let alarms = Arc::new(Alarms::open(dir.path()).unwrap());
+        let clock = Arc::new(TestClock(watch::channel(START_MS).0));
+        let (sender, orders) = mpsc::unbounded_channel();
+        let deliver = Arc::new(TestDeliver {
+            orders: sender,
+            clock: clock.clone(),
+            at_once: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
+        });
+        let durability = watch::channel(Durability::UpTo(Lsn(0))).0;
+        tokio::spawn(keep_index(alarms.clone(), durability.subscribe()));
+        let slots = Arc::new(Semaphore::new(slots));
+        tokio::spawn(run(alarms.clone(), clock.clone(), deliver.clone(), slots));
+        Self {
+            dir,
+            alarms,
+            clock,
+            deliver,
+            orders,
+            durability,
+            lsn: 0,
+        }
+    }
+
+    fn commit(&mut self, file: u32, change: AlarmChange) {
+        self.lsn += 1;
+        let AlarmKey { object, file } = key(file);
+        self.alarms.committed(object, Lsn(self.lsn), &[(file, change)], &[]);
+    }
+
+    fn durable(&self) {
+        self.durability.send_replace(Durability::UpTo(Lsn(self.lsn)));
+    }
+
+    async fn order(&mut self) -> Order {
+        tokio::time::timeout(HANG, self.orders.recv())
+            .await
+            .expect("no delivery")
+            .unwrap()
+    }
+
+    fn later(&self, ms: u64) {
+        self.clock.0.send_modify(|now_ms| *now_ms += ms);
+    }
+
+    /// Nothing is delivered, and nothing will be before something else happens: both tasks have nothing to do.
+    async fn quiet(&mut self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let order = self.orders.try_recv();
+        assert!(order.is_err(), "{:?}", order.map(|order| order.0));
+    }
+
+    /// What the index says once everything durable is in it.
+    async fn stop(self) -> (tempfile::TempDir, HashMap<u32, u64>) {
+        self.alarms.stop();
+        self.alarms.close(Lsn(self.lsn)).unwrap();
+        let index = AlarmIndex::open(self.dir.path()).unwrap();
+        let all = index.due(index::Place::default(), u64::MAX, 100).unwrap();
+        index.close().unwrap();
+        let all = all.into_iter().map(|place| (place.key.file.0, place.due_ms)).collect();
+        (self.dir, all)
+    }
+}
+
+#[tokio::test]
+async fn alarms_come_in_their_order_and_not_early() {
+    let mut rig = Rig::new(10);
+    rig.commit(1, AlarmChange::Due(START_MS + 300));
+    rig.commit(2, AlarmChange::Due(START_MS + 200));
+    rig.commit(3, AlarmChange::Due(START_MS + 100));
+    rig.commit(3, AlarmChange::None);
+    rig.quiet().await;
+    rig.later(199);
+    rig.quiet().await;
+    rig.later(1);
+    let (second, at_ms, tell) = rig.order().await;
+    assert_eq!((second, at_ms), (key(2), START_MS + 200));
+    // Replaced by an earlier one while somebody sleeps for it.
+    rig.commit(1, AlarmChange::Due(START_MS + 250));
+    rig.later(50);
+    let (first, at_ms, tell_first) = rig.order().await;
+    assert_eq!((first, at_ms), (key(1), START_MS + 250));
+    for (file, tell) in [(2, tell), (1, tell_first)] {
+        rig.commit(file, AlarmChange::None);
+        tell.send(Delivered::Ran).unwrap();
+    }
+    rig.quiet().await;
+}
+
+#[tokio::test]
+async fn one_at_a_time_for_a_facet_and_so_many_in_all() {
+    let mut rig = Rig::new(3);
+    for file in 1..=10 {
+        rig.commit(file, AlarmChange::Due(START_MS));
+    }
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(rig.order().await);
+    }
+    rig.quiet().await;
+    assert_eq!(rig.alarms.running(), 3);
+    // Set again while it runs: not before that has ended.
+    let (running, _, tell) = told.remove(0);
+    rig.commit(running.file.0, AlarmChange::Due(START_MS));
+    rig.quiet().await;
+    tell.send(Delivered::Ran).unwrap();
+    let mut again = 0;
+    for _ in 0..8 {
+        let (key, _, tell) = rig.order().await;
+        again += usize::from(key == running);
+        rig.commit(key.file.0, AlarmChange::None);
+        tell.send(Delivered::Ran).unwrap();
+    }
+    assert_eq!(again, 1);
+    assert_eq!(rig.deliver.most_at_once.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn the_index_gets_what_is_durable_and_nothing_else() {
+    let mut rig = Rig::new(10);
+    rig.commit(1, AlarmChange::Due(START_MS + 10_000));
+    rig.commit(2, AlarmChange::Trying(START_MS + 20_000));
+    rig.durable();
+    rig.commit(2, AlarmChange::Due(START_MS + 90_000));
+    // Written by whoever knows that the journal has come so far.
+    rig.alarms.settle(Lsn(2)).unwrap();
+    let index = rig.alarms.index().take().unwrap();
+    assert_eq!(index.due_of(key(1)).unwrap(), Some(START_MS + 10_000));
+    assert_eq!(index.due_of(key(2)).unwrap(), Some(START_MS + 20_000));
+    *rig.alarms.index() = Some(index);
+    // Who asks gets the newest all the same, but for a handler that runs.
+    assert_eq!(rig.alarms.due_ms(key(1)), Some(START_MS + 10_000));
+    assert_eq!(rig.alarms.due_ms(key(2)), Some(START_MS + 90_000));
+    rig.commit(1, AlarmChange::Trying(START_MS + 30_000));
+    assert_eq!(rig.alarms.due_ms(key(1)), None);
+    rig.durable();
+    let (_, all) = rig.stop().await;
+    assert_eq!(all, HashMap::from([(1, START_MS + 30_000), (2, START_MS + 90_000)]));
+}
+
+#[tokio::test]
+async fn a_stop_that_leaves_something_undurable_leaves_no_index() {
+    let mut rig = Rig::new(10);
+    rig.commit(1, AlarmChange::Due(START_MS + 10_000));
+    rig.alarms.stop();
+    rig.alarms.close(Lsn(0)).unwrap();
+    assert!(!rig.dir.path().join("alarms.sqlite").exists());
+}
+
+#[tokio::test]
+async fn what_is_far_off_is_read_from_the_index_in_time() {
+    let mut rig = Rig::new(10);
+    let far_ms = START_MS + 10 * WINDOW_MS;
+    rig.commit(1, AlarmChange::Due(far_ms));
+    rig.commit(2, AlarmChange::Due(far_ms + 5));
+    rig.durable();
+    let (dir, all) = rig.stop().await;
+    assert_eq!(all.len(), 2);
+    // Another host on the same directory, and one that is set while it runs.
+    let mut rig = Rig::at(dir, 10);
+    rig.commit(3, AlarmChange::Due(far_ms + 3));
+    rig.durable();
+    rig.quiet().await;
+    rig.later(10 * WINDOW_MS - 1);
+    rig.quiet().await;
+    for (ms, file) in [(1, 1), (3, 3), (2, 2)] {
+        rig.later(ms);
+        let (found, at_ms, tell) = rig.order().await;
+        assert_eq!(found, key(file));
+        assert!(at_ms >= far_ms);
+        rig.commit(file, AlarmChange::None);
+        tell.send(Delivered::Ran).unwrap();
+    }
+    rig.durable();
+    assert_eq!(rig.stop().await.1.len(), 0);
+}
+
+#[tokio::test]
+async fn a_facet_that_says_not_now_corrects_the_index() {
+    let mut rig = Rig::new(10);
+    rig.commit(1, AlarmChange::Due(START_MS));
+    rig.commit(2, AlarmChange::Due(START_MS));
+    rig.durable();
+    for _ in 0..2 {
+        let (found, _, tell) = rig.order().await;
+        let due_ms = (found == key(1)).then_some(START_MS + 500);
+        tell.send(Delivered::NotDue(due_ms)).unwrap();
+    }
+    rig.quiet().await;
+    rig.later(500);
+    let (found, _, tell) = rig.order().await;
+    assert_eq!(found, key(1));
+    drop(tell);
+    assert_eq!(rig.stop().await.1, HashMap::from([(1, START_MS + 500)]));
+}
+
+#[tokio::test]
+async fn a_facet_that_is_not_reached_is_tried_again_later() {
+    let mut rig = Rig::new(1);
+    rig.commit(1, AlarmChange::Due(START_MS));
+    for (delivered, wait_ms) in [(Delivered::Not, 250), (Delivered::Not, 500), (Delivered::NoRoom, 1_250)] {
+        let (found, _, tell) = rig.order().await;
+        assert_eq!(found, key(1));
+        tell.send(delivered).unwrap();
+        rig.quiet().await;
+        // Without room the slot is kept for a while first.
+        if delivered == Delivered::NoRoom {
+            rig.later(250);
+            rig.quiet().await;
+            rig.later(wait_ms - 251);
+        } else {
+            rig.later(wait_ms - 1);
+        }
+        rig.quiet().await;
+        rig.later(1);
+    }
+    let (found, _, tell) = rig.order().await;
+    assert_eq!(found, key(1));
+    tell.send(Delivered::Ran).unwrap();
+}
+
+#[tokio::test]
+async fn databases_that_go_take_their_alarms_along() {
+    let mut rig = Rig::new(10);
+    // Nothing was ever set here: nothing to look for.
+    rig.alarms.committed(ObjectId([7; 32]), Lsn(1), &[], &[FileId(1)]);
+    assert!(rig.alarms.state().unsettled.is_empty());
+    rig.commit(1, AlarmChange::Due(START_MS + 100));
+    rig.commit(2, AlarmChange::Due(START_MS + 100));
+    rig.alarms
+        .committed(ObjectId([7; 32]), Lsn(3), &[], &[FileId(1), FileId(5)]);
+    rig.lsn = 3;
+    rig.durable();
+    rig.later(100);
+    let (found, _, tell) = rig.order().await;
+    assert_eq!(found, key(2));
+    rig.commit(2, AlarmChange::None);
+    tell.send(Delivered::Ran).unwrap();
+    rig.quiet().await;
+    assert_eq!(rig.stop().await.1.len(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_after_the_stop() {
+    let mut rig = Rig::new(10);
+    rig.commit(1, AlarmChange::Due(START_MS + 10));
+    rig.quiet().await;
+    rig.alarms.stop();
+    rig.later(10);
+    rig.quiet().await;
+}

@@ -1,0 +1,21 @@
+//! What tests/fuzz calls: decoders on any bytes. They answer or refuse; a panic is a bug. Not for anybody else.
+
+/// A segment of the journal.
+pub fn segment(bytes: &[u8]) {
+    crate::storage::journal::fuzzing::segment(bytes);
+}
+
+/// A batch of the journal, with a right checksum.
+pub fn batch(bytes: &[u8]) {
+    crate::storage::journal::fuzzing::batch(bytes);
+}
+
+/// A unit of the journal.
+pub fn unit(bytes: &[u8]) {
+    crate::storage::journal::fuzzing::decode(bytes);
+}
+
+/// A `.facets` file.
+pub fn index(bytes: &[u8]) {
+    crate::index::parse_any(bytes);
+}

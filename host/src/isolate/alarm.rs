@@ -1,0 +1,159 @@
+//! A try of an alarm, from the facet's side: it is counted and committed before the handler runs, and what came of it is
+//! written wherever the try ends, with the handler's last turn or after the facet is lost. (Why: `alarms/mod.rs`.)
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::{info, warn};
+
+use crate::error::CallError;
+use crate::isolate::{FacetState, GuestEnd, executor};
+use crate::live::{AlarmEnd, Control, Object};
+use crate::storage::{AfterFailure, AlarmInfo, Beginning, FacetStore, Lsn, StorageError};
+use crate::sys::clock;
+
+/// How a try ended with its facet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lost {
+    /// The facet could not be started for it.
+    Unstarted,
+    /// It was aborted, or broke.
+    Failed,
+    /// The host stops.
+    Interrupted,
+}
+
+impl FacetState {
+    /// Begins a try if the alarm is due, in a turn that is to be committed before anything else. `handled`: the class has
+    /// a handler.
+    pub(super) fn begin_alarm(&mut self, handled: bool) -> Result<Result<AlarmInfo, AlarmEnd>, StorageError> {
+        let beginning = self.storage().begin_alarm(clock::unix_ms())?;
+        Ok(match beginning {
+            Beginning::Begun(info, _) if handled => Ok(info),
+            Beginning::Begun(..) => {
+                self.storage().end_alarm()?;
+                warn!(facet = %self.describe(), "an alarm is dropped: the facet runs a class without alarm handler now");
+                Err(AlarmEnd::Ran)
+            }
+            Beginning::NotDue(due_ms) => Err(AlarmEnd::NotDue(due_ms)),
+            Beginning::Exhausted(info) => {
+                log_dropped(&self.describe(), info.scheduled_ms, "the host ended while it ran");
+                Err(AlarmEnd::Ran)
+            }
+        })
+    }
+
+    /// The handler has answered, and what comes of that is a part of its last turn. Answers when the next alarm is due.
+    pub(super) fn finish_alarm(&mut self, failure: Option<&str>) -> Result<Option<u64>, GuestEnd> {
+        let lost = |error: StorageError| GuestEnd::Commit(error.to_string());
+        match failure {
+            None => self.storage().end_alarm().map_err(lost)?,
+            Some(message) => {
+                let after = self.storage().fail_alarm(clock::unix_ms()).map_err(lost)?;
+                log_failure(&self.describe(), after, message);
+            }
+        }
+        self.storage().alarm().map_err(lost)
+    }
+
+    fn describe(&self) -> String {
+        self.object.describe(&self.identity.path)
+    }
+}
+
+/// The facet is lost, and a try with it. Answers how the event ended, and the commit that says so, if one was needed.
+pub(super) fn settle_lost(
+    object: &Arc<Object>,
+    control: &Control,
+    storage: &Mutex<FacetStore>,
+    how: Lost,
+    why: &str,
+) -> (Result<AlarmEnd, CallError>, Option<Lsn>) {
+    // It may have to be opened.
+    let settled = executor::block_in_place(|| {
+        let mut store = storage.lock().unwrap_or_else(PoisonError::into_inner);
+        store.retire();
+        let now_ms = clock::unix_ms();
+        let end = match how {
+            Lost::Failed => fail(&mut store, object, control, now_ms, why)?,
+            Lost::Unstarted => match store.begin_alarm(now_ms)? {
+                Beginning::Begun(..) => fail(&mut store, object, control, now_ms, why)?,
+                Beginning::NotDue(due_ms) => AlarmEnd::NotDue(due_ms),
+                Beginning::Exhausted(info) => {
+                    log_dropped(&facet(object, control), info.scheduled_ms, why);
+                    AlarmEnd::Ran
+                }
+            },
+            Lost::Interrupted => {
+                store.interrupt_alarm(now_ms)?;
+                AlarmEnd::Ran
+            }
+        };
+        let committed = store.end_turn()?;
+        Ok::<_, StorageError>((end, committed))
+    });
+    match settled {
+        Ok((end, committed)) => {
+            let lsn = committed.and_then(|committed| {
+                let lsn = object.record_alone(committed);
+                let mut store = storage
+                    .lock()
+                    .expect("storage does not panic: a panic would end this task first");
+                match lsn {
+                    Some(lsn) => store.recorded(lsn),
+                    None => store.forget_commit(),
+                }
+                lsn
+            });
+            control.storage_changed.notify_waiters();
+            (Ok(end), lsn)
+        }
+        Err(error) => {
+            // A try that began was counted then. One that did not begins later.
+            warn!(facet = %facet(object, control), %error, "what became of an alarm cannot be written");
+            (Err(error.into()), None)
+        }
+    }
+}
+
+fn fail(
+    store: &mut FacetStore,
+    object: &Object,
+    control: &Control,
+    now_ms: u64,
+    why: &str,
+) -> Result<AlarmEnd, StorageError> {
+    let after = store.fail_alarm(now_ms)?;
+    log_failure(&facet(object, control), after, why);
+    Ok(AlarmEnd::Ran)
+}
+
+fn facet(object: &Object, control: &Control) -> String {
+    format!("{}/{} #{:?}", object.namespace.name, object.id, control.node)
+}
+
+fn log_failure(facet: &str, after: AfterFailure, why: &str) {
+    match after {
+        AfterFailure::Nothing => info!(facet, why, "an alarm handler failed; its alarm was deleted meanwhile"),
+        AfterFailure::Replaced => info!(
+            facet,
+            why, "an alarm handler failed; the alarm that was set since stays"
+        ),
+        AfterFailure::Retry(row) => {
+            info!(
+                facet,
+                why,
+                retry = row.tries,
+                due_ms = row.due_ms,
+                "an alarm handler failed; it is tried again"
+            );
+        }
+        AfterFailure::Dropped(row) => log_dropped(facet, row.scheduled_ms, why),
+    }
+}
+
+fn log_dropped(facet: &str, scheduled_ms: u64, why: &str) {
+    warn!(
+        facet,
+        why, scheduled_ms, "an alarm is dropped: its handler failed, and so did all retries"
+    );
+}

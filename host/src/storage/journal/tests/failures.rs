@@ -1,0 +1,426 @@
+//! Lives of a data directory, from one failure to the next. After each: everything acknowledged is there, and all that is
+//! there is what was committed up to one unit, for all databases and trees at once.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::model::{self, History};
+use super::power::{Crash, Kind, Power};
+use super::random::Random;
+use super::shadow::Shadow;
+use super::world::{Host, Object, Refused, namespace};
+use crate::storage::journal::rules::Rule;
+use crate::storage::journal::rules::tests::Without;
+use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn};
+
+/// Seeds that `cargo test` runs.
+const SEEDS: u64 = 24;
+/// Set to a number: that seed and no other.
+const SEED_VARIABLE: &str = "FACETD_POWER_SEED";
+/// How many seeds, or how often the one.
+const ROUNDS_VARIABLE: &str = "FACETD_POWER_ROUNDS";
+/// Set: each call to the disk is printed when a check fails.
+const TRACE_VARIABLE: &str = "FACETD_POWER_TRACE";
+
+/// Failures of one directory.
+const FAILURES: usize = 6;
+const OBJECTS: u8 = 3;
+/// Steps of one object between two failures, at most.
+const STEPS_MAX: usize = 60;
+
+/// What is done to a run.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Twist {
+    /// A rule that does not hold.
+    pub(super) without: Option<Rule>,
+    /// Members and trees in units of their own.
+    pub(super) splits_units: bool,
+    /// Writes fail at random moments.
+    pub(super) fails_writes: bool,
+    /// Most turns write much, into segments that have one spare.
+    pub(super) writes_much: bool,
+    /// Every other failure is a kill in the middle of a write, and the next comes before that is recovered.
+    pub(super) fails_in_recovery: bool,
+}
+
+/// What was seen.
+#[derive(Default, Debug)]
+pub(super) struct Seen {
+    pub(super) failures: u64,
+    pub(super) units: u64,
+    pub(super) refused: u64,
+    pub(super) clean: u64,
+    pub(super) in_recovery: u64,
+}
+
+/// In memory, where there is such a place: nothing needs to be durable but what the simulator says.
+pub(super) fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+pub(super) fn options(segment_bytes: u64, disk: Disk) -> JournalOptions {
+    JournalOptions {
+        segment_bytes,
+        cap_bytes: 40 << 20,
+        disk,
+    }
+}
+
+/// One directory from its beginning through some failures. An error is a promise that was broken.
+pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
+    let mut random = Random::new(seed);
+    let mut seen = Seen::default();
+    let history = Arc::new(Mutex::new(History::default()));
+    let mut root = temporary();
+    let mut shadow = Shadow::new(root.path());
+    let (mut floor, mut was_dirty, mut was_killed) = (Lsn::ZERO, false, false);
+    let segment_bytes = match twist.writes_much {
+        true => 8 << 20,
+        false => *random.pick(&[4 << 20, 6 << 20]),
+    };
+    let mut before: Vec<String> = Vec::new();
+    for failure in 0..=FAILURES {
+        let is_last = failure == FAILURES;
+        let crash_at = match random.below(5) {
+            _ if is_last => u64::MAX,
+            // What a kill has left is lost before it is recovered.
+            _ if was_killed && (twist.fails_in_recovery || random.one_in(2)) => random.below(60) as u64,
+            _ if twist.fails_in_recovery => 30 + random.below(60) as u64,
+            0 => random.below(30) as u64,
+            1 => random.below(120) as u64,
+            _ => random.below(700) as u64,
+        };
+        let kind = match twist.fails_in_recovery {
+            true => [Kind::Kill, Kind::PowerFailure][failure % 2],
+            false if random.one_in(4) => Kind::Kill,
+            false => Kind::PowerFailure,
+        };
+        let power = Power::new(shadow, random.fork(), crash_at, kind);
+        if twist.fails_writes && random.one_in(2) {
+            power.fail_from(random.below(100) as u64);
+        }
+        let _without = Without::new(twist.without, root.path());
+        let life = Life {
+            root: root.path(),
+            power: &power,
+            history: &history,
+            floor,
+            was_dirty,
+            is_last,
+            twist,
+            segment_bytes,
+            fails: twist.fails_writes,
+            steps: if twist.fails_in_recovery { 10 } else { STEPS_MAX },
+        };
+        let lived = life.live(&mut random, &mut seen);
+        let crash = match lived {
+            Ok((crash, clean)) => {
+                was_dirty = !clean;
+                crash
+            }
+            Err(why) => {
+                let mut why = format!("life {failure}: {why}");
+                if std::env::var_os(TRACE_VARIABLE).is_some() {
+                    let own = power.end().trace;
+                    for dir in super::shadow::DIRS {
+                        let mut names: Vec<_> = std::fs::read_dir(root.path().join(dir))
+                            .map(|found| found.map(|entry| entry.unwrap()).collect())
+                            .unwrap_or_default();
+                        names.sort_by_key(std::fs::DirEntry::file_name);
+                        for entry in names {
+                            why += &format!("\n{dir} {:?} {}", entry.file_name(), entry.metadata().unwrap().len());
+                        }
+                    }
+                    let now = self::History::clone(&history.lock().unwrap());
+                    why += &format!("\nunits {:?}", now.summary());
+                    why += &format!(
+                        "\nbefore the last failure:\n{}\nsince:\n{}",
+                        before.join("\n"),
+                        own.join("\n")
+                    );
+                }
+                return Err(why);
+            }
+        };
+        if is_last {
+            break;
+        }
+        if let Some(durable) = crash.durable {
+            floor = durable;
+        }
+        seen.failures += 1;
+        was_killed = crash.kind == Kind::Kill;
+        before = crash.trace;
+        before.push(format!("{:?}", crash.kind));
+        let next = temporary();
+        shadow = crash.left.restore(next.path());
+        root = next;
+    }
+    Ok(seen)
+}
+
+struct Life<'a> {
+    root: &'a Path,
+    power: &'a Arc<Power>,
+    history: &'a Arc<Mutex<History>>,
+    /// What was acknowledged.
+    floor: Lsn,
+    was_dirty: bool,
+    is_last: bool,
+    twist: Twist,
+    segment_bytes: u64,
+    /// Its disk fails.
+    fails: bool,
+    /// Of each object, at most.
+    steps: usize,
+}
+
+impl Life<'_> {
+    /// From the start of a host to its end. True if that was a clean stop.
+    fn live(&self, random: &mut Random, seen: &mut Seen) -> Result<(Crash, bool), String> {
+        let disk = Disk::probed(self.power.clone());
+        let dir = namespace(self.root);
+        let opened = LocalJournal::open(
+            self.root,
+            self.was_dirty,
+            &options(self.segment_bytes, disk.clone()),
+            |recovered| match self.was_dirty && dir.exists() {
+                true => crate::offline::clear_orphans(&dir, recovered),
+                false => Ok(()),
+            },
+        );
+        let (journal, recovered) = match opened {
+            Ok(opened) => opened,
+            // A disk that fails.
+            Err(_) if self.fails && self.twist.without.is_none() => return Ok((self.power.end(), false)),
+            Err(error) => return Err(format!("it cannot be opened: {error}")),
+        };
+        let journal = Arc::new(journal);
+        seen.units += recovered.units;
+        let is_served = self.power.watch(journal.progress());
+        if !dir.exists() {
+            std::fs::create_dir(&dir).unwrap();
+            if let Err(error) = disk.sync_dir(self.root) {
+                return match self.fails {
+                    true => Ok((self.power.end(), false)),
+                    false => Err(error.to_string()),
+                };
+            }
+        }
+        if !self.was_dirty && recovered.units != 0 {
+            return Err("a clean stop has left units".to_owned());
+        }
+        let last = journal.progress().durable();
+        let found = model::look(&dir, self.twist.without == Some(Rule::StrangeLogIsRemoved))?;
+        {
+            let mut history = self.history.lock().unwrap();
+            if last < self.floor {
+                return Err(format!(
+                    "unit {} was acknowledged, and {} is the last",
+                    self.floor.0, last.0
+                ));
+            }
+            if let Some(difference) = model::difference(&history.at(last), &found) {
+                return Err(format!(
+                    "after unit {} (acknowledged: {}): {difference}",
+                    last.0, self.floor.0
+                ));
+            }
+            if is_served {
+                history.cut(last, found.clone());
+            }
+        }
+        if !is_served {
+            seen.in_recovery += 1;
+            return Ok((self.power.end(), false));
+        }
+        let host = Host {
+            dir,
+            disk,
+            journal: journal.clone(),
+            history: self.history.clone(),
+            power: Some(self.power.clone()),
+            splits_units: self.twist.splits_units,
+            writes_much: self.twist.writes_much,
+        };
+        let none = model::Stored::default();
+        let mut objects: Vec<Object> = (1..=OBJECTS)
+            .map(|number| Object::load(&host, number, found.get(&number).unwrap_or(&none), random.fork()))
+            .collect();
+        let steps = if self.is_last { 10 } else { 1 + random.below(self.steps) };
+        let refused = match random.below(3) {
+            0 => self.together(&mut objects, steps),
+            _ => self.in_turn(&mut objects, steps, random),
+        };
+        self.power.hold(false);
+        for Refused(why) in refused {
+            // After a failure of the disk, nothing more is promised in this life; a full journal says so.
+            if !why.starts_with("journal-full") && !self.fails && !self.power.is_over() {
+                return Err(format!("refused: {why}"));
+            }
+            seen.refused += 1;
+        }
+        let stops = self.is_last || random.one_in(3);
+        let mut clean = false;
+        if stops && !self.power.is_over() {
+            let stopped: Result<(), Refused> = objects.iter_mut().try_for_each(Object::stop);
+            drop(objects);
+            let closed = journal.close();
+            // As a host: whatever could not be closed, the journal says whether it is needed.
+            clean = closed && !self.power.is_over();
+            if !clean && !self.power.is_over() && !self.fails {
+                return Err(format!("it could not be stopped: {stopped:?}, {closed}"));
+            }
+            seen.clean += u64::from(clean);
+            return Ok((self.power.end(), clean));
+        }
+        let crash = self.power.end();
+        drop(objects);
+        Ok((crash, clean))
+    }
+
+    /// A thread for each object.
+    fn together(&self, objects: &mut [Object], steps: usize) -> Vec<Refused> {
+        let power = self.power;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = objects
+                .iter_mut()
+                .map(|object| {
+                    scope.spawn(move || {
+                        let mut refused = Vec::new();
+                        for _ in 0..steps {
+                            if power.is_over() {
+                                break;
+                            }
+                            refused.extend(object.step().err());
+                        }
+                        refused
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    fn in_turn(&self, objects: &mut [Object], steps: usize, random: &mut Random) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for _ in 0..steps * objects.len() {
+            if self.power.is_over() {
+                break;
+            }
+            if random.one_in(4) {
+                self.power.hold(random.one_in(2));
+            }
+            let object = random.below(objects.len());
+            refused.extend(objects[object].step().err());
+        }
+        refused
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds on two threads; the first failure ends it.
+fn seeds(twist: Twist, salt: u64) {
+    let seeds: Vec<u64> = match variable(SEED_VARIABLE) {
+        Some(seed) => vec![seed; variable(ROUNDS_VARIABLE).unwrap_or(1) as usize],
+        None => (0..variable(ROUNDS_VARIABLE).unwrap_or(SEEDS))
+            .map(|nth| salt + nth)
+            .collect(),
+    };
+    let next = Mutex::new(seeds.into_iter());
+    let total = Mutex::new(Seen::default());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(seed) = next.lock().unwrap().next() else {
+                        return;
+                    };
+                    match live(seed, twist) {
+                        Ok(seen) => {
+                            let mut total = total.lock().unwrap();
+                            total.failures += seen.failures;
+                            total.units += seen.units;
+                            total.refused += seen.refused;
+                            total.clean += seen.clean;
+                            total.in_recovery += seen.in_recovery;
+                        }
+                        Err(why) => panic!("seed {seed} ({SEED_VARIABLE}={seed} replays it): {why}"),
+                    }
+                }
+            });
+        }
+    });
+    println!("{:?}", total.lock().unwrap());
+}
+
+#[test]
+fn what_was_acknowledged_survives_power_failures() {
+    seeds(Twist::default(), 1000);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_disk_that_fails() {
+    let twist = Twist {
+        fails_writes: true,
+        ..Twist::default()
+    };
+    seeds(twist, 2_000_000);
+}
+
+/// One life in which one call to the disk fails, and after a kill or a power failure another one in which none does. Answers
+/// how many calls the first one made.
+fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
+    let mut random = Random::new(seed);
+    let mut seen = Seen::default();
+    let history = Arc::new(Mutex::new(History::default()));
+    let (root, next) = (temporary(), temporary());
+    let kind = [Kind::Kill, Kind::PowerFailure][(nth % 2) as usize];
+    let power = Power::new(Shadow::new(root.path()), random.fork(), u64::MAX, kind);
+    power.fail_call(nth);
+    let life = Life {
+        root: root.path(),
+        power: &power,
+        history: &history,
+        floor: Lsn::ZERO,
+        was_dirty: false,
+        is_last: false,
+        twist: Twist::default(),
+        segment_bytes: 4 << 20,
+        fails: true,
+        steps: 30,
+    };
+    let (crash, clean) = life.live(&mut random, &mut seen)?;
+    let calls = power.calls();
+    let floor = crash.durable.unwrap_or(Lsn::ZERO);
+    let power = Power::new(crash.left.restore(next.path()), random.fork(), u64::MAX, kind);
+    let life = Life {
+        root: next.path(),
+        power: &power,
+        floor,
+        was_dirty: !clean,
+        is_last: true,
+        fails: false,
+        ..life
+    };
+    life.live(&mut random, &mut seen)?;
+    Ok(calls)
+}
+
+#[test]
+fn any_call_may_fail() {
+    // SQLite's own calls fail in the tests of its file layer.
+    let seeds = variable(ROUNDS_VARIABLE).unwrap_or(1);
+    for seed in 0..seeds {
+        for nth in 1.. {
+            match live_with_fault(seed, nth) {
+                Ok(calls) if calls < nth => break,
+                Ok(_) => {}
+                Err(why) => panic!("seed {seed}, call {nth}: {why}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The journal's tests: what it says of itself (`basic`), what is left of it and its databases by a power failure or a kill
+//! at any moment (`failures`), each of its rules taken away (`without`), and every call that can fail (`faults`).
+
+mod basic;
+mod failures;
+mod golden;
+mod model;
+mod power;
+mod random;
+mod shadow;
+mod speed;
+mod without;
+mod world;

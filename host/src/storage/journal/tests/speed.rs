@@ -1,0 +1,127 @@
+//! How long recovery takes, and where the time goes. Ignored: it writes some GiB, and a busy disk proves nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::model::db_file;
+use super::random::Random;
+use super::world::namespace;
+use crate::storage::journal::disk::{Op, Probe};
+use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, recovery};
+use crate::storage::store::FacetStore;
+use crate::storage::value::Value;
+use crate::sys::clock;
+
+/// Databases, and turns of each: about 3 MiB of pages, below what is checkpointed.
+const DATABASES: u32 = 280;
+const TURNS: usize = 12;
+const ROWS: usize = 64;
+/// What recovery of a full journal may take.
+const SECONDS_MAX: u64 = 30;
+
+/// Adds up what each kind of call takes.
+#[derive(Default)]
+struct Times(
+    Mutex<BTreeMap<&'static str, (u64, Duration)>>,
+    Mutex<Option<std::time::Instant>>,
+);
+
+impl Probe for Times {
+    fn before(&self, _: Op<'_>) -> io::Result<()> {
+        *self.1.lock().unwrap() = Some(clock::now());
+        Ok(())
+    }
+
+    fn after(&self, op: Op<'_>) {
+        let took = self
+            .1
+            .lock()
+            .unwrap()
+            .take()
+            .map_or(Duration::ZERO, |begun| begun.elapsed());
+        let what = match op {
+            Op::WriteSynced { .. } => "write synced",
+            Op::Write(_) => "write pages",
+            Op::Allocate(_) => "allocate",
+            Op::SyncFile(_) => "sync files",
+            Op::SyncDir(_) => "sync directories",
+            Op::SyncAll(_) => "sync all",
+            Op::Rename(_) | Op::Remove(_) => "names",
+        };
+        let mut times = self.0.lock().unwrap();
+        let (count, sum) = times.entry(what).or_default();
+        *count += 1;
+        *sum += took;
+    }
+}
+
+#[test]
+#[ignore = "writes some GiB; cargo test --release -p facetd --lib a_full_journal -- --ignored --nocapture"]
+fn a_full_journal_is_recovered_in_time() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = namespace(root.path());
+    std::fs::create_dir(&dir).unwrap();
+    let (journal, _) = LocalJournal::open(root.path(), false, &JournalOptions::default(), |_| Ok(())).unwrap();
+    let journal = Arc::new(journal);
+    let mut random = Random::new(1);
+    let mut stores: Vec<_> = (0..DATABASES)
+        .map(|file| {
+            FacetStore::new(
+                db_file(&dir, 1, file),
+                String::new(),
+                false,
+                1 << 30,
+                Arc::default(),
+                journal.clone(),
+            )
+        })
+        .collect();
+    let mut last = Vec::new();
+    for turn in 0..TURNS {
+        for store in &mut stores {
+            store
+                .query("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, b BLOB)", &[], 1)
+                .unwrap();
+            for row in 0..ROWS {
+                let params = [
+                    Value::Integer((turn * ROWS + row) as i64),
+                    Value::Blob(random.noise(3900)),
+                ];
+                store.query("INSERT INTO t VALUES(?, ?)", &params, 1).unwrap();
+            }
+            let committed = store.end_turn().unwrap().unwrap();
+            last.push(store.record_alone(committed));
+        }
+    }
+    journal.progress().wait(last.pop().unwrap()).unwrap();
+    // As a kill: nothing is moved into databases.
+    journal.fail("the test says so");
+    drop(stores);
+    drop(journal);
+    let begun = clock::now();
+    let read = recovery::read(&root.path().join("journal"), |_, _| Ok(())).unwrap();
+    let reading = begun.elapsed();
+    let mib = read.segments.iter().map(|old| old.end).sum::<u64>() >> 20;
+    let times = Arc::new(Times::default());
+    let options = JournalOptions {
+        disk: Disk::probed(times.clone()),
+        ..JournalOptions::default()
+    };
+    let begun = clock::now();
+    let (journal, recovered) = LocalJournal::open(root.path(), true, &options, |_| Ok(())).unwrap();
+    let took = begun.elapsed();
+    drop(journal);
+    println!(
+        "{mib} MiB, {} units, {} databases: {took:?}",
+        recovered.units, recovered.databases
+    );
+    println!("of that twice reading and checking, {reading:?} each; calls, with those of a clean stop:");
+    for (what, (count, sum)) in times.0.lock().unwrap().iter() {
+        println!("{count:>8} {what:<18} {sum:?}");
+    }
+    assert_eq!(recovered.databases, DATABASES as usize);
+    assert!(mib > 800, "the journal has only {mib} MiB");
+    assert!(took < Duration::from_secs(SECONDS_MAX), "{took:?}");
+}
