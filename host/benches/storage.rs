@@ -207,5 +207,6 @@ fn alone(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, alone, durable);
+// The host first: it tells SQLite where to take its memory, which must be told before anything else is asked of it.
+criterion_group!(benches, durable, alone);
 criterion_main!(benches);

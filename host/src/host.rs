@@ -112,6 +112,8 @@ impl Host {
     /// multi-threaded tokio runtime, on which the host then runs.
     pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+        // Before anything uses SQLite.
+        crate::storage::bound_sqlite_memory();
         let data = DataDir::open(data)?;
         let options = JournalOptions::of_environment();
         let (journal, _) =

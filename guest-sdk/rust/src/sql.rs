@@ -8,7 +8,7 @@ mod value;
 use std::rc::Rc;
 
 use crate::bindings::facetd::runtime::sql as host;
-pub use crate::bindings::facetd::runtime::sql::{Usage, Value};
+pub use crate::bindings::facetd::runtime::sql::{Column, Usage, Value};
 use crate::error::{Error, Result};
 pub use value::{FromSql, ToSql};
 
@@ -66,10 +66,30 @@ pub fn statistics() -> Usage {
 }
 
 /// See [`stream`].
+///
+/// ```ignore
+/// let rows = sql::stream("SELECT id, title FROM notes", &[])?;
+/// for column in rows.columns()? {
+///     log::info(&format!("{} {}", column.name, column.declared.as_deref().unwrap_or("any")));
+/// }
+/// ```
 pub struct Rows {
     cursor: Option<host::Cursor>,
     fetched: std::vec::IntoIter<Vec<Value>>,
     columns: Rc<[String]>,
+}
+
+impl Rows {
+    /// Names of the columns, and their types in CREATE TABLE. To be asked before the rows are read to the end.
+    pub fn columns(&self) -> Result<Vec<Column>> {
+        match &self.cursor {
+            Some(cursor) => Ok(cursor.columns()?),
+            None => Err(Error::new(
+                "no-columns",
+                "the rows were read to their end; ask for columns before",
+            )),
+        }
+    }
 }
 
 impl Iterator for Rows {

@@ -3,7 +3,7 @@
 use wasmtime::component::Resource;
 
 use crate::bindings::convert::{Answered, answered};
-use crate::bindings::wit::facetd::runtime::sql::{Host, HostCursor, Rows, Usage, Value};
+use crate::bindings::wit::facetd::runtime::sql::{Column, Host, HostCursor, Rows, Usage, Value};
 use crate::isolate::FacetState;
 use crate::storage::{self, CursorId};
 
@@ -88,6 +88,17 @@ impl HostCursor for FacetState {
                 .map(rows_out)
                 .map_err(Into::into),
         )
+    }
+
+    fn columns(&mut self, cursor: Resource<CursorHandle>) -> Answered<Vec<Column>> {
+        self.alive()?;
+        let id = self.table.get(&cursor)?.0;
+        let columns = self.lock_storage().cursor_columns(id);
+        let columns_out = |columns: Vec<storage::Column>| {
+            let column_out = |storage::Column { name, declared }| Column { name, declared };
+            columns.into_iter().map(column_out).collect()
+        };
+        answered(columns.map(columns_out).map_err(Into::into))
     }
 
     fn drop(&mut self, cursor: Resource<CursorHandle>) -> wasmtime::Result<()> {

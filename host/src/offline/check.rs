@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::OfflineError;
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
-use crate::storage::{DbFile, check_database, inspect_journal};
+use crate::storage::{DbFile, bound_sqlite_memory, check_database, inspect_journal};
 use crate::sys::data_dir::DataDir;
 
 /// What was found.
@@ -39,6 +39,7 @@ pub struct FacetUse {
 
 /// Checks the journal, the indexes and the databases of a data directory that no host uses.
 pub fn check(root: &Path) -> Result<Checked, OfflineError> {
+    bound_sqlite_memory();
     let data = DataDir::open_idle(root)?;
     let mut checked = Checked {
         dirty: data.was_dirty,

@@ -6,7 +6,7 @@ mod orphans;
 use std::path::Path;
 
 use crate::alarms::AlarmIndex;
-use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered};
+use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered, bound_sqlite_memory};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 pub use check::{Checked, FacetUse, check};
@@ -47,6 +47,7 @@ pub(crate) fn open_journal(
 /// Does what the next start would do after an unclean stop, and stops cleanly: afterwards every database is an ordinary
 /// SQLite file. Answers how many units of the journal were carried out.
 pub fn recover(root: &Path) -> Result<u64, OfflineError> {
+    bound_sqlite_memory();
     let data = DataDir::open_idle(root)?;
     let (journal, recovered) = open_journal(&data, &JournalOptions::default())?;
     if !journal.close() {

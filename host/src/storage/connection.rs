@@ -21,7 +21,7 @@ use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::statement::{self, Statement};
 use super::vfs::{self, Vfs};
-use super::{allow, functions, identity, template};
+use super::{allow, functions, identity, limited, template};
 
 /// The largest text, blob and row.
 pub(crate) const VALUE_BYTES_MAX: i32 = 8 * 1024 * 1024;
@@ -75,6 +75,16 @@ pub(super) struct Connected {
     pub(super) vfs: Vfs,
     /// What guests' statements hold of memory.
     pub(super) heap: Arc<Meter>,
+}
+
+/// A guest's statement, compiled.
+pub(super) struct Prepared<'s> {
+    /// None if there are only blanks and comments.
+    pub(super) statement: Option<Statement>,
+    /// What follows it in the text.
+    pub(super) rest: &'s str,
+    /// It was not written anew: another schema makes no other text of it.
+    pub(super) as_written: bool,
 }
 
 impl Connected {
@@ -197,9 +207,37 @@ impl Connected {
     }
 
     /// Compiles the first statement of a guest's text.
-    pub(super) fn prepare_guest<'s>(&self, sql: &'s str) -> Result<(Option<Statement>, &'s str), StorageError> {
+    pub(super) fn prepare_guest<'s>(&mut self, sql: &'s str) -> Result<Prepared<'s>, StorageError> {
         // SAFETY: guests' statements go to `cursors` and `guests`, or are dropped before the call that made them ends.
-        unsafe { Statement::prepare(&self.conn, sql, false) }.map_err(|failure| self.explain(failure))
+        let failure = match unsafe { Statement::prepare(&self.conn, sql, false) } {
+            Ok((statement, rest)) => {
+                return Ok(Prepared {
+                    statement,
+                    rest,
+                    as_written: true,
+                });
+            }
+            Err(failure) => failure,
+        };
+        let refused = self.explain(failure.clone());
+        if refused.code() != "sql" || !limited::may_be_meant(&failure) {
+            return Err(refused);
+        }
+        let Some(limited::Rewritten { text, rest }) = self.rewrite_limited(sql)? else {
+            return Err(refused);
+        };
+        self.authorizer.begin_statement();
+        // SAFETY: as above.
+        let (statement, behind) =
+            unsafe { Statement::prepare(&self.conn, &text, false) }.map_err(|failure| self.explain(failure))?;
+        if !behind.trim().is_empty() {
+            return Err(refused);
+        }
+        Ok(Prepared {
+            statement,
+            rest,
+            as_written: false,
+        })
     }
 
     /// The error for a failure of this connection. Says so if SQLite has ended the transaction.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::connection::Connected;
 use super::error::StorageError;
 use super::statement::{Statement, Step, VALUE_OVERHEAD_BYTES};
-use super::value::{Rows, Value};
+use super::value::{Column, Rows, Value};
 
 /// Names a cursor of one store, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,6 +26,10 @@ impl Cursors {
 
     pub(super) fn insert(&mut self, id: CursorId, cursor: Cursor) {
         self.0.insert(id, cursor);
+    }
+
+    pub(super) fn get(&self, id: CursorId) -> Option<&Cursor> {
+        self.0.get(&id)
     }
 
     pub(super) fn take(&mut self, id: CursorId) -> Option<Cursor> {
@@ -54,7 +58,7 @@ pub(super) enum Cursor {
     Live { statement: Statement, place: Place },
     /// Rows that are there already.
     Kept {
-        columns: Vec<String>,
+        columns: Vec<Column>,
         rows: VecDeque<Vec<Value>>,
     },
 }
@@ -72,10 +76,17 @@ impl Cursor {
         Self::Live { statement, place }
     }
 
-    pub(super) fn kept(rows: Rows) -> Self {
+    pub(super) fn kept(columns: Vec<Column>, rows: Vec<Vec<Value>>) -> Self {
         Self::Kept {
-            columns: rows.columns,
-            rows: rows.rows.into(),
+            columns,
+            rows: rows.into(),
+        }
+    }
+
+    pub(super) fn columns(&self) -> Vec<Column> {
+        match self {
+            Self::Live { statement, .. } => statement.columns(),
+            Self::Kept { columns, .. } => columns.clone(),
         }
     }
 
@@ -94,7 +105,7 @@ impl Cursor {
                     taken.extend(rows.pop_front());
                 }
                 Ok(Rows {
-                    columns: columns.clone(),
+                    columns: columns.iter().map(|column| column.name.clone()).collect(),
                     rows: taken,
                     more: !rows.is_empty(),
                 })

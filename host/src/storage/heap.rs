@@ -173,7 +173,7 @@ unsafe fn give_back(count: *const Count, bytes: usize) {
 
 /// Makes SQLite take its memory here. Before anything else is asked of it: later it does not listen, and memory is not
 /// bounded. Its own statistics, which cost a lock for each piece, are switched off.
-pub(super) fn install() {
+pub(crate) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let methods = ffi::sqlite3_mem_methods {
@@ -197,6 +197,17 @@ pub(super) fn install() {
         }
     });
 }
+
+/// Tests open databases in any order, on any thread, some of them without the host: before the first of them runs.
+#[cfg(test)]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static INSTALL_FIRST: extern "C" fn() = {
+    extern "C" fn first() {
+        install();
+    }
+    first
+};
 
 fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.checked_add(HEADER_BYTES)?, ALIGN).ok()

@@ -107,7 +107,7 @@ impl Connected {
             (format!("SELECT count(*) FROM \"{name}\""), 1),
         ] {
             self.authorizer.begin_statement();
-            let (Some(mut statement), _) = self.prepare_guest(&text)? else {
+            let Some(mut statement) = self.prepare_guest(&text)?.statement else {
                 continue;
             };
             let rows = take_rows(

@@ -20,6 +20,7 @@ mod inspect;
 mod interrupt;
 pub(crate) mod journal;
 mod kv;
+mod limited;
 mod quota;
 mod sql;
 mod statement;
@@ -36,6 +37,7 @@ pub(crate) use check::check_database;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
 pub(crate) use file::{COMPANIONS, DbFile, remove_db, remove_if_there};
+pub(crate) use heap::install as bound_sqlite_memory;
 pub(crate) use identity::is_blank;
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
@@ -46,7 +48,7 @@ pub(crate) use journal::{
 pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
-pub(crate) use value::{Rows, Usage, Value};
+pub(crate) use value::{Column, Rows, Usage, Value};
 
 #[cfg(test)]
 mod hostile;

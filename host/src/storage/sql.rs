@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::connection::Connected;
+use super::connection::{Connected, Prepared};
 use super::cursor::{Cursor, CursorId, take_rows};
 use super::error::{StorageCode, StorageError, StorageLimit};
 use super::quota::Reach;
 use super::statement::{Statement, total_changes};
 use super::store::FacetStore;
 use super::text::{first_word, is_blank};
-use super::value::{Rows, Value};
+use super::value::{Column, Rows, Value};
 
 /// Bytes of rows that one call answers, each value counted with some overhead.
 pub(crate) const RESULT_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -58,7 +58,7 @@ impl FacetStore {
                 return Err(StorageError::limit(StorageLimit::Cursors, message));
             }
             let cursor = match open.run_all_but_last(text, params, read)? {
-                None => Cursor::kept(Rows::default()),
+                None => Cursor::kept(Vec::new(), Vec::new()),
                 Some(Last {
                     mut statement,
                     reach: Reach::Nothing,
@@ -71,7 +71,7 @@ impl FacetStore {
                 // RETURNING answers.
                 Some(Last {
                     mut statement, reach, ..
-                }) => Cursor::kept(open.write(reach, |open| {
+                }) => open.write(reach, |open| {
                     let mut place = Default::default();
                     let rows = take_rows(open, &mut statement, &mut place, usize::MAX, RESULT_BYTES_MAX);
                     statement.reset();
@@ -82,8 +82,8 @@ impl FacetStore {
                         );
                         return Err(StorageError::new(StorageCode::TooBig, message));
                     }
-                    Ok(rows)
-                })?),
+                    Ok(Cursor::kept(statement.columns(), rows.rows))
+                })?,
             };
             open.cursors.insert(id, cursor);
             Ok(id)
@@ -113,6 +113,14 @@ impl FacetStore {
             open.cursors.insert(id, cursor);
             Ok(rows)
         })
+    }
+
+    /// The columns of a cursor's rows.
+    pub(crate) fn cursor_columns(&self, id: CursorId) -> Result<Vec<Column>, StorageError> {
+        let open = self.open.as_ref().filter(|_| self.lost.is_none());
+        open.and_then(|open| open.cursors.get(id))
+            .map(Cursor::columns)
+            .ok_or_else(closed)
     }
 
     /// Forgets a cursor.
@@ -201,7 +209,11 @@ impl Connected {
                 return Err(StorageError::new(StorageCode::Denied, message));
             }
             self.authorizer.begin_statement();
-            let (statement, tail) = self.prepare_guest(rest)?;
+            let Prepared {
+                statement,
+                rest: tail,
+                as_written,
+            } = self.prepare_guest(rest)?;
             let last = is_blank(tail);
             let Some(mut statement) = statement else {
                 if last {
@@ -217,7 +229,7 @@ impl Connected {
                 // ALTER must be seen by the authorizer each time.
                 return Ok(Some(Last {
                     statement,
-                    text: (first && !alters).then_some(text),
+                    text: (first && as_written && !alters).then_some(text),
                     reach,
                 }));
             }

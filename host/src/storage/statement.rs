@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use rusqlite::{Connection, ffi};
 
 use super::error::{StorageCode, StorageError};
-use super::value::Value;
+use super::value::{Column, Value};
 
 /// Bytes that a value takes in a result beside its text or blob; bounds results of many small values.
 pub(super) const VALUE_OVERHEAD_BYTES: usize = 32;
@@ -29,7 +29,7 @@ pub(super) enum Step {
 }
 
 /// SQLite's own words for the last failure of a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) rc: c_int,
     pub(super) message: String,
@@ -199,6 +199,23 @@ impl Statement {
                         CStr::from_ptr(name).to_string_lossy().into_owned()
                     }
                 }
+            })
+            .collect()
+    }
+
+    pub(super) fn columns(&self) -> Vec<Column> {
+        let declared = |column| {
+            // SAFETY: the index is in range; the type is null or NUL-terminated, and lives until the next call.
+            unsafe {
+                let text = ffi::sqlite3_column_decltype(self.raw(), column as c_int);
+                (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+            }
+        };
+        let names = self.column_names().into_iter().enumerate();
+        names
+            .map(|(column, name)| Column {
+                name,
+                declared: declared(column),
             })
             .collect()
     }

@@ -15,6 +15,14 @@ pub(crate) enum Value {
     Blob(Vec<u8>),
 }
 
+/// A column of a result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// The type in CREATE TABLE; none for an expression, and where none is written.
+    pub(crate) declared: Option<String>,
+}
+
 /// A piece of a result.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Rows {

@@ -138,6 +138,9 @@ extern void __wasm_import_facetd_runtime_sql_query(uint8_t *, size_t, uint8_t *,
 __attribute__((__import_module__("facetd:runtime/sql@0.1.0"), __import_name__("[method]cursor.next")))
 extern void __wasm_import_facetd_runtime_sql_method_cursor_next(int32_t, int32_t, int32_t, uint8_t *);
 
+__attribute__((__import_module__("facetd:runtime/sql@0.1.0"), __import_name__("[method]cursor.columns")))
+extern void __wasm_import_facetd_runtime_sql_method_cursor_columns(int32_t, uint8_t *);
+
 __attribute__((__import_module__("facetd:runtime/sql@0.1.0"), __import_name__("open")))
 extern void __wasm_import_facetd_runtime_sql_open(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
@@ -818,6 +821,11 @@ void facetd_runtime_sql_rows_free(facetd_runtime_sql_rows_t *ptr) {
   facetd_runtime_sql_list_list_value_free(&ptr->rows);
 }
 
+void facetd_runtime_sql_column_free(facetd_runtime_sql_column_t *ptr) {
+  facet_string_free(&ptr->name);
+  facet_option_string_free(&ptr->declared);
+}
+
 __attribute__((__import_module__("facetd:runtime/sql@0.1.0"), __import_name__("[resource-drop]cursor")))
 extern void __wasm_import_facetd_runtime_sql_cursor_drop(int32_t handle);
 
@@ -836,6 +844,25 @@ facetd_runtime_sql_borrow_cursor_t facetd_runtime_sql_borrow_cursor(facetd_runti
 void facetd_runtime_sql_result_rows_call_error_free(facetd_runtime_sql_result_rows_call_error_t *ptr) {
   if (!ptr->is_err) {
     facetd_runtime_sql_rows_free(&ptr->val.ok);
+  } else {
+    facetd_runtime_sql_call_error_free(&ptr->val.err);
+  }
+}
+
+void facetd_runtime_sql_list_column_free(facetd_runtime_sql_list_column_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    facetd_runtime_sql_column_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      facetd_runtime_sql_column_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void facetd_runtime_sql_result_list_column_call_error_free(facetd_runtime_sql_result_list_column_call_error_t *ptr) {
+  if (!ptr->is_err) {
+    facetd_runtime_sql_list_column_free(&ptr->val.ok);
   } else {
     facetd_runtime_sql_call_error_free(&ptr->val.err);
   }
@@ -2099,6 +2126,55 @@ bool facetd_runtime_sql_method_cursor_next(facetd_runtime_sql_borrow_cursor_t se
         (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (5*sizeof(void*))))), (*((size_t*) (ptr + (6*sizeof(void*))))) },
         (facetd_runtime_types_outcome_t) (int32_t) *((uint8_t*) (ptr + (7*sizeof(void*)))),
         (facetd_runtime_types_option_payload_t) option,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool facetd_runtime_sql_method_cursor_columns(facetd_runtime_sql_borrow_cursor_t self, facetd_runtime_sql_list_column_t *ret, facetd_runtime_sql_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(12*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_facetd_runtime_sql_method_cursor_columns((self).__handle, ptr);
+  facetd_runtime_sql_result_list_column_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (facetd_runtime_sql_list_column_t) { (facetd_runtime_sql_column_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      facetd_runtime_types_option_payload_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (8*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (facetd_runtime_types_payload_t) {
+            (facetd_runtime_types_format_t) (int32_t) *((uint8_t*) (ptr + (9*sizeof(void*)))),
+            (facet_list_u8_t) (facet_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (10*sizeof(void*))))), (*((size_t*) (ptr + (11*sizeof(void*))))) },
+          };
+          break;
+        }
+      }
+
+      result.val.err = (facetd_runtime_types_call_error_t) {
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (5*sizeof(void*))))), (*((size_t*) (ptr + (6*sizeof(void*))))) },
+        (facetd_runtime_types_outcome_t) (int32_t) *((uint8_t*) (ptr + (7*sizeof(void*)))),
+        (facetd_runtime_types_option_payload_t) option0,
       };
       break;
     }

@@ -368,6 +368,13 @@ typedef struct facetd_runtime_sql_rows_t {
   bool   more;
 } facetd_runtime_sql_rows_t;
 
+// A column of a result. `declared` is the type in CREATE TABLE, as it is written there (`VARCHAR(20)`); none for a column
+// that is an expression, or was declared without one.
+typedef struct facetd_runtime_sql_column_t {
+  facet_string_t   name;
+  facet_option_string_t   declared;
+} facetd_runtime_sql_column_t;
+
 typedef struct facetd_runtime_sql_own_cursor_t {
   int32_t __handle;
 } facetd_runtime_sql_own_cursor_t;
@@ -390,6 +397,19 @@ typedef struct {
     facetd_runtime_sql_call_error_t err;
   } val;
 } facetd_runtime_sql_result_rows_call_error_t;
+
+typedef struct {
+  facetd_runtime_sql_column_t *ptr;
+  size_t len;
+} facetd_runtime_sql_list_column_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    facetd_runtime_sql_list_column_t ok;
+    facetd_runtime_sql_call_error_t err;
+  } val;
+} facetd_runtime_sql_result_list_column_call_error_t;
 
 typedef struct {
   bool is_err;
@@ -712,6 +732,8 @@ extern bool facetd_runtime_sql_query(facet_string_t *text, facetd_runtime_sql_li
 // The next rows: at most `max-rows` of them and about `max-bytes` (at least one row; 0 stands for the most, 10,000
 // rows and 8 MiB). `more` is false with the last ones.
 extern bool facetd_runtime_sql_method_cursor_next(facetd_runtime_sql_borrow_cursor_t self, uint32_t max_rows, uint32_t max_bytes, facetd_runtime_sql_rows_t *ret, facetd_runtime_sql_call_error_t *err);
+// The columns in order; there are none if the statement answers no rows.
+extern bool facetd_runtime_sql_method_cursor_columns(facetd_runtime_sql_borrow_cursor_t self, facetd_runtime_sql_list_column_t *ret, facetd_runtime_sql_call_error_t *err);
 // Runs `text` and answers a cursor over the rows of its last statement. At most 64 open cursors.
 extern bool facetd_runtime_sql_open(facet_string_t *text, facetd_runtime_sql_list_value_t *params, facetd_runtime_sql_own_cursor_t *ret, facetd_runtime_sql_call_error_t *err);
 extern void facetd_runtime_sql_statistics(facetd_runtime_sql_usage_t *ret);
@@ -920,6 +942,8 @@ void facetd_runtime_sql_list_list_value_free(facetd_runtime_sql_list_list_value_
 
 void facetd_runtime_sql_rows_free(facetd_runtime_sql_rows_t *ptr);
 
+void facetd_runtime_sql_column_free(facetd_runtime_sql_column_t *ptr);
+
 extern void facetd_runtime_sql_cursor_drop_own(facetd_runtime_sql_own_cursor_t handle);
 
 extern void facetd_runtime_sql_cursor_drop_borrow(facetd_runtime_sql_borrow_cursor_t handle);
@@ -927,6 +951,10 @@ extern void facetd_runtime_sql_cursor_drop_borrow(facetd_runtime_sql_borrow_curs
 extern facetd_runtime_sql_borrow_cursor_t facetd_runtime_sql_borrow_cursor(facetd_runtime_sql_own_cursor_t handle);
 
 void facetd_runtime_sql_result_rows_call_error_free(facetd_runtime_sql_result_rows_call_error_t *ptr);
+
+void facetd_runtime_sql_list_column_free(facetd_runtime_sql_list_column_t *ptr);
+
+void facetd_runtime_sql_result_list_column_call_error_free(facetd_runtime_sql_result_list_column_call_error_t *ptr);
 
 void facetd_runtime_sql_result_own_cursor_call_error_free(facetd_runtime_sql_result_own_cursor_call_error_t *ptr);
 

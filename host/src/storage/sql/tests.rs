@@ -484,3 +484,53 @@ fn usage_is_counted() {
     assert!((2..=4).contains(&(after.rows_read - before.rows_read)), "{after:?}");
     assert!(after.database_bytes >= 4 * 4096);
 }
+
+#[test]
+fn columns_have_declared_types() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    sql(
+        &mut store,
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, name VARCHAR(20) NOT NULL, \"odd type\" \"my type\", bare, made TEXT AS (name || 'x'));
+         CREATE VIEW v AS SELECT id AS i, count(*) AS c FROM t",
+    )
+    .unwrap();
+    let mut columns = |text: &str| -> Vec<String> {
+        let cursor = store.open_cursor(text, &[]).unwrap();
+        let columns = store.cursor_columns(cursor).unwrap();
+        let names = store.cursor_next(cursor, 0, 0).unwrap().columns;
+        assert_eq!(
+            names,
+            columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>()
+        );
+        let with_types = columns
+            .into_iter()
+            .map(|column| format!("{}: {}", column.name, column.declared.as_deref().unwrap_or("-")));
+        let with_types = with_types.collect();
+        assert_eq!(store.cursor_columns(cursor).is_ok(), true, "also after the last row");
+        store.close_cursor(cursor);
+        with_types
+    };
+    assert_eq!(
+        columns("SELECT * FROM t"),
+        [
+            "id: INTEGER",
+            "name: VARCHAR(20)",
+            "odd type: my type",
+            "bare: -",
+            "made: TEXT"
+        ]
+    );
+    assert_eq!(
+        columns("SELECT i, c, i + 1, (SELECT name FROM t) FROM v"),
+        ["i: INTEGER", "c: -", "i + 1: -", "(SELECT name FROM t): VARCHAR(20)"]
+    );
+    assert_eq!(
+        columns("INSERT INTO t(name) VALUES('x') RETURNING id, upper(name) AS u, bare"),
+        ["id: INTEGER", "u: -", "bare: -"]
+    );
+    assert!(columns("DELETE FROM t").is_empty() && columns("").is_empty());
+    let cursor = store.open_cursor("SELECT 1", &[]).unwrap();
+    store.end_turn().unwrap();
+    assert_eq!(store.cursor_columns(cursor).unwrap_err().code(), "cursor-closed");
+}
