@@ -146,7 +146,7 @@ fn hostile_statements_are_denied_or_bounded() {
     // Nothing of all that was kept.
     assert!(store.end_turn().unwrap().is_none());
     let names = "SELECT count(*) FROM sqlite_schema WHERE lower(name) LIKE '\\_facetd%' ESCAPE '\\'";
-    assert_eq!(one(&mut store, names), 2);
+    assert_eq!(one(&mut store, names), 3);
     assert_eq!(
         one(
             &mut store,

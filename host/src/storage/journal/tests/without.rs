@@ -79,7 +79,14 @@ fn a_pin_holds_its_segment() {
 
 #[test]
 fn files_show_a_unit_before_its_segment_goes() {
-    is_missed(Rule::SettledBeforeRelease, 0);
+    // One thread does both in order, so only a change of files that fails can be overtaken.
+    let twist = Twist {
+        without: Some(Rule::SettledBeforeRelease),
+        fails_writes: true,
+        writes_much: true,
+        ..Twist::default()
+    };
+    is_missed_in(twist, 0);
 }
 
 #[test]
