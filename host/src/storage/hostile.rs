@@ -152,6 +152,6 @@ fn hostile_statements_are_denied_or_bounded() {
             &mut store,
             "SELECT count(*) FROM pragma_table_list WHERE schema = 'main'"
         ),
-        17
+        18
     );
 }
