@@ -97,6 +97,7 @@ impl Clerk {
         );
         within(&on, "right", &right, "left", &left)?;
         within(&on, "the closed ones", &closed, "right", &right)?;
+        let mut cut_short = Vec::new();
         for clerk in clerks {
             let mine = |entries: &[Entry]| {
                 let numbers = entries.iter().filter(|(client, _)| *client == clerk.client as u64);
@@ -116,8 +117,14 @@ impl Clerk {
             // An entry that was cut short is written on as if closed: its number is taken.
             clerk.last = begun;
             if (closed.len() as u64) < begun {
-                clerk.mend(client, url, begun, &mine(&left), &mine(&right))?;
+                let place = root.iter().position(|entry| *entry == (clerk.client as u64, begun));
+                cut_short.push((place, begun, mine(&left), mine(&right), clerk));
             }
+        }
+        // In the root's order, which the children are to have.
+        cut_short.sort_by_key(|(place, ..)| *place);
+        for (_, begun, left, right, clerk) in cut_short {
+            clerk.mend(client, url, begun, &left, &right)?;
         }
         Ok(())
     }
