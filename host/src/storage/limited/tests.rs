@@ -195,7 +195,8 @@ fn limits_do_what_subqueries_do() {
             expected.clear();
         }
         let order = |rows: &mut Vec<Vec<Value>>| rows.sort_by_key(|row| format!("{row:?}"));
-        (order(&mut answer), order(&mut expected));
+        order(&mut answer);
+        order(&mut expected);
         assert_eq!(answer, expected, "{limited}");
         assert!(state == meant_state, "{limited}");
     }

@@ -507,7 +507,7 @@ fn columns_have_declared_types() {
             .into_iter()
             .map(|column| format!("{}: {}", column.name, column.declared.as_deref().unwrap_or("-")));
         let with_types = with_types.collect();
-        assert_eq!(store.cursor_columns(cursor).is_ok(), true, "also after the last row");
+        assert!(store.cursor_columns(cursor).is_ok(), "also after the last row");
         store.close_cursor(cursor);
         with_types
     };
