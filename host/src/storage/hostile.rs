@@ -121,7 +121,9 @@ fn hostile_statements_are_denied_or_bounded() {
         let took = clock::thread_cpu() - begun;
         let found = expected(&result);
         let start: String = text.chars().take(120).collect();
-        if !expect.split('|').any(|one| one.trim() == found) {
+        // What takes long on a loaded machine may meet the time first: it is bounded either way.
+        let bounded = group == "too many" && found.starts_with("cpu");
+        if !bounded && !expect.split('|').any(|one| one.trim() == found) {
             let message = result.map_or_else(|error| error.to_string(), |rows| format!("{rows:?}"));
             wrong.push(format!("{group}: {start}\n    {found}, not {expect}: {:.200}", message));
         }
