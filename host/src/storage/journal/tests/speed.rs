@@ -1,4 +1,5 @@
-//! How long recovery takes, and where the time goes. Ignored: it writes some GiB, and a busy disk proves nothing.
+//! How long recovery takes, where the time goes, and what an open database weighs. Ignored: it writes some GiB, a busy disk
+//! proves nothing, and memory is measured for the whole process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -124,4 +125,46 @@ fn a_full_journal_is_recovered_in_time() {
     assert_eq!(recovered.databases, DATABASES as usize);
     assert!(mib > 800, "the journal has only {mib} MiB");
     assert!(took < Duration::from_secs(SECONDS_MAX), "{took:?}");
+}
+
+/// What an open database with a table, a row, a key and their statements may take: 32 of it is the index of its log.
+const CONNECTION_KIB_MAX: u64 = 96;
+const CONNECTIONS: u32 = 1_000;
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "the process must be alone; cargo test --release -p facetd --lib an_open_connection -- --ignored --nocapture"]
+fn an_open_connection_is_small() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = namespace(root.path());
+    std::fs::create_dir(&dir).unwrap();
+    let (journal, _) = LocalJournal::open(root.path(), false, &JournalOptions::default(), |_| Ok(())).unwrap();
+    let journal = Arc::new(journal);
+    let open = |file| {
+        let file = db_file(&dir, 1, file);
+        let mut store = FacetStore::new(file, String::new(), false, 1 << 30, Arc::default(), journal.clone());
+        let text = "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t(v) VALUES ('a row')";
+        store.query(text, &[], 1).unwrap();
+        store.kv_put("key", b"value").unwrap();
+        let committed = store.end_turn().unwrap().unwrap();
+        let lsn = store.record_alone(committed);
+        journal.progress().wait(lsn).unwrap();
+        store
+            .query("SELECT v FROM t WHERE id = ?", &[Value::Integer(1)], 1)
+            .unwrap();
+        store.end_turn().unwrap();
+        store
+    };
+    // What is taken once, by the first, is not theirs.
+    let mut stores: Vec<_> = (0..10).map(open).collect();
+    let before_kib = resident_kib();
+    stores.extend((10..10 + CONNECTIONS).map(open));
+    let each_kib = (resident_kib() - before_kib) / u64::from(CONNECTIONS);
+    println!("{each_kib} KiB for each of {CONNECTIONS} open databases");
+    assert!(each_kib <= CONNECTION_KIB_MAX, "{each_kib} KiB");
 }
