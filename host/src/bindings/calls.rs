@@ -9,7 +9,8 @@ use crate::bindings::wit::facetd::runtime::{blocking_calls, calls};
 use crate::error::CallError;
 use crate::isolate::{FacetState, Outgoing, PendingCall, current_event};
 use crate::limits::PENDING_CALLS_MAX;
-use crate::live::{EventId, Stub};
+use crate::live::Stub;
+use crate::object::EventId;
 
 impl FacetState {
     fn begin_call(
@@ -113,7 +114,7 @@ impl blocking_calls::HostPending for FacetState {
 
 impl FacetState {
     async fn wait_for(&mut self, outgoing: Outgoing) -> Answered<Answer> {
-        self.begin_block().await?;
+        self.begin_block_for(outgoing.wait()).await?;
         let (result, dep) = outgoing.answer().await;
         self.end_block()?;
         self.dep = self.dep.max(dep);

@@ -26,11 +26,11 @@ impl FacetState {
     /// Begins a try if the alarm is due, in a turn that is to be committed before anything else. `handled`: the class has
     /// a handler.
     pub(super) fn begin_alarm(&mut self, handled: bool) -> Result<Result<AlarmInfo, AlarmEnd>, StorageError> {
-        let beginning = self.storage().begin_alarm(clock::unix_ms())?;
+        let beginning = self.storage_of_host().begin_alarm(clock::unix_ms())?;
         Ok(match beginning {
             Beginning::Begun(info, _) if handled => Ok(info),
             Beginning::Begun(..) => {
-                self.storage().end_alarm()?;
+                self.storage_of_host().end_alarm()?;
                 warn!(facet = %self.describe(), "an alarm is dropped: the facet runs a class without alarm handler now");
                 Err(AlarmEnd::Ran)
             }
@@ -46,13 +46,13 @@ impl FacetState {
     pub(super) fn finish_alarm(&mut self, failure: Option<&str>) -> Result<Option<u64>, GuestEnd> {
         let lost = |error: StorageError| GuestEnd::Commit(error.to_string());
         match failure {
-            None => self.storage().end_alarm().map_err(lost)?,
+            None => self.storage_of_host().end_alarm().map_err(lost)?,
             Some(message) => {
-                let after = self.storage().fail_alarm(clock::unix_ms()).map_err(lost)?;
+                let after = self.storage_of_host().fail_alarm(clock::unix_ms()).map_err(lost)?;
                 log_failure(&self.describe(), after, message);
             }
         }
-        self.storage().alarm().map_err(lost)
+        self.storage_of_host().alarm().map_err(lost)
     }
 
     fn describe(&self) -> String {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{FacetState, time_is_up, until};
 use crate::limits::{METHOD_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::live::{Answer, Call, Chain, ChainLink, Delivered, Effect, EventId, ReplyTo, Stub};
-use crate::object::{Cause, Epoch};
+use crate::live::{Answer, Call, Chain, ChainLink, Delivered, Effect, ReplyTo, Stub, WaitId, Waited};
+use crate::object::{Cause, Epoch, EventId};
 use crate::startup::Payload;
 use crate::storage::Lsn;
 use crate::sys::clock;
@@ -22,6 +22,8 @@ pub(crate) struct Outgoing {
     deadline: Option<Instant>,
     /// The callee's, where it is known: why the answer will never come.
     epoch: Option<Arc<Epoch>>,
+    /// If the callee is in the same tree.
+    waited: Option<Waited>,
 }
 
 /// `blocking-calls.pending`: a call that a blocking guest has started.
@@ -64,7 +66,9 @@ impl FacetState {
             Stub::Facet(target) => Some(target.epoch.clone()),
             Stub::Object { .. } => None,
         };
-        let (reply, answer) = ReplyTo::new();
+        let within = self.object.within(&to);
+        let waited = within.map(|callee| self.control.waits.begin(event, callee));
+        let (reply, answer) = ReplyTo::of(waited.clone());
         self.send(Effect::Call(Call {
             to,
             method,
@@ -78,6 +82,7 @@ impl FacetState {
             answer,
             deadline,
             epoch,
+            waited,
         })
     }
 
@@ -111,12 +116,17 @@ impl FacetState {
 }
 
 impl Outgoing {
+    pub(crate) fn wait(&self) -> Option<WaitId> {
+        self.waited.as_ref().map(Waited::id)
+    }
+
     /// Waits for the answer. A deadline ends the waiting only.
     pub(crate) async fn answer(self) -> (Result<Answer, CallError>, Lsn) {
         let Self {
             answer,
             deadline,
             epoch,
+            waited: _waited,
         } = self;
         let Some(answered) = until(deadline, answer).await else {
             let error = CallError::new(Kind::Deadline, "", "no answer came in time");

@@ -4,7 +4,7 @@
 use wasmtime::UpdateDeadline;
 
 use crate::isolate::{FacetState, GuestEnd, executor};
-use crate::live::EventId;
+use crate::object::EventId;
 
 /// CPU time that has been charged.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::error::{CallError, Kind};
 use crate::isolate::FacetState;
-use crate::live::EventId;
+use crate::object::EventId;
 
 impl FacetState {
     /// Until when the event may wait.

@@ -292,21 +292,34 @@ impl Life {
         let journal = &self.object.host.journal;
         // What is not durable must not be moved into the database.
         let durable = self.object.host.durable(dep).await.is_ok();
-        let control = self.control.clone();
-        let closed = tokio::task::spawn_blocking(move || {
-            let mut store = storage
-                .lock()
-                .expect("storage does not panic: a panic would end this task first");
-            control.storage_closed.store(true, Ordering::SeqCst);
-            if durable {
-                store.close_for_good(rested)
-            } else {
-                store.abandon();
-                Ok(false)
-            }
-        });
         journal.pins().leave(&file);
-        match closed.await {
+        let closed = loop {
+            // A clone copies it as it is.
+            self.control.unpaused().await;
+            let (control, storage) = (self.control.clone(), storage.clone());
+            let closed = tokio::task::spawn_blocking(move || {
+                let mut store = storage
+                    .lock()
+                    .expect("storage does not panic: a panic would end this task first");
+                if control.is_paused() {
+                    return Ok(None);
+                }
+                control.storage_closed.store(true, Ordering::SeqCst);
+                if durable {
+                    store.close_for_good(rested).map(Some)
+                } else {
+                    store.abandon();
+                    Ok(Some(false))
+                }
+            });
+            match closed.await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(emptied))) => break Ok(Ok(emptied)),
+                Ok(Err(error)) => break Ok(Err(error)),
+                Err(panicked) => break Err(panicked),
+            }
+        };
+        match closed {
             Ok(Ok(true)) => {
                 if let Some(lsn) = self.object.emptied(of) {
                     // A host that stops starts no successor that could meet the files.

@@ -17,7 +17,8 @@ use crate::bindings::wit::facetd::runtime::types::{Answer, Failure};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{Event, Exports, FacetState, Pending};
 use crate::limits::{IN_FLIGHT_MAX, START_WALL_MS};
-use crate::live::{AlarmEnd, Chain, ChainLink, Control, Effect, EventId, Gate, Mail, ReplyTo, Work};
+use crate::live::{AlarmEnd, Chain, ChainLink, Control, Effect, Gate, Held, Mail, ReplyTo, Work};
+use crate::object::EventId;
 use crate::storage::Lsn;
 use crate::sys::clock;
 
@@ -207,7 +208,7 @@ impl<'a> Pump<'a> {
     }
 
     fn admit_all(&mut self, cx: &mut Context<'_>) -> wasmtime::Result<()> {
-        while self.in_flight.len() < self.in_flight_max && self.gate.is_open() {
+        while self.in_flight.len() < self.in_flight_max && !self.gate.is_shut(cx.waker()) {
             if !self.gate.is_quiet() {
                 cx.waker().wake_by_ref();
                 break;
@@ -266,6 +267,7 @@ impl<'a> Pump<'a> {
                     };
                     let params = (method, bindings::payload_out(args), stubs, badge.to_string());
                     let begun = call.start_call_concurrent(&mut access, params)?;
+                    reply.taken(id);
                     let state = access.get();
                     state.tasks.insert(begun.task(), id);
                     state.enter(id, Pending::Call(reply), terms, wall_ms);
@@ -419,11 +421,22 @@ impl FacetState {
 
     /// S16: may another event enter before the present ones are done?
     pub(crate) fn note_held(&self) {
-        let busy = !self.class.interleaves && !self.events.is_empty();
-        // Full, a call that comes back here would wait for those that wait for it.
-        let full = self.events.len() >= IN_FLIGHT_MAX;
-        let held = self.blocked > 0 || busy || full || !self.gate.is_open();
-        self.control.held.store(held, Ordering::SeqCst);
+        let first = self.events.first_key_value();
+        let starts = first.is_some_and(|(_, event)| matches!(event.pending, Pending::Start));
+        let (held, events) = if self.blocked > 0 {
+            (Held::Import(self.blocked_for), Vec::new())
+        } else if let Some(holder) = self.gate.holder() {
+            (Held::Event(holder), Vec::new())
+        } else if let Some((id, _)) = first
+            && (starts || !self.class.interleaves)
+        {
+            (Held::Event(Some(*id)), Vec::new())
+        } else if self.events.len() >= IN_FLIGHT_MAX {
+            (Held::Full, self.events.keys().copied().collect())
+        } else {
+            (Held::Free, Vec::new())
+        };
+        self.control.waits.hold(held, events);
     }
 }
 

@@ -17,8 +17,8 @@ use crate::isolate::limiter::Limiter;
 use crate::isolate::turn::Turn;
 use crate::isolate::{Event, executor};
 use crate::limits::{HANDLES_MAX, START_WALL_MS};
-use crate::live::{Control, EventId, Forwarder, Gate, Object};
-use crate::object::Epoch;
+use crate::live::{Control, Forwarder, Gate, Object, WaitId};
+use crate::object::{Epoch, EventId};
 use crate::startup::{FacetId, Payload};
 use crate::storage::{FacetStore, Lsn};
 use crate::sys::clock;
@@ -88,6 +88,8 @@ pub(crate) struct FacetState {
     pub(super) limiter: Limiter,
     /// Blocking imports that the guest is in, or 0 (S16).
     pub(crate) blocked: u32,
+    /// The call that the blocking import waits for.
+    pub(super) blocked_for: Option<WaitId>,
     /// Calls that a blocking guest has started and not dropped.
     pub(crate) pending_calls: usize,
     pub(super) charged: Charged,
@@ -105,6 +107,7 @@ impl FacetState {
         limiter: Limiter,
     ) -> Self {
         let mut table = ResourceTable::new();
+        let gate = control.gate.clone();
         table.set_max_capacity(HANDLES_MAX);
         Self {
             object,
@@ -119,11 +122,12 @@ impl FacetState {
             turns: 0,
             events: BTreeMap::new(),
             tasks: HashMap::new(),
-            gate: Arc::new(Gate::default()),
+            gate,
             forwarder: None,
             dep: Lsn::ZERO,
             limiter,
             blocked: 0,
+            blocked_for: None,
             pending_calls: 0,
             charged: Charged::default(),
         }
@@ -144,6 +148,20 @@ impl FacetState {
 
     /// The facet's database, as part of the running turn.
     pub(crate) fn storage(&mut self) -> MutexGuard<'_, FacetStore> {
+        self.turn.touched_storage = true;
+        loop {
+            let storage = self.lock_storage();
+            if storage.in_turn() || !self.control.is_paused() {
+                return storage;
+            }
+            drop(storage);
+            // Held for a clone, which came while this turn ran already. Other facets of this thread go on elsewhere.
+            executor::block_in_place(|| self.object.host.runtime.block_on(self.control.unpaused()));
+        }
+    }
+
+    /// The same for a turn of the host's, which moves an alarm: no clone sees that.
+    pub(super) fn storage_of_host(&mut self) -> MutexGuard<'_, FacetStore> {
         self.turn.touched_storage = true;
         self.lock_storage()
     }
@@ -186,6 +204,12 @@ impl FacetState {
         })
     }
 
+    /// Into a blocking import that waits for a call.
+    pub(crate) async fn begin_block_for(&mut self, wait: Option<WaitId>) -> wasmtime::Result<Lsn> {
+        self.blocked_for = wait;
+        self.begin_block().await
+    }
+
     /// Into a blocking import: ends the turn. Until `end_block` no other event gets in. Answers the facet's dep.
     pub(crate) async fn begin_block(&mut self) -> wasmtime::Result<Lsn> {
         self.alive()?;
@@ -205,6 +229,7 @@ impl FacetState {
     /// Out of a blocking import.
     pub(crate) fn end_block(&mut self) -> wasmtime::Result<()> {
         self.blocked -= 1;
+        self.blocked_for = None;
         self.note_events();
         self.alive()
     }

@@ -1,15 +1,20 @@
-//! A clone copies what its sources have committed: each database between two turns of its facet, never in one. The
-//! caller's turn does not end before all copies are on disk (S13).
+//! A clone copies what its sources have committed, all of them as of one moment: each is held between two turns, then all
+//! are copied, then all go on. The caller's turn does not end before all copies are on disk (S13).
+//!
+//! Sources are held in the order of their paths, parents first. Whoever is held up by a clone of its own waits for facets
+//! below itself only, so no two clones wait for each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{CallError, Kind};
 use crate::ids::FileId;
 use crate::live::Object;
-use crate::live::visit::{Source, join};
+use crate::live::pause::Pause;
+use crate::live::visit::{Holder, Loan, Source, blocking, join};
 use crate::object::Copy;
-use crate::storage::remove_db;
+use crate::storage::{DbFile, Disk, FacetStore, StorageError, remove_db};
 
 /// Tells a copy that is being made that nobody waits for it any more.
 #[derive(Default)]
@@ -21,35 +26,71 @@ impl Drop for Wanted {
     }
 }
 
+/// A source that does not change.
+enum Held {
+    Paused(Pause),
+    Lent(Arc<Loan>),
+}
+
+/// One copy to be made.
+struct Order {
+    disk: Disk,
+    dst: DbFile,
+    dst_path: String,
+    unwanted: Arc<AtomicBool>,
+}
+
+impl Order {
+    /// False if there is nothing to be copied.
+    fn carry_out(&self, source: &mut FacetStore) -> Result<bool, StorageError> {
+        let made = source.copy_committed_to(&self.disk, &self.dst, &self.dst_path)?;
+        if self.unwanted.load(Ordering::SeqCst) {
+            // Its turn was lost meanwhile, and what was there of the copy has been removed already.
+            remove_db(&self.dst).map_err(StorageError::from_io)?;
+        }
+        Ok(made)
+    }
+}
+
 impl Object {
     /// Makes the copies, in order. Answers the files that were not made because nothing is stored in their sources.
     pub(crate) async fn copy_databases(self: Arc<Self>, copies: Vec<Copy>) -> Result<Vec<FileId>, CallError> {
+        let sources: BTreeMap<_, _> = copies
+            .iter()
+            .map(|copy| {
+                let source = Source {
+                    node: copy.node,
+                    file: copy.file,
+                    path: copy.path.clone(),
+                };
+                ((copy.path.clone(), copy.file), source)
+            })
+            .collect();
+        let mut held = BTreeMap::new();
+        for source in sources.into_values() {
+            let holder = self.hold_still(&source).await;
+            held.insert(source.file, (holder, source));
+        }
         let mut unmade = Vec::new();
-        for Copy {
-            node,
-            file,
-            path,
-            to,
-            to_path,
-        } in copies
-        {
-            let (dst, dst_path) = (self.db_file(to), join(&to_path));
+        for copy in copies {
+            let (holder, source) = &held[&copy.file];
             let wanted = Wanted::default();
-            let unwanted = wanted.0.clone();
-            let disk = self.host.disk.clone();
-            let made = self
-                .visit(&Source { node, file, path }, move |store| {
-                    let made = store.copy_committed_to(&disk, &dst, &dst_path)?;
-                    if unwanted.load(Ordering::SeqCst) {
-                        // Its turn was lost meanwhile, and what was there of the copy has been removed already.
-                        remove_db(&dst).map_err(crate::storage::StorageError::from_io)?;
-                    }
-                    Ok(made)
-                })
-                .await;
+            let order = Order {
+                disk: self.host.disk.clone(),
+                dst: self.db_file(copy.to),
+                dst_path: join(&copy.to_path),
+                unwanted: wanted.0.clone(),
+            };
+            let made = match holder {
+                Held::Paused(pause) => copy_paused(pause, order).await,
+                Held::Lent(loan) => {
+                    self.on_loan(loan.clone(), source, move |store| order.carry_out(store))
+                        .await
+                }
+            };
             match made {
                 Ok(true) => {}
-                Ok(false) => unmade.push(to),
+                Ok(false) => unmade.push(copy.to),
                 Err(error) => {
                     let message = format!("the clone could not be made: {error}");
                     return Err(CallError::new(Kind::Storage, error.code(), message));
@@ -57,5 +98,49 @@ impl Object {
             }
         }
         Ok(unmade)
+    }
+
+    /// What is committed stays as it is until the answer is dropped.
+    async fn hold_still(self: &Arc<Self>, source: &Source) -> Held {
+        loop {
+            match self.holder(source) {
+                Holder::Live(control) => {
+                    if let Some(pause) = control.pause().await {
+                        return Held::Paused(pause);
+                    }
+                }
+                Holder::Lent(loan, after) => {
+                    for mut gone in after {
+                        let _ = gone.wait_for(|gone| *gone).await;
+                    }
+                    return Held::Lent(Arc::new(loan));
+                }
+            }
+        }
+    }
+}
+
+/// Copies the database of a facet that is paused.
+async fn copy_paused(pause: &Pause, order: Order) -> Result<bool, StorageError> {
+    let control = pause.control();
+    let order = Arc::new(order);
+    loop {
+        let changed = control.storage_changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let (control, order) = (control.clone(), order.clone());
+        let made = blocking(move || {
+            let storage = control.storage.get().expect("what is paused has its storage");
+            let mut store = storage
+                .lock()
+                .expect("storage does not panic: a panic would end its facet first");
+            // The host's own turns, which only move an alarm, go on.
+            (!store.in_turn()).then(|| order.carry_out(&mut store))
+        })
+        .await;
+        match made {
+            Some(made) => return made,
+            None => changed.await,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Each incarnation has one atomic state, Running, Sealing or Dead. A turn commits only by Running -> Sealing; an abort
 //! swaps to Dead; that is where the two are ordered. Waking the task and interrupting SQL follow.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::isolate::CpuTime;
 use crate::limits::{LOG_BYTES_PER_EVENT_MAX, Limits};
+use crate::live::{Gate, Waits};
 use crate::object::{Cause, IncarnationId, NodeId};
 use crate::storage::{FacetStore, InterruptCell};
 
@@ -40,6 +41,10 @@ pub(crate) struct Control {
     pub(crate) storage_closed: AtomicBool,
     /// Woken when `storage` is set and at the end of each turn that touched it, for clones.
     pub(crate) storage_changed: Notify,
+    /// How many hold the facet between two turns. Grows under the lock of `storage` only.
+    pub(super) pauses: AtomicU32,
+    pub(super) resumed: Notify,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) limits: OnceLock<Limits>,
     pub(crate) memory_bytes: AtomicU64,
     pub(crate) cpu: Arc<CpuTime>,
@@ -53,8 +58,8 @@ pub(crate) struct Control {
     /// Since when there is nothing to do; 0 while there is.
     pub(crate) idle_since_ms: AtomicU64,
     pub(crate) idle_evict_ms: u64,
-    /// No further event can enter before the present ones are done (S16): a wait for this facet may never end.
-    pub(crate) held: AtomicBool,
+    /// What the facet waits for, and whether another event may enter meanwhile (S16).
+    pub(crate) waits: Arc<Waits>,
     /// Set by the task when store and database are closed.
     gone: tokio::sync::watch::Sender<bool>,
 }
@@ -71,6 +76,9 @@ impl Control {
             storage: OnceLock::new(),
             storage_closed: AtomicBool::new(false),
             storage_changed: Notify::new(),
+            pauses: AtomicU32::new(0),
+            resumed: Notify::new(),
+            gate: Arc::default(),
             limits: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),
             cpu: Arc::default(),
@@ -80,7 +88,7 @@ impl Control {
             gate_deadline_ms: AtomicU64::new(0),
             idle_since_ms: AtomicU64::new(0),
             idle_evict_ms,
-            held: AtomicBool::new(false),
+            waits: Arc::default(),
             gone: tokio::sync::watch::channel(false).0,
         })
     }

@@ -13,6 +13,7 @@ use crate::limits::{CALL_CHAIN_MAX, IN_FLIGHT_MAX, MAILBOX_LEN_MAX};
 use crate::live::object::{Inner, refuse};
 use crate::live::{AlarmEnd, Answer, Chain, ChainLink, HttpResponse, Mail, Object, Piece, ReplyTo, Stub, Work};
 use crate::namespace::Namespace;
+use crate::object::{NodeId, is_never_taken};
 use crate::startup::Payload;
 use crate::storage::Lsn;
 
@@ -84,6 +85,10 @@ impl Inner {
             let message = format!("more than {CALL_CHAIN_MAX} facets wait for each other");
             return call.reply.send(Err(CallError::limit("chain", message)), dep);
         }
+        let within = object.within(&call.to);
+        if within.is_some_and(|callee| self.is_held_in(object, &call.chain, callee) || self.is_never_taken(callee)) {
+            return call.reply.send(Err(reentrant()), dep);
+        }
         let target = match &call.to {
             Stub::Facet(target) => target.clone(),
             Stub::Object { .. } => {
@@ -96,9 +101,6 @@ impl Inner {
                 return;
             }
         };
-        if self.is_held_in(object, &call.chain, target.node) {
-            return call.reply.send(Err(reentrant()), dep);
-        }
         let Call {
             method,
             args,
@@ -127,7 +129,7 @@ impl Inner {
     }
 
     /// S16: the callee waits for the caller, and can take no event before it has its answer.
-    fn is_held_in(&self, object: &Object, chain: &[ChainLink], node: crate::object::NodeId) -> bool {
+    fn is_held_in(&self, object: &Object, chain: &[ChainLink], node: NodeId) -> bool {
         let link = ChainLink {
             object: object.id,
             node,
@@ -139,12 +141,19 @@ impl Inner {
             .tree
             .live_at(node)
             .and_then(|incarnation| self.control(incarnation));
-        running.is_some_and(|control| control.held.load(std::sync::atomic::Ordering::SeqCst))
+        running.is_some_and(|control| control.waits.is_held())
+    }
+
+    /// S16: the callee waits, over however many others and events, for this very call.
+    fn is_never_taken(&self, callee: NodeId) -> bool {
+        let control = |node| self.control(self.tree.live_at(node)?);
+        control(callee).is_some_and(|callee| callee.waits.is_held())
+            && is_never_taken(callee, |node| control(node).map(|control| control.waits.look()))
     }
 }
 
 fn reentrant() -> CallError {
-    let message = "the callee waits for this very call and takes no other before; it would never return";
+    let message = "the callee waits for this very call, and takes no other before; it would never return";
     CallError::new(Kind::ReentrantCall, "", message)
 }
 

@@ -3,11 +3,11 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::live::EventId;
+use crate::object::EventId;
 
 /// The input gate of one incarnation.
 #[derive(Debug, Default)]
@@ -20,8 +20,11 @@ pub(crate) struct Gate {
 struct State {
     /// The event that closed it; `Some(None)` for code that runs outside of any event.
     holder: Option<Option<EventId>>,
-    /// The host copies databases for a `clone`: the turn is not over, and nobody may go on.
-    host: bool,
+    /// For how many reasons the host keeps it shut: it copies databases for a `clone` of this facet's turn, or for those of
+    /// others whose source this facet is.
+    host: u32,
+    /// The pump, if it has found the gate shut.
+    pump: Option<Waker>,
     /// Work for the guest that was given to the event loop and may not have run yet, at most. The loop takes one piece at a
     /// time, and polls the pump before each. While there is any nobody else is let in or on: what runs first may close
     /// the gate.
@@ -48,18 +51,35 @@ impl Gate {
         self.opened.notify_waiters();
     }
 
-    /// Stops everybody, the holder included, until `set_host(false)`.
+    /// Stops everybody, the holder included, until as many `set_host(false)`.
     pub(crate) fn set_host(&self, closed: bool) {
-        self.state().host = closed;
-        if !closed {
-            self.opened.notify_waiters();
+        let mut state = self.state();
+        match closed {
+            true => state.host += 1,
+            false => state.host -= 1,
+        }
+        if state.host > 0 {
+            return;
+        }
+        let pump = state.pump.take();
+        drop(state);
+        self.opened.notify_waiters();
+        if let Some(pump) = pump {
+            pump.wake();
         }
     }
 
-    /// Nobody holds it.
-    pub(crate) fn is_open(&self) -> bool {
-        let state = self.state();
-        state.holder.is_none() && !state.host
+    /// False if it is open. Otherwise the host wakes the pump when it lets it go.
+    pub(crate) fn is_shut(&self, pump: &Waker) -> bool {
+        let mut state = self.state();
+        let shut = state.holder.is_some() || state.host > 0;
+        state.pump = shut.then(|| pump.clone());
+        shut
+    }
+
+    /// The event that holds it; `Some(None)` for code that runs outside of any.
+    pub(crate) fn holder(&self) -> Option<Option<EventId>> {
+        self.state().holder
     }
 
     /// Nothing that was given to the event loop can still close it.
@@ -134,6 +154,6 @@ impl Gate {
 impl State {
     /// A wait of this event may end.
     fn lets(&self, event: Option<EventId>) -> bool {
-        !self.host && self.holder.is_none_or(|holder| holder == event)
+        self.host == 0 && self.holder.is_none_or(|holder| holder == event)
     }
 }

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CallError;
 use crate::ids::ObjectId;
-use crate::live::Stub;
-use crate::object::NodeId;
+use crate::live::{Stub, Waited};
+use crate::object::{EventId, NodeId};
 use crate::startup::Payload;
 use crate::storage::Lsn;
 
@@ -19,10 +19,6 @@ pub(crate) struct Answer {
     pub(crate) value: Payload,
     pub(crate) stubs: Vec<Stub>,
 }
-
-/// One delivery to a facet, numbered within its incarnation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct EventId(pub(crate) u64);
 
 /// A facet that waits for the event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,20 +40,39 @@ pub(crate) struct Reply<T> {
 
 /// Where an answer goes. Dropped unused, it tells the caller that the facet was lost.
 #[derive(Debug)]
-pub(crate) struct ReplyTo<T>(oneshot::Sender<Reply<T>>);
+pub(crate) struct ReplyTo<T> {
+    sender: oneshot::Sender<Reply<T>>,
+    /// The caller's wait, if it is one that others may have to follow.
+    waited: Option<Waited>,
+}
 
 /// The caller's end of a `ReplyTo`.
 pub(crate) type Delivered<T> = oneshot::Receiver<Reply<T>>;
 
 impl<T> ReplyTo<T> {
     pub(crate) fn new() -> (Self, Delivered<T>) {
+        Self::of(None)
+    }
+
+    /// The answer to a call of a facet to one of its own tree.
+    pub(crate) fn of(waited: Option<Waited>) -> (Self, Delivered<T>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
+        (Self { sender, waited }, receiver)
+    }
+
+    /// The callee has taken the event, under this number.
+    pub(crate) fn taken(&self, event: EventId) {
+        if let Some(waited) = &self.waited {
+            waited.taken(event);
+        }
     }
 
     pub(crate) fn send(self, result: Result<T, CallError>, dep: Lsn) {
+        let Self { sender, waited } = self;
+        // First: whom the answer wakes may be called at once.
+        drop(waited);
         // The caller may have stopped waiting; that is its own business.
-        let _ = self.0.send(Reply { result, dep });
+        let _ = sender.send(Reply { result, dep });
     }
 }
 

@@ -9,17 +9,18 @@ mod inspect;
 mod load;
 mod mail;
 mod object;
+mod pause;
 mod report;
 mod seal;
 mod stub;
 mod visit;
+mod waits;
 
 pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};
 pub(crate) use gate::Gate;
 pub(crate) use mail::{
-    AlarmEnd, Answer, Chain, ChainLink, Delivered, EventId, HttpBody, HttpRequest, HttpResponse, Mail, Piece, ReplyTo,
-    Work,
+    AlarmEnd, Answer, Chain, ChainLink, Delivered, HttpBody, HttpRequest, HttpResponse, Mail, Piece, ReplyTo, Work,
 };
 pub(crate) use object::{Launched, Object, refuse};
 pub use report::{Report, Usage};
@@ -28,3 +29,4 @@ pub(crate) use seal::{Killed, Sealed, TurnEnd};
 pub use stub::Stub;
 pub(crate) use stub::Target;
 pub(crate) use visit::join;
+pub(crate) use waits::{Held, WaitId, Waited, Waits};

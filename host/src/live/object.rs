@@ -11,7 +11,7 @@ use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::isolate;
 use crate::limits::{Limits, MAILBOX_LEN_MAX};
-use crate::live::{Control, Ending, Mail, Work};
+use crate::live::{Control, Ending, Mail, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
@@ -23,6 +23,8 @@ pub(crate) struct Object {
     pub(crate) id: ObjectId,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) host: Arc<HostInner>,
+    /// Does not change; known without the lock.
+    root: NodeId,
     inner: Mutex<Inner>,
 }
 
@@ -70,6 +72,7 @@ impl Object {
         next_seq: u64,
         has_index: bool,
     ) -> Self {
+        let root = tree.root();
         let inner = Mutex::new(Inner {
             has_index,
             tree,
@@ -81,6 +84,7 @@ impl Object {
             id,
             namespace,
             host,
+            root,
             inner,
         }
     }
@@ -101,7 +105,18 @@ impl Object {
     }
 
     pub(crate) fn root(&self) -> NodeId {
-        self.lock().tree.root()
+        self.root
+    }
+
+    /// The facet of this tree that a stub leads to.
+    pub(crate) fn within(&self, stub: &Stub) -> Option<NodeId> {
+        match stub {
+            Stub::Facet(target) => Some(target.node),
+            Stub::Object { id, namespace } => {
+                let own = *id == self.id && namespace.name == self.namespace.name;
+                own.then_some(self.root)
+            }
+        }
     }
 
     pub(crate) fn db_file(&self, file: FileId) -> DbFile {

@@ -25,7 +25,7 @@ pub(crate) struct Source {
 }
 
 /// The files of a facet that does not run.
-struct Loan {
+pub(super) struct Loan {
     object: Arc<Object>,
     control: Arc<Control>,
 }
@@ -36,7 +36,7 @@ impl Drop for Loan {
     }
 }
 
-enum Holder {
+pub(super) enum Holder {
     Live(Arc<Control>),
     /// Once `after` are gone.
     Lent(Loan, Vec<watch::Receiver<bool>>),
@@ -68,27 +68,37 @@ impl Object {
                     for mut gone in after {
                         let _ = gone.wait_for(|gone| *gone).await;
                     }
-                    let (file, path) = (self.db_file(source.file), join(&source.path));
-                    // Those who were waited for may have emptied it. One that is lost is still the tree's.
-                    let stored = file.path().exists() || self.lock().tree.owns(source.file);
-                    let journal = self.host.journal.clone();
-                    return blocking(move || {
-                        // Given back when the connection is closed, even if nobody waits for the result any more.
-                        let _loan = loan;
-                        let interrupt = Arc::new(InterruptCell::default());
-                        let mut store = FacetStore::new(file, path, stored, u64::MAX, interrupt, journal);
-                        let work = take(&work).expect("a loan is the last that is tried");
-                        let done = work(&mut store);
-                        store.close()?;
-                        done
-                    })
-                    .await;
+                    let work = take(&work).expect("a loan is the last that is tried");
+                    return self.on_loan(Arc::new(loan), source, work).await;
                 }
             }
         }
     }
 
-    fn holder(self: &Arc<Self>, source: &Source) -> Holder {
+    /// Does something with the database of a facet that does not run.
+    pub(super) async fn on_loan<R: Send + 'static>(
+        self: &Arc<Self>,
+        loan: Arc<Loan>,
+        source: &Source,
+        work: impl FnOnce(&mut FacetStore) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        let (file, path) = (self.db_file(source.file), join(&source.path));
+        // Those who were waited for may have emptied it. One that is lost is still the tree's.
+        let stored = file.path().exists() || self.lock().tree.owns(source.file);
+        let journal = self.host.journal.clone();
+        blocking(move || {
+            // Given back when the connection is closed, even if nobody waits for the result any more.
+            let _loan = loan;
+            let interrupt = Arc::new(InterruptCell::default());
+            let mut store = FacetStore::new(file, path, stored, u64::MAX, interrupt, journal);
+            let done = work(&mut store);
+            store.close()?;
+            done
+        })
+        .await
+    }
+
+    pub(super) fn holder(self: &Arc<Self>, source: &Source) -> Holder {
         let mut inner = self.lock();
         match inner.tree.borrow_files(source.node, &source.path) {
             Borrow::Live(incarnation) => {
@@ -155,7 +165,7 @@ impl Control {
 }
 
 /// Work that waits for a disk, off the threads that run facets.
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+pub(super) async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     tokio::task::spawn_blocking(work)
         .await
         .expect("this work does not panic, and the runtime outlives its tasks")
