@@ -204,7 +204,9 @@ impl FacetStore {
             }
         };
         if self.waits_for_durable() {
-            let durable = self.journal.progress().wait(newest);
+            let progress = self.journal.progress();
+            // After a failure the log may hold commits that nobody knows of here.
+            let durable = progress.is_whole().and_then(|()| progress.wait(newest));
             durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };

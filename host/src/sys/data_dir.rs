@@ -51,6 +51,9 @@ impl DataDir {
     /// Creates what is missing, locks, and marks the directory dirty until `clean_stop`.
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
         private_dir(root).map_err(at(root))?;
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_dir(parent).map_err(at(parent))?;
+        }
         let opened = Self::open_idle(root)?;
         for sub in ["classes", "cache"] {
             private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
@@ -58,8 +61,9 @@ impl DataDir {
         if !opened.was_dirty {
             let dirty = root.join("DIRTY");
             std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
-            sync_dir(root).map_err(at(root))?;
         }
+        // Whatever is there: the process that made it may have been killed before this.
+        sync_dir(root).map_err(at(root))?;
         Ok(opened)
     }
 
@@ -85,13 +89,14 @@ impl DataDir {
         })
     }
 
-    /// Where the databases of a namespace lie; created and made durable if missing.
+    /// Where the databases of a namespace lie; created if missing, and made durable.
     pub(crate) fn namespace(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.root.join(name);
         if !path.is_dir() {
             private_dir(&path)?;
-            sync_dir(&self.root)?;
         }
+        // Also if it is there: the process that made it may have been killed before this.
+        sync_dir(&self.root)?;
         if std::fs::metadata(&path)?.dev() != std::fs::metadata(&self.root)?.dev() {
             // One barrier covers one file system.
             let message = format!(

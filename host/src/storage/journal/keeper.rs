@@ -182,7 +182,7 @@ impl Keeper {
         if (self.is_pressed() || self.queue.lock().wanted)
             && let Some(oldest) = self.filled.front()
         {
-            self.pins.press(oldest.last_lsn);
+            self.pins.press(oldest.last_lsn, self.progress.durable());
         }
         let mut needed = Lsn(u64::MAX);
         if rules::hold(Rule::PinsHoldSegments, &self.root) {
@@ -300,7 +300,7 @@ impl Keeper {
             return false;
         }
         // Their stores could not move the pages; nobody has them open now.
-        self.pins.fold_abandoned(Lsn(u64::MAX));
+        self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
         if self.pins.oldest().is_some() {
             return false;
         }

@@ -122,8 +122,9 @@ impl Pins {
         left.map(|(file, _)| file.clone()).collect()
     }
 
-    /// Moves the pages of databases that are pinned at `upto` or before and that nobody has open.
-    pub(super) fn fold_abandoned(&self, upto: Lsn) {
+    /// Moves the pages of databases that are pinned at `upto` or before and that nobody has open. A log can only be moved as
+    /// a whole: one that holds a commit which is not `durable` yet stays.
+    pub(super) fn fold_abandoned(&self, upto: Lsn, durable: Lsn) {
         let abandoned: Vec<_> = {
             let mut state = self.lock();
             let State {
@@ -131,7 +132,8 @@ impl Pins {
             } = &mut *state;
             let pressed = oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
             let left = pressed.filter(|(_, file)| logs.get(file) == Some(&LogState::Left));
-            let found: Vec<_> = left.map(|(_, file)| (file.clone(), pinned[file].newest)).collect();
+            let found = left.map(|(_, file)| (file.clone(), pinned[file].newest));
+            let found: Vec<_> = found.filter(|(_, newest)| *newest <= durable).collect();
             for (file, _) in &found {
                 logs.insert(file.clone(), LogState::Folding);
             }
@@ -151,8 +153,8 @@ impl Pins {
     }
 
     /// Asks the databases that are pinned at `upto` or before for a checkpoint. Those in a turn are left out.
-    pub(super) fn press(&self, upto: Lsn) {
-        self.fold_abandoned(upto);
+    pub(super) fn press(&self, upto: Lsn, durable: Lsn) {
+        self.fold_abandoned(upto, durable);
         let stores: Vec<_> = {
             let state = self.lock();
             let pinned = state.oldest.iter().take_while(|(lsn, _)| *lsn <= upto);

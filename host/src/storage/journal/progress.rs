@@ -74,6 +74,14 @@ impl Progress {
         Ok(())
     }
 
+    /// An error if nothing can become durable any more.
+    pub(crate) fn is_whole(&self) -> Result<(), JournalFailed> {
+        match &*self.durability.borrow() {
+            Durability::UpTo(_) => Ok(()),
+            Durability::Failed(why) => Err(JournalFailed(Arc::clone(why))),
+        }
+    }
+
     pub(super) fn publish(&self, lsn: Lsn) {
         self.durable.store(lsn.0, Ordering::Release);
         self.durability.send_if_modified(|state| match state {

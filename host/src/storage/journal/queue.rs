@@ -155,9 +155,10 @@ impl Queue {
             let mut state = self.lock();
             state.last += 1;
             let lsn = Lsn(state.last);
-            // After the end numbers are given still, and never become durable.
+            // After the end numbers are given still, and never become durable: what they stand for must not be forgotten, or
+            // it would be taken for what is durable.
+            numbered(lsn, &unit);
             if state.failed.is_none() && !state.closing {
-                numbered(lsn, &unit);
                 state.queued_bytes += unit.bytes();
                 state.unsettled += 1;
                 state.units.push_back((lsn, unit));

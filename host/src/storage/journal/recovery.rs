@@ -103,8 +103,9 @@ pub(super) fn recover(
             return Err(JournalError::Missing(dir.into()));
         }
         crate::sys::data_dir::private_dir(dir)?;
-        disk.sync_dir(root)?;
     }
+    // Also if it is there: the process that made it may have been killed before this.
+    disk.sync_dir(root)?;
     let read = read(dir, |_, _| Ok(()))?;
     if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_namespaces(root)? {
         return Err(JournalError::Missing(dir.into()));

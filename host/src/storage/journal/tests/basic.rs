@@ -655,7 +655,7 @@ fn an_old_store_that_goes_does_not_hide_the_new_one() {
     // Whoever asked it for a checkpoint held it a little longer.
     drop(old);
     let lsn = put(&mut new.lock().unwrap(), b"2");
-    journal.pins().press(lsn);
+    journal.pins().press(lsn, journal.progress().durable());
     assert_eq!(journal.pins().oldest(), None, "the new one was asked for a checkpoint");
 }
 
@@ -730,4 +730,48 @@ fn after_a_failed_barrier_the_journal_is_kept() {
     let kept = data.names(".log").len();
     assert!(kept > 1 && !journal.close());
     assert_eq!(data.names(".log").len(), kept);
+}
+
+#[test]
+fn a_log_is_folded_when_all_of_it_is_durable() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    let first = put(&mut store, b"1");
+    let last = put(&mut store, b"2");
+    // Nobody has it open now, as after an error.
+    drop(store);
+    journal.pins().press(last, first);
+    assert_eq!(
+        journal.pins().oldest(),
+        Some(first),
+        "the second commit may yet be lost"
+    );
+    assert!(data.file(1).wal_path().exists());
+    journal.pins().press(first, last);
+    assert_eq!(journal.pins().oldest(), None);
+    assert!(!data.file(1).wal_path().exists());
+}
+
+#[test]
+fn after_a_failure_nothing_is_moved_into_a_database() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"1");
+    store.kv_put("k", b"2").unwrap();
+    let committed = store.end_turn().unwrap().unwrap();
+    journal.fail("the test says so");
+    store.record_alone(committed);
+    store.abandon();
+    // Whoever opens it next has made none of these commits.
+    let mut next = data.store(&journal, 1, true);
+    assert_eq!(next.kv_get("k").unwrap().unwrap(), b"2");
+    next.end_turn().unwrap();
+    assert!(next.close_for_good(true).is_err());
+    drop((store, next));
+    assert!(!journal.close());
+    drop(journal);
+    let (journal, _) = data.open(true).unwrap();
+    assert_eq!(value(&data, &journal, 1), b"1");
 }

@@ -133,11 +133,7 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
                     }
                     let now = self::History::clone(&history.lock().unwrap());
                     why += &format!("\nunits {:?}", now.summary());
-                    why += &format!(
-                        "\nbefore the last failure:\n{}\nsince:\n{}",
-                        before.join("\n"),
-                        own.join("\n")
-                    );
+                    why += &format!("\nbefore:\n{}\nsince:\n{}", before.join("\n"), own.join("\n"));
                 }
                 return Err(why);
             }
@@ -150,7 +146,7 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
         }
         seen.failures += 1;
         was_killed = crash.kind == Kind::Kill;
-        before = crash.trace;
+        before.extend(crash.trace);
         before.push(format!("{:?}", crash.kind));
         let next = temporary();
         shadow = crash.left.restore(next.path());
@@ -200,12 +196,13 @@ impl Life<'_> {
         let is_served = self.power.watch(journal.progress());
         if !dir.exists() {
             std::fs::create_dir(&dir).unwrap();
-            if let Err(error) = disk.sync_dir(self.root) {
-                return match self.fails {
-                    true => Ok((self.power.end(), false)),
-                    false => Err(error.to_string()),
-                };
-            }
+        }
+        // Each time: the life that made it may have ended before this.
+        if let Err(error) = disk.sync_dir(self.root) {
+            return match self.fails {
+                true => Ok((self.power.end(), false)),
+                false => Err(error.to_string()),
+            };
         }
         if !self.was_dirty && recovered.units != 0 {
             return Err("a clean stop has left units".to_owned());
