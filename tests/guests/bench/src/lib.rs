@@ -1,8 +1,14 @@
 //! Each method does one thing `n` times, so that what is measured outside is the thing and not the way in.
 
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
 use facetd_sdk::alarms::{self, Alarm};
 use facetd_sdk::children::Startup;
-use facetd_sdk::{Answer, Error, Facet, Payload, Result, Stub, children, classes, clock, kv, log, no_such_method, sql};
+use facetd_sdk::{
+    Answer, Error, Facet, Payload, Result, Stub, children, classes, clock, kv, log, no_such_method, sql, timers,
+};
 
 facetd_sdk::export!(Bench, alarm);
 
@@ -38,10 +44,42 @@ impl Facet for Bench {
             "puts" => puts(n, extra)?,
             "selects" => selects(n)?,
             "inserts" => inserts(n)?,
+            "keep" => kv::put_bytes("k", &n.to_le_bytes())?,
+            "wait" => timers::sleep(Duration::from_millis(n.into())).await,
+            "grow" => grow(n, extra).await?,
+            "grow_top" => child("top")?.call("grow", &(n, extra)).await?,
+            "hold" => hold(n).await?,
+            "hold_two" => hold_two(n).await?,
+            "hold_top" => child("top")?.call("hold_two", &(n, extra)).await?,
+            "abort_top" => children::abort("top", "measured")?,
+            "delete_top" => children::delete("top")?,
+            "churn" => churn(n).await?,
+            "list" => list(n)?,
+            "touch" => child(&format!("{extra}-{}", n - 1))?.call("keep", &(n, extra)).await?,
             _ => {
                 return Err(no_such_method(
                     method,
-                    &["echo", "calls", "cold", "gets", "puts", "selects", "inserts"],
+                    &[
+                        "echo",
+                        "calls",
+                        "cold",
+                        "gets",
+                        "puts",
+                        "selects",
+                        "inserts",
+                        "keep",
+                        "wait",
+                        "grow",
+                        "grow_top",
+                        "hold",
+                        "hold_two",
+                        "hold_top",
+                        "abort_top",
+                        "delete_top",
+                        "churn",
+                        "list",
+                        "touch",
+                    ],
                 ));
             }
         }
@@ -96,6 +134,75 @@ async fn cold(n: u32, salt: u32) -> Result<()> {
         children::abort(&name, "measured")?;
     }
     Ok(())
+}
+
+/// `n` children with a key each, which run from then on.
+async fn grow(n: u32, salt: u32) -> Result<()> {
+    for i in 0..n {
+        child(&format!("{salt}-{i}"))?.call::<()>("keep", &(i, salt)).await?;
+    }
+    Ok(())
+}
+
+/// Milliseconds that nobody waits for.
+const FOR_EVER_MS: u32 = 600_000;
+
+/// Calls `n` children that do not answer, all at a time.
+async fn hold(n: u32) -> Result<()> {
+    let children: Vec<_> = (0..n).map(|i| i.to_string()).collect();
+    call_all(&children, "wait", FOR_EVER_MS).await
+}
+
+/// Two children that call `n` each: one facet cannot hold so many stubs.
+async fn hold_two(n: u32) -> Result<()> {
+    call_all(&["left".to_owned(), "right".to_owned()], "hold", n).await
+}
+
+/// Ends when the first of them does.
+async fn call_all(names: &[String], method: &str, n: u32) -> Result<()> {
+    let stubs = names.iter().map(|name| child(name)).collect::<Result<Vec<_>>>()?;
+    let args = (n, 0);
+    let mut calls: Vec<_> = stubs
+        .iter()
+        .map(|stub| Box::pin(stub.call::<()>(method, &args)))
+        .collect();
+    poll_fn(|cx| {
+        let ended = calls.iter_mut().find_map(|call| match call.as_mut().poll(cx) {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => None,
+        });
+        ended.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// A child that stores something and is deleted, `n` times.
+async fn churn(n: u32) -> Result<()> {
+    for i in 0..n {
+        child("churned")?.call::<()>("keep", &(i, 0)).await?;
+        children::delete("churned")?;
+    }
+    Ok(())
+}
+
+/// Names a page may hold.
+const PAGE: u32 = 1_000;
+
+/// Pages through all children; there must be `n`.
+fn list(n: u32) -> Result<()> {
+    let (mut many, mut last) = (0, None);
+    loop {
+        let names = children::names(last.as_deref(), PAGE);
+        many += names.len();
+        match names.into_iter().last() {
+            Some(name) => last = Some(name),
+            None => break,
+        }
+    }
+    match many == n as usize {
+        true => Ok(()),
+        false => Err(Error::msg(format!("{many} children"))),
+    }
 }
 
 fn gets(n: u32) -> Result<()> {
