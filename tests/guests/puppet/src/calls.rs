@@ -1,4 +1,4 @@
-//! `call`, `call.*`, `stub.*`, `self.stub`, `object.get`: other facets and the stubs that lead to them.
+//! `call`, `call.*`, `program`, `stub.*`, `self.stub`, `object.get`: other facets and the stubs that lead to them.
 //!
 //! No borrow of the puppet's memory is held over a wait: another event may run meanwhile.
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 use facetd_sdk::{Payload, Stub, context, objects};
 use serde_json::{Value, json};
 
-use crate::Puppet;
-use crate::op::{Op, Outcome, invalid};
+use crate::op::{Op, Outcome, Stop, invalid};
+use crate::{Program, Puppet};
 
 /// What `call` and its kin send: method `run` with the operations as its one argument.
 fn program(op: &Op<'_>) -> Outcome<Payload> {
@@ -56,16 +56,68 @@ impl Puppet {
     pub(crate) async fn call_method(&self, op: &Op<'_>) -> Outcome {
         let stub = self.callee(op, "stub")?;
         let args = op.get("args").cloned().unwrap_or_else(|| json!([]));
+        let along = op.optional("stubs", "a list", Value::as_array)?.into_iter().flatten();
+        let along = along.map(|name| {
+            let name = name.as_str().ok_or_else(|| invalid("names of stubs are text"))?;
+            Ok(self.stub(name)?.dup())
+        });
+        let along = along.collect::<Outcome<Vec<_>>>()?;
         let answer = stub
-            .call_raw(op.text("method")?, Payload::json(&args)?, Vec::new())
+            .call_raw(op.text("method")?, Payload::json(&args)?, along)
             .await?;
         Ok(answer.value.value()?)
+    }
+
+    /// Keeps a list of operations, which method `run` carries out when it is given this name instead of a list.
+    pub(crate) fn program(&self, op: &Op<'_>) -> Outcome {
+        let program = Program {
+            ops: op.list("ops")?.to_vec(),
+            results: Value::Null,
+        };
+        self.programs.borrow_mut().insert(op.text("as")?.to_owned(), program);
+        Ok(Value::Null)
+    }
+
+    /// What it answered when it ran last; null before.
+    pub(crate) fn program_results(&self, op: &Op<'_>) -> Outcome {
+        let name = op.text("as")?;
+        let programs = self.programs.borrow();
+        let program = programs.get(name).ok_or_else(|| invalid(format!("no program is kept as `{name}`")))?;
+        Ok(program.results.clone())
+    }
+
+    /// An unknown name is a list of no operations.
+    pub(crate) async fn run_program(&self, name: &str) -> Result<Vec<Value>, Stop> {
+        let ops = self.programs.borrow().get(name).map(|program| program.ops.clone());
+        let results = self.run(&ops.unwrap_or_default()).await?;
+        if let Some(program) = self.programs.borrow_mut().get_mut(name) {
+            program.results = results.clone().into();
+        }
+        Ok(results)
     }
 
     pub(crate) async fn stub_send(&self, op: &Op<'_>) -> Outcome {
         let (stub, to) = (self.stub(op.text("stub")?)?, self.callee(op, "to")?);
         to.call_raw("keep", Payload::json(&[op.text("as")?])?, vec![stub.dup()])
             .await?;
+        Ok(Value::Null)
+    }
+
+    /// Has another facet answer with a stub that it keeps as `name`.
+    pub(crate) async fn stub_fetch(&self, op: &Op<'_>) -> Outcome {
+        let (from, keep) = (self.callee(op, "from")?, op.text("as")?);
+        let answer = from
+            .call_raw("give", Payload::json(&[op.text("name")?])?, Vec::new())
+            .await?;
+        let stub = answer.stubs.into_iter().next();
+        let stub = stub.ok_or_else(|| invalid("no stub came along"))?;
+        self.stubs.borrow_mut().insert(keep.to_owned(), stub);
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn stub_dup(&self, op: &Op<'_>) -> Outcome {
+        let stub = self.stub(op.text("stub")?)?.dup();
+        self.stubs.borrow_mut().insert(op.text("as")?.to_owned(), stub);
         Ok(Value::Null)
     }
 
