@@ -15,6 +15,13 @@ fn program(op: &Op<'_>) -> Outcome<Payload> {
     Ok(Payload::json(&[op.list("ops")?])?)
 }
 
+fn arguments(op: &Op<'_>) -> Outcome<Payload> {
+    Ok(match op.get("args") {
+        Some(args) => Payload::json(args)?,
+        None => Payload::json(&json!([]))?,
+    })
+}
+
 impl Puppet {
     /// The stub to call, with field `timeout_ms` where the operation has one.
     fn callee(&self, op: &Op<'_>, field: &str) -> Outcome<Stub> {
@@ -39,9 +46,13 @@ impl Puppet {
         Ok(answer.value.value()?)
     }
 
+    /// With `method` it calls that one, as `call.method` does.
     pub(crate) fn call_start(&self, op: &Op<'_>) -> Outcome {
         let (stub, keep) = (self.callee(op, "stub")?, op.text("as")?);
-        let pending = stub.start("run", program(op)?, Vec::new());
+        let pending = match op.optional_text("method")? {
+            None => stub.start("run", program(op)?, Vec::new()),
+            Some(method) => stub.start(method, arguments(op)?, self.along(op)?),
+        };
         self.pending.borrow_mut().insert(keep.to_owned(), pending);
         Ok(Value::Null)
     }
@@ -55,17 +66,20 @@ impl Puppet {
 
     pub(crate) async fn call_method(&self, op: &Op<'_>) -> Outcome {
         let stub = self.callee(op, "stub")?;
-        let args = op.get("args").cloned().unwrap_or_else(|| json!([]));
-        let along = op.optional("stubs", "a list", Value::as_array)?.into_iter().flatten();
-        let along = along.map(|name| {
-            let name = name.as_str().ok_or_else(|| invalid("names of stubs are text"))?;
-            Ok(self.stub(name)?.dup())
-        });
-        let along = along.collect::<Outcome<Vec<_>>>()?;
         let answer = stub
-            .call_raw(op.text("method")?, Payload::json(&args)?, along)
+            .call_raw(op.text("method")?, arguments(op)?, self.along(op)?)
             .await?;
         Ok(answer.value.value()?)
+    }
+
+    /// Duplicates of the stubs that go along with the arguments.
+    fn along(&self, op: &Op<'_>) -> Outcome<Vec<Stub>> {
+        let names = op.optional("stubs", "a list", Value::as_array)?.into_iter().flatten();
+        let stub = |name: &Value| {
+            let name = name.as_str().ok_or_else(|| invalid("names of stubs are text"))?;
+            Ok(self.stub(name)?.dup())
+        };
+        names.map(stub).collect()
     }
 
     /// Keeps a list of operations, which method `run` carries out when it is given this name instead of a list.
@@ -82,7 +96,9 @@ impl Puppet {
     pub(crate) fn program_results(&self, op: &Op<'_>) -> Outcome {
         let name = op.text("as")?;
         let programs = self.programs.borrow();
-        let program = programs.get(name).ok_or_else(|| invalid(format!("no program is kept as `{name}`")))?;
+        let program = programs
+            .get(name)
+            .ok_or_else(|| invalid(format!("no program is kept as `{name}`")))?;
         Ok(program.results.clone())
     }
 

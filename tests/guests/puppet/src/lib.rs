@@ -93,14 +93,11 @@ impl Facet for Puppet {
                 let stub = stub.ok_or_else(|| Error::new("no-stub", format!("no stub is kept as `{name}`")))?;
                 Ok(Answer {
                     stubs: vec![stub],
-                    ..Answer::json(&())?
+                    ..Answer::json(&name)?
                 })
             }
             // Answers its arguments, whatever they are.
-            "echo" => Ok(Answer {
-                value: args,
-                stubs,
-            }),
+            "echo" => Ok(Answer { value: args, stubs }),
             _ => Err(no_such_method(method, &["run", "keep", "give", "echo"])),
         }
     }
