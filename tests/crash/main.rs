@@ -11,6 +11,8 @@ mod directory;
 mod kill;
 mod ledger;
 mod offline;
+mod points;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod trees;
