@@ -8,6 +8,7 @@
 mod clones;
 mod damage;
 mod directory;
+mod failing;
 mod kill;
 mod ledger;
 mod offline;
