@@ -30,6 +30,13 @@ pub(crate) enum Step {
         expect: Expect,
         within_ms: Option<u64>,
     },
+    Method {
+        on: String,
+        method: String,
+        args: Value,
+        expect: Expect,
+        within_ms: Option<u64>,
+    },
     Http {
         request: Http,
         within_ms: Option<u64>,
@@ -43,6 +50,8 @@ pub(crate) enum Step {
 
 pub(crate) enum Expect {
     Results(Vec<Value>),
+    /// What any other method answers.
+    Answer(Value),
     /// An `$err` matcher for the whole call.
     Fails(Value),
 }
@@ -90,7 +99,9 @@ struct RawCase {
 struct RawStep {
     on: Option<String>,
     run: Option<Vec<Value>>,
-    expect: Option<Vec<Value>>,
+    method: Option<String>,
+    args: Option<Vec<Value>>,
+    expect: Option<Value>,
     fails: Option<Value>,
     within_ms: Option<u64>,
     parallel: Option<Vec<RawStep>>,
@@ -133,6 +144,8 @@ impl RawStep {
         let Self {
             on,
             run,
+            method,
+            args,
             expect,
             fails,
             within_ms,
@@ -142,64 +155,82 @@ impl RawStep {
             files,
             http,
         } = self;
+        let call = match (on, run, method, args) {
+            (None, None, None, None) => None,
+            (Some(on), Some(ops), None, None) => {
+                let expect = expected(expect, fails)?;
+                let expect = match expect {
+                    Expect::Answer(Value::Array(results)) => Expect::Results(results),
+                    Expect::Answer(other) => bail!("{other} is no list of results"),
+                    Expect::Fails(_) | Expect::Results(_) => expect,
+                };
+                if let Expect::Results(results) = &expect {
+                    let (many, wanted) = (ops.len(), results.len());
+                    ensure!(many == wanted, "{many} operations, but {wanted} results expected");
+                }
+                Some(Step::Run {
+                    on,
+                    ops: Value::Array(ops),
+                    expect,
+                    within_ms,
+                })
+            }
+            (Some(on), None, Some(method), Some(args)) => Some(Step::Method {
+                on,
+                method,
+                args: Value::Array(args),
+                expect: expected(expect, fails)?,
+                within_ms,
+            }),
+            _ => bail!("beside `on` stands either `run`, or `method` and `args`"),
+        };
         // All fields, so that one too many is as wrong as one too few.
-        Ok(
-            match (on, run, expect, fails, within_ms, parallel, wait_ms, host, files, http) {
-                (Some(on), Some(ops), Some(expect), None, within_ms, None, None, None, None, None) => {
-                    ensure!(
-                        ops.len() == expect.len(),
-                        "{} operations, but {} results expected",
-                        ops.len(),
-                        expect.len()
-                    );
-                    expect.iter().try_for_each(compare::check).map_err(anyhow::Error::msg)?;
-                    Step::Run {
-                        on,
-                        ops: Value::Array(ops),
-                        expect: Expect::Results(expect),
-                        within_ms,
-                    }
-                }
-                (Some(on), Some(ops), None, Some(fails), within_ms, None, None, None, None, None) => {
-                    let fails = if fails.is_string() {
-                        json!({"$err": fails})
-                    } else {
-                        fails
-                    };
-                    ensure!(fails.get("$err").is_some(), "`fails` is a kind or an $err matcher");
-                    compare::check(&fails).map_err(anyhow::Error::msg)?;
-                    Step::Run {
-                        on,
-                        ops: Value::Array(ops),
-                        expect: Expect::Fails(fails),
-                        within_ms,
-                    }
-                }
-                (None, None, None, None, within_ms, None, None, None, None, Some(request)) => {
-                    let mut expected = request.expect_headers.values().chain(&request.expect_body);
-                    expected.try_for_each(compare::check).map_err(anyhow::Error::msg)?;
-                    Step::Http { request, within_ms }
-                }
-                (None, None, None, None, None, Some(steps), None, None, None, None) => {
-                    let steps = steps.into_iter().map(Self::step).collect::<Result<Vec<_>>>()?;
-                    let alone = |s: &Step| matches!(s, Step::Restart | Step::Kill | Step::Files(_));
-                    ensure!(
-                        !steps.iter().any(alone),
-                        "`host` and `files` cannot stand in `parallel`"
-                    );
-                    Step::Parallel(steps)
-                }
-                (None, None, None, None, None, None, Some(ms), None, None, None) => Step::WaitMs(ms),
-                (None, None, None, None, None, None, None, Some(host), None, None) => match host.as_str() {
-                    "restart" => Step::Restart,
-                    "kill" => Step::Kill,
-                    other => bail!("\"host\": {other:?} is neither \"restart\" nor \"kill\""),
-                },
-                (None, None, None, None, None, None, None, None, Some(files), None) => Step::Files(files),
-                _ => bail!("these fields together are no step; README.md lists the steps"),
+        Ok(match (call, within_ms, parallel, wait_ms, host, files, http) {
+            (Some(call), _, None, None, None, None, None) => call,
+            (None, within_ms, None, None, None, None, Some(request)) => {
+                let mut expected = request.expect_headers.values().chain(&request.expect_body);
+                expected.try_for_each(compare::check).map_err(anyhow::Error::msg)?;
+                Step::Http { request, within_ms }
+            }
+            (None, None, Some(steps), None, None, None, None) => {
+                let steps = steps.into_iter().map(Self::step).collect::<Result<Vec<_>>>()?;
+                let alone = |s: &Step| matches!(s, Step::Restart | Step::Kill | Step::Files(_));
+                ensure!(
+                    !steps.iter().any(alone),
+                    "`host` and `files` cannot stand in `parallel`"
+                );
+                Step::Parallel(steps)
+            }
+            (None, None, None, Some(ms), None, None, None) => Step::WaitMs(ms),
+            (None, None, None, None, Some(host), None, None) => match host.as_str() {
+                "restart" => Step::Restart,
+                "kill" => Step::Kill,
+                other => bail!("\"host\": {other:?} is neither \"restart\" nor \"kill\""),
             },
-        )
+            (None, None, None, None, None, Some(files), None) => Step::Files(files),
+            _ => bail!("these fields together are no step; README.md lists the steps"),
+        })
     }
+}
+
+fn expected(expect: Option<Value>, fails: Option<Value>) -> Result<Expect> {
+    Ok(match (expect, fails) {
+        (Some(answer), None) => {
+            compare::check(&answer).map_err(anyhow::Error::msg)?;
+            Expect::Answer(answer)
+        }
+        (None, Some(fails)) => {
+            let fails = if fails.is_string() {
+                json!({"$err": fails})
+            } else {
+                fails
+            };
+            ensure!(fails.get("$err").is_some(), "`fails` is a kind or an $err matcher");
+            compare::check(&fails).map_err(anyhow::Error::msg)?;
+            Expect::Fails(fails)
+        }
+        _ => bail!("a call has either `expect` or `fails`"),
+    })
 }
 
 /// A word that no other run of a case has used as the name of an object. The process id tells nextest's processes apart.

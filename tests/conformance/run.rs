@@ -139,6 +139,13 @@ impl Online {
                 expect,
                 within_ms,
             } => retry(*within_ms, || self.run(on, ops, expect)),
+            Step::Method {
+                on,
+                method,
+                args,
+                expect,
+                within_ms,
+            } => retry(*within_ms, || self.method(on, method, args, expect)),
             Step::Http { request, within_ms } => retry(*within_ms, || self.http(request)),
             Step::Restart | Step::Kill | Step::Files(_) => {
                 unreachable!("refused in `parallel` when the case was parsed")
@@ -147,17 +154,25 @@ impl Online {
     }
 
     fn run(&self, on: &str, ops: &Value, expect: &Expect) -> Result<()> {
-        let answer = self.client.run(&self.url, on, ops)?;
+        self.method(on, "run", &json!([ops]), expect)
+    }
+
+    fn method(&self, on: &str, method: &str, args: &Value, expect: &Expect) -> Result<()> {
+        let answer = self.client.rpc(&self.url, on, method, args)?;
         let compared = match (expect, &answer) {
-            (Expect::Results(wanted), Ok(got)) => compare::results(wanted, got),
-            (Expect::Results(_), Err(failure)) => bail!("the whole call to {on} failed: {}", failure.to_result()),
+            (Expect::Results(wanted), Ok(Value::Array(got))) => compare::results(wanted, got),
+            (Expect::Results(_), Ok(got)) => bail!("the puppet did not answer a list of results but {got}"),
+            (Expect::Answer(wanted), Ok(got)) => compare::value("", wanted, got),
+            (Expect::Results(_) | Expect::Answer(_), Err(failure)) => {
+                bail!("the whole call to {on} failed: {}", failure.to_result())
+            }
             (Expect::Fails(wanted), Err(failure)) => compare::value("", wanted, &failure.to_result()),
             (Expect::Fails(wanted), Ok(got)) => {
-                bail!("{on} should have failed with {wanted}, but answered {}", json!(got))
+                bail!("{on} should have failed with {wanted}, but answered {}", short(got))
             }
         };
         compared.map_err(|found| {
-            let answer = answer.map_or_else(|failure| failure.to_result(), Value::Array);
+            let answer = answer.unwrap_or_else(|failure| failure.to_result());
             anyhow!("{on}: {found}\n  whole answer: {}", short(&answer))
         })
     }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -61,6 +62,32 @@ fn a_clean_stop_leaves_ordinary_files() -> Result<()> {
         "DIRTY is still there after recovery and a clean stop"
     );
     check_databases(&host.data())
+}
+
+/// S18: `unavailable`, and nobody knows how far it had come.
+#[test]
+fn a_stop_answers_who_waits() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let url = host.url()?;
+    let begun = json!([{"op": "kv.put", "key": "k", "value": "sealed"}, {"op": "mem.add", "key": "begun", "by": 1},
+        {"op": "sleep", "ms": 600_000}, {"op": "kv.put", "key": "k", "value": "ghost"}]);
+    let answer = thread::scope(|scope| -> Result<_> {
+        let waiting = scope.spawn(|| Client::new().run(&url, "t/stop", &begun));
+        // In the root: its event interleaves with the one that sleeps.
+        let seen = Client::new().run(&url, "t/stop", &json!([{"op": "mem.wait", "key": "begun", "least": 1}]))?;
+        ensure!(seen.is_ok(), "{seen:?}");
+        host.stop()?;
+        waiting.join().expect("clients do not panic")
+    })?;
+    let failure = answer.err().context("an event outlived its host")?;
+    ensure!(
+        failure.kind == "unavailable" && failure.outcome == "unknown",
+        "{failure:?}"
+    );
+    let url = host.url()?;
+    let found = Client::new().run(&url, "t/stop", &json!([{"op": "kv.get", "key": "k"}]))?;
+    ensure!(matches!(&found, Ok(r) if r[0]["ok"] == "sealed"), "{found:?}");
+    host.stop()
 }
 
 fn write(url: &str) -> Result<()> {

@@ -8,9 +8,12 @@
 mod clones;
 mod damage;
 mod directory;
+mod failing;
 mod kill;
 mod ledger;
 mod offline;
+mod points;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod trees;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, Command, Stdio};
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const BUILD_AND_START_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// From SIGTERM to the end: the journal is flushed and every database checkpointed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Where data directories lie.
+const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 pub(crate) const SERVING: &str = "facetd listening on ";
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -49,11 +51,21 @@ impl Host {
         Self::without_build(config)
     }
 
+    /// The same in memory, where there is such a directory: for hosts that are killed and never lose power, so that no
+    /// sync counts.
+    pub(crate) fn in_memory(config: &Path) -> Result<Self> {
+        components::build(config)?;
+        let memory = Path::new("/dev/shm");
+        Self::in_dir(config, if memory.is_dir() { memory } else { Path::new(TMP) })
+    }
+
     /// The same for a config that names no class to be built.
     pub(crate) fn without_build(config: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("facetd-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        Self::in_dir(config, Path::new(TMP))
+    }
+
+    fn in_dir(config: &Path, parent: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("facetd-").tempdir_in(parent)?;
         Ok(Self {
             config: config.to_owned(),
             dev: false,
@@ -74,6 +86,11 @@ impl Host {
     /// A variable of the environment of every host started from now on.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes it out of the environment of every host started from now on.
+    pub(crate) fn unset_env(&mut self, name: &str) {
+        self.env.retain(|(other, _)| other != name);
     }
 
     /// Has each line of the log, of every host started from now on, sent there as it comes.
@@ -168,6 +185,30 @@ impl Host {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("the host did not stop cleanly: {status}\n{}", self.log()),
             None => bail!("the host did not stop within {STOP_LIMIT:?} of SIGTERM\n{}", self.log()),
+        }
+    }
+
+    /// SIGTERM, unless it has ended by itself, and how it ended. None if nothing runs.
+    pub(crate) fn finish(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(mut running) = self.running.take() else {
+            return Ok(None);
+        };
+        running.process.signal(Signal::TERM)?;
+        self.ended(&mut running.process)
+    }
+
+    /// Waits until it ends by itself, and how.
+    pub(crate) fn wait(&mut self) -> Result<Option<ExitStatus>> {
+        match self.running.take() {
+            Some(mut running) => self.ended(&mut running.process),
+            None => Ok(None),
+        }
+    }
+
+    fn ended(&self, process: &mut Process) -> Result<Option<ExitStatus>> {
+        match process.wait(STOP_LIMIT)? {
+            Some(status) => Ok(Some(status)),
+            None => bail!("the host did not end within {STOP_LIMIT:?}\n{}", self.log()),
         }
     }
 

@@ -9,6 +9,7 @@ use super::frame::{self, Found, HEADER_BYTES};
 use super::load::{failed, parse};
 use super::{IndexError, codec};
 use crate::ids::ObjectId;
+use crate::sys::die::{self, Point};
 
 /// A record as the journal holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,7 +61,10 @@ pub(crate) fn redo(
         file.write_all(&image)?;
         // The barrier that ends recovery comes after all renames; one of an empty file must not survive alone.
         sync(&temporary)?;
-        fs::rename(&temporary, path)
+        die::pass(Point::RedoIndexWritten);
+        fs::rename(&temporary, path)?;
+        die::pass(Point::RedoIndexRenamed);
+        Ok(())
     };
     write().map_err(failed("recover", path))
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::load::{Loaded, failed};
 use super::{IndexError, TreeChange, encode_header, encode_record};
 use crate::ids::{FileId, ObjectId};
+use crate::sys::die::{self, Point};
 
 /// A smaller file is left alone.
 const WORTH_BYTES: usize = 64 * 1024;
@@ -36,7 +37,9 @@ pub(super) fn if_mostly_dead(
         let mut file = File::create(&temporary)?;
         file.write_all(&image)?;
         file.sync_all()?;
+        die::pass(Point::RewriteWritten);
         fs::rename(&temporary, path)?;
+        die::pass(Point::RewriteRenamed);
         match path.parent() {
             Some(dir) => File::open(dir)?.sync_all(),
             None => Ok(()),

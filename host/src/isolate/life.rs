@@ -334,6 +334,10 @@ impl Life {
             Ok(Err(error)) => {
                 warn!(file = %file.path().display(), %error, "a database cannot be used or was not closed cleanly");
             }
+            // After a failure of the journal the runtime ends first; the next start recovers.
+            Err(error) if error.is_cancelled() => {
+                debug!(file = %file.path().display(), "the host ended before a database was closed")
+            }
             Err(error) => warn!(file = %file.path().display(), %error, "closing a database panicked"),
         }
     }

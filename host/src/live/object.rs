@@ -217,12 +217,17 @@ impl Object {
             removed: vec![file],
             ..Changes::default()
         };
-        let mut lsn = self.record(&mut inner, changes);
-        if inner.has_index && inner.tree.needs_no_index() {
-            inner.has_index = false;
-            lsn = self.queue(TreeUnit::Removed, Changes::default());
+        let lsn = self.record(&mut inner, changes);
+        Some(self.drop_index(&mut inner).unwrap_or(lsn))
+    }
+
+    /// S12: an index of nothing goes. Answers the unit that says so.
+    fn drop_index(self: &Arc<Self>, inner: &mut Inner) -> Option<Lsn> {
+        if !inner.has_index || !inner.tree.needs_no_index() {
+            return None;
         }
-        Some(lsn)
+        inner.has_index = false;
+        Some(self.queue(TreeUnit::Removed, Changes::default()))
     }
 
     /// Store and database of the incarnation are closed.
@@ -230,6 +235,8 @@ impl Object {
         let mut inner = self.lock();
         inner.tree.gone(control.incarnation);
         inner.running.remove(&control.incarnation);
+        // Here and not when the last child is deleted, which may be made anew at once.
+        self.drop_index(&mut inner);
         control.set_gone();
     }
 

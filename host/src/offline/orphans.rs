@@ -12,6 +12,7 @@ use crate::ids::{FileId, ObjectId};
 use crate::index;
 use crate::storage::journal::rules::{self, Rule};
 use crate::storage::{COMPANIONS, DbFile, Recovered, is_blank, remove_db, remove_if_there};
+use crate::sys::die::{self, Point};
 
 /// Appended to the name of a database that may or may not belong to its object.
 const DOUBTFUL_SUFFIX: &str = "orphan";
@@ -77,6 +78,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
             } else {
                 info!(%object, %file, "removed a database that was never part of its object");
                 remove_db(&database)?;
+                die::pass(Point::OrphanRemoved);
             }
         }
     }

@@ -13,6 +13,7 @@ use super::journal::Disk;
 use super::journal::rules::{self, Rule};
 use super::store::FacetStore;
 use super::{alarm, identity, template};
+use crate::sys::die::{self, Point};
 
 /// Pages copied in one step. The source cannot change meanwhile, this bounds nothing but the time between two checks.
 const STEP_PAGES: i32 = 1024;
@@ -56,6 +57,7 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
         .open(&path)
         .and_then(|mut file| file.write_all(template::image().map_err(std::io::Error::other)?))
         .map_err(io("create", path.clone()))?;
+    die::pass(Point::CopyCreated);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut target = Connection::open_with_flags(&path, flags)?;
     // Nobody knows the file yet: it needs no rollback journal, and one sync at the end.
@@ -73,8 +75,10 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
             }
         }
     }
+    die::pass(Point::CopyFilled);
     identity::restamp(&target, dst, dst_path)?;
     alarm::forget(&target)?;
+    die::pass(Point::CopyStamped);
     let mode: String = target.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
     if mode != "wal" {
         return Err(StorageError::new(
@@ -83,10 +87,12 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
         ));
     }
     target.close().map_err(|(_, error)| error)?;
+    die::pass(Point::CopyClosed);
     // The connection is closed, so opening the file again drops no lock.
     if rules::hold(Rule::CopyIsSynced, &path) {
         disk.sync_file(&path).map_err(StorageError::from_io)?;
         disk.sync_dir(&dst.dir).map_err(StorageError::from_io)?;
     }
+    die::pass(Point::CopySynced);
     Ok(())
 }

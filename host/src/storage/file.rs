@@ -38,11 +38,10 @@ impl DbFile {
 }
 
 impl DbFile {
-    /// The database and everything that may lie beside it.
-    pub(crate) fn all_paths(&self) -> Vec<PathBuf> {
+    /// Everything that may lie beside the database.
+    pub(crate) fn companion_paths(&self) -> [PathBuf; 3] {
         let path = self.path();
-        let companions = COMPANIONS.iter().map(|suffix| with_suffix(&path, suffix));
-        std::iter::once(path.clone()).chain(companions).collect()
+        COMPANIONS.map(|suffix| with_suffix(&path, suffix))
     }
 }
 
@@ -56,10 +55,7 @@ pub(crate) fn remove_db(file: &DbFile) -> io::Result<()> {
 
 /// Removes what may lie beside a database.
 pub(crate) fn remove_companions(file: &DbFile) -> io::Result<()> {
-    let path = file.path();
-    COMPANIONS
-        .iter()
-        .try_for_each(|suffix| remove_if_there(&with_suffix(&path, suffix)))
+    file.companion_paths().iter().try_for_each(|path| remove_if_there(path))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -14,6 +14,7 @@ use super::journal::rules::{self, Rule};
 use super::journal::{Committed, Lsn, TreeUnit, Unit};
 use super::statement::has_written;
 use super::store::{FacetStore, Newest};
+use crate::sys::die::{self, Point};
 
 /// From so many frames in the log on it is checkpointed before the next turn, if the newest commit is durable.
 pub(crate) const WAL_FRAMES_SOFT: u32 = 1000;
@@ -89,6 +90,7 @@ impl FacetStore {
         if frames == 0 {
             return Ok(None);
         }
+        die::pass(Point::Committed);
         let whole = !std::mem::replace(stored, true) && rules::hold(Rule::FirstCommitIsWhole, &file.dir);
         let from = open.frames;
         self.newest = Newest::Unrecorded;
@@ -211,6 +213,7 @@ impl FacetStore {
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.checkpoint()?;
+        die::pass(Point::LogFolded);
         self.newest = Newest::Nothing;
         self.journal.pins().backfilled(&self.file, newest);
         Ok(())
@@ -240,6 +243,7 @@ impl FacetStore {
         }
         self.interrupt.set_handle(None);
         self.open = None;
+        die::pass(Point::DatabaseClosed);
         let clean = !self.file.wal_path().exists();
         self.journal.pins().closed(&self.file, clean);
         Ok(())

@@ -1,5 +1,7 @@
-//! The only module that touches clocks, randomness and the root of the data directory. clippy.toml bans the rest.
+//! The only module that touches clocks, randomness and the root of the data directory. clippy.toml bans the rest. And the
+//! only one that ends the process for a test.
 
 pub(crate) mod clock;
 pub(crate) mod data_dir;
+pub(crate) mod die;
 pub(crate) mod random;

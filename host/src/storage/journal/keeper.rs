@@ -17,6 +17,7 @@ use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
 use crate::ids::ObjectId;
 use crate::storage::file::remove_companions;
+use crate::sys::die::{self, Point};
 
 /// How long a filled segment may wait for a barrier that would release it.
 const BARRIER_EVERY: Duration = Duration::from_secs(10);
@@ -131,6 +132,7 @@ impl Keeper {
                 if blocked.contains(&settlement.object) {
                     return true;
                 }
+                die::pass(Point::Settling);
                 if let Err(error) = carry_out(&self.disk, settlement) {
                     blocked.insert(settlement.object);
                     failure = Some(error);
@@ -146,6 +148,7 @@ impl Keeper {
             self.settled = durable.upto;
             self.progress.settle(durable.upto);
             self.queue.settled(durable.many);
+            die::pass(Point::Settled);
         }
         match failure {
             Some(error) => {
@@ -326,6 +329,7 @@ impl Keeper {
             return self.disk.sync_all(&self.root);
         }
         self.disk.sync_all(&self.root)?;
+        die::pass(Point::StopSynced);
         let spare = self.queue.lock().spares.pop().map(|(spare, _)| spare);
         let spare = match spare {
             Some(spare) => spare,
@@ -343,11 +347,14 @@ impl Keeper {
             previous_end: 0,
         };
         Segment::begin(&self.disk, &self.dir, &spare, header)?;
+        die::pass(Point::StopBegun);
         let old: Vec<_> = self.filled.drain(..).map(|filled| filled.path).collect();
         for path in old.iter().chain([&last.path]) {
             self.disk.remove(path)?;
         }
-        self.disk.sync_dir(&self.dir)
+        self.disk.sync_dir(&self.dir)?;
+        die::pass(Point::StopReleased);
+        Ok(())
     }
 }
 
@@ -356,15 +363,25 @@ fn carry_out(disk: &Disk, settlement: &mut Settlement) -> io::Result<()> {
     let path = settlement.index_path();
     match &settlement.tree {
         TreeUnit::Unchanged => {}
-        TreeUnit::Removed => disk.remove(&path)?,
-        TreeUnit::Append(append) if append.header.is_empty() => disk.append(&path, &append.record)?,
-        TreeUnit::Append(append) => {
+        TreeUnit::Removed => {
             disk.remove(&path)?;
+            die::pass(Point::IndexRemoved);
+        }
+        TreeUnit::Append(append) => {
+            if !append.header.is_empty() {
+                disk.remove(&path)?;
+                die::pass(Point::IndexCleared);
+            }
             disk.append(&path, &[&append.header[..], &append.record].concat())?;
+            die::pass(Point::IndexAppended);
         }
     }
     settlement.tree = TreeUnit::Unchanged;
-    settlement
-        .removed_files()
-        .try_for_each(|file| file.all_paths().into_iter().try_for_each(|path| disk.remove(&path)))
+    settlement.removed_files().try_for_each(|file| {
+        disk.remove(&file.path())?;
+        die::pass(Point::DatabaseUnlinked);
+        file.companion_paths().iter().try_for_each(|path| disk.remove(path))?;
+        die::pass(Point::DatabaseRemoved);
+        Ok(())
+    })
 }

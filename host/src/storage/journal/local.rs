@@ -13,6 +13,7 @@ use super::recovery::{self, JournalError, Recovered};
 use super::segment::Segment;
 use super::writer::Writer;
 use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
+use crate::sys::die::{self, Point};
 
 /// Bytes of a segment: long enough that a barrier for each costs little, short enough to be spare.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -93,6 +94,7 @@ impl LocalJournal {
         options: &JournalOptions,
         mend: impl FnOnce(&Recovered) -> std::io::Result<()>,
     ) -> Result<(Self, Recovered), JournalError> {
+        die::pass(Point::Opening);
         let dir = dir(root);
         // Opened once, before anything is written: an error of the disk is told to each open file, once.
         let options = &JournalOptions {
@@ -173,11 +175,14 @@ impl Journal for LocalJournal {
     }
 
     fn append(&self, unit: Unit) -> Lsn {
-        self.queue.push(unit.encode(), |lsn, unit| {
+        die::pass(Point::Appending);
+        let lsn = self.queue.push(unit.encode(), |lsn, unit| {
             for file in &unit.files {
                 self.pins.pin(file, lsn);
             }
-        })
+        });
+        die::pass(Point::Appended);
+        lsn
     }
 
     fn progress(&self) -> &Arc<Progress> {

@@ -15,6 +15,7 @@ use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{self, Decoded};
 use super::writer::new_id;
+use crate::sys::die::{self, Point};
 
 /// Why a journal cannot be used. Everything is left as it is.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -133,20 +134,26 @@ pub(super) fn recover(
             redo.plan(unit);
             Ok(())
         })?;
+        die::pass(Point::RedoPlanned);
         redo.prepare()?;
+        die::pass(Point::RedoPrepared);
         let mut done = 0;
         each_unit(&read.segments, |_, unit| {
             redo.apply(&unit)?;
+            die::pass(Point::RedoUnit);
             done += 1;
             redo.tell(done, read.units);
             Ok(())
         })?;
         let (databases, objects) = redo.finish()?;
         (recovered.databases, recovered.objects) = (databases, objects);
+        die::pass(Point::RedoDone);
     }
     mend(&recovered)?;
+    die::pass(Point::Mended);
     if read.units > 0 && rules::hold(Rule::RedoIsSynced, root) {
         disk.sync_all(root)?;
+        die::pass(Point::RecoverySynced);
     }
     let mut spares: Vec<_> = Vec::new();
     for spare in &read.spares {
@@ -178,8 +185,10 @@ pub(super) fn recover(
         previous_end: 0,
     };
     let segment = Segment::begin(disk, dir, &spare, header)?;
+    die::pass(Point::RecoveryBegun);
     for path in obsolete {
         disk.remove(&path)?;
+        die::pass(Point::RecoveryReleased);
     }
     disk.sync_dir(dir)?;
     Ok((segment, spares, recovered))

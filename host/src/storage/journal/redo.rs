@@ -18,6 +18,7 @@ use crate::index::{self, RedoRecord};
 use crate::storage::file::{DbFile, remove_companions, remove_db};
 use crate::storage::template::PAGE_BYTES;
 use crate::sys::clock;
+use crate::sys::die::{self, Point};
 
 /// Databases that are open at a time.
 const OPEN_FILES_MAX: usize = 256;
@@ -188,6 +189,7 @@ impl Redo {
             (page, raw) = raw.split_at(PAGE_BYTES as usize);
             let at = u64::from(number - 1) * PAGE_BYTES;
             self.disk.write(&path, opened, page, at)?;
+            die::pass(Point::RedoPage);
         }
         Ok(())
     }
@@ -199,18 +201,21 @@ impl Redo {
         for (file, plan) in &self.databases {
             if plan.removed {
                 remove_db(file)?;
+                die::pass(Point::RedoRemoved);
                 continue;
             }
             if let (Some(pages), false) = (plan.page_count, plan.lost) {
                 let path = file.path();
                 let opened = OpenOptions::new().write(true).open(&path)?;
                 self.disk.set_len(&path, &opened, u64::from(pages) * PAGE_BYTES)?;
+                die::pass(Point::RedoLength);
             }
         }
         for ((dir, object), plan) in self.indexes {
             let path = index::path(&dir, object);
             if plan.removed && plan.records.is_empty() {
                 self.disk.remove(&path)?;
+                die::pass(Point::RedoIndexRemoved);
                 objects.insert((dir.to_path_buf(), object));
                 continue;
             }

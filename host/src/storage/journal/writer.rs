@@ -16,6 +16,7 @@ use super::rules::{self, Rule};
 use super::segment::{Header, Segment};
 use super::unit::{Encoded, Settlement};
 use super::{Lsn, Progress};
+use crate::sys::die::{self, Point};
 use crate::sys::{clock, random};
 
 /// The longest that a batch waits for turns that are open.
@@ -119,10 +120,12 @@ impl Writer {
             let units = waiting.iter().take(done);
             self.settle(units.map(|unit| (unit.lsn, unit.unit.settlement.clone())).collect());
         }
+        die::pass(Point::BatchBegun);
         match self.segment.write(&self.disk, &batch) {
             Err(error) if rules::hold(Rule::FailureIsFinal, &self.dir) => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        die::pass(Point::BatchWritten);
         let took = clock::now().saturating_duration_since(begun);
         self.write_mean = (self.write_mean * 7 + took) / 8;
         let units: Vec<_> = waiting
@@ -132,6 +135,7 @@ impl Writer {
         if let Some((last, _)) = units.last() {
             self.progress.publish(*last);
         }
+        die::pass(Point::BatchPublished);
         self.queue.written(bytes, self.segment.room());
         if !settles_early {
             self.settle(units);

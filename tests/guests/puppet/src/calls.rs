@@ -1,4 +1,4 @@
-//! `call`, `call.*`, `stub.*`, `self.stub`, `object.get`: other facets and the stubs that lead to them.
+//! `call`, `call.*`, `program`, `stub.*`, `self.stub`, `object.get`: other facets and the stubs that lead to them.
 //!
 //! No borrow of the puppet's memory is held over a wait: another event may run meanwhile.
 
@@ -7,12 +7,19 @@ use std::time::Duration;
 use facetd_sdk::{Payload, Stub, context, objects};
 use serde_json::{Value, json};
 
-use crate::Puppet;
-use crate::op::{Op, Outcome, invalid};
+use crate::op::{Op, Outcome, Stop, invalid};
+use crate::{Program, Puppet};
 
 /// What `call` and its kin send: method `run` with the operations as its one argument.
 fn program(op: &Op<'_>) -> Outcome<Payload> {
     Ok(Payload::json(&[op.list("ops")?])?)
+}
+
+fn arguments(op: &Op<'_>) -> Outcome<Payload> {
+    Ok(match op.get("args") {
+        Some(args) => Payload::json(args)?,
+        None => Payload::json(&json!([]))?,
+    })
 }
 
 impl Puppet {
@@ -39,9 +46,13 @@ impl Puppet {
         Ok(answer.value.value()?)
     }
 
+    /// With `method` it calls that one, as `call.method` does.
     pub(crate) fn call_start(&self, op: &Op<'_>) -> Outcome {
         let (stub, keep) = (self.callee(op, "stub")?, op.text("as")?);
-        let pending = stub.start("run", program(op)?, Vec::new());
+        let pending = match op.optional_text("method")? {
+            None => stub.start("run", program(op)?, Vec::new()),
+            Some(method) => stub.start(method, arguments(op)?, self.along(op)?),
+        };
         self.pending.borrow_mut().insert(keep.to_owned(), pending);
         Ok(Value::Null)
     }
@@ -55,17 +66,74 @@ impl Puppet {
 
     pub(crate) async fn call_method(&self, op: &Op<'_>) -> Outcome {
         let stub = self.callee(op, "stub")?;
-        let args = op.get("args").cloned().unwrap_or_else(|| json!([]));
         let answer = stub
-            .call_raw(op.text("method")?, Payload::json(&args)?, Vec::new())
+            .call_raw(op.text("method")?, arguments(op)?, self.along(op)?)
             .await?;
         Ok(answer.value.value()?)
+    }
+
+    /// Duplicates of the stubs that go along with the arguments.
+    fn along(&self, op: &Op<'_>) -> Outcome<Vec<Stub>> {
+        let names = op.optional("stubs", "a list", Value::as_array)?.into_iter().flatten();
+        let stub = |name: &Value| {
+            let name = name.as_str().ok_or_else(|| invalid("names of stubs are text"))?;
+            Ok(self.stub(name)?.dup())
+        };
+        names.map(stub).collect()
+    }
+
+    /// Keeps a list of operations, which method `run` carries out when it is given this name instead of a list.
+    pub(crate) fn program(&self, op: &Op<'_>) -> Outcome {
+        let program = Program {
+            ops: op.list("ops")?.to_vec(),
+            results: Value::Null,
+        };
+        self.programs.borrow_mut().insert(op.text("as")?.to_owned(), program);
+        Ok(Value::Null)
+    }
+
+    /// What it answered when it ran last; null before.
+    pub(crate) fn program_results(&self, op: &Op<'_>) -> Outcome {
+        let name = op.text("as")?;
+        let programs = self.programs.borrow();
+        let program = programs
+            .get(name)
+            .ok_or_else(|| invalid(format!("no program is kept as `{name}`")))?;
+        Ok(program.results.clone())
+    }
+
+    /// An unknown name is a list of no operations.
+    pub(crate) async fn run_program(&self, name: &str) -> Result<Vec<Value>, Stop> {
+        let ops = self.programs.borrow().get(name).map(|program| program.ops.clone());
+        let results = self.run(&ops.unwrap_or_default()).await?;
+        if let Some(program) = self.programs.borrow_mut().get_mut(name) {
+            program.results = results.clone().into();
+        }
+        Ok(results)
     }
 
     pub(crate) async fn stub_send(&self, op: &Op<'_>) -> Outcome {
         let (stub, to) = (self.stub(op.text("stub")?)?, self.callee(op, "to")?);
         to.call_raw("keep", Payload::json(&[op.text("as")?])?, vec![stub.dup()])
             .await?;
+        Ok(Value::Null)
+    }
+
+    /// Has another facet answer with a stub that it keeps as `name`.
+    pub(crate) async fn stub_fetch(&self, op: &Op<'_>) -> Outcome {
+        let (from, keep) = (self.callee(op, "from")?, op.text("as")?);
+        let answer = from
+            .call_raw("give", Payload::json(&[op.text("name")?])?, Vec::new())
+            .await?;
+        let stub = answer.stubs.into_iter().next();
+        let stub = stub.ok_or_else(|| invalid("no stub came along"))?;
+        self.stubs.borrow_mut().insert(keep.to_owned(), stub);
+        Ok(Value::Null)
+    }
+
+    pub(crate) fn stub_dup(&self, op: &Op<'_>) -> Outcome {
+        let stub = self.stub(op.text("stub")?)?.dup();
+        self.stubs.borrow_mut().insert(op.text("as")?.to_owned(), stub);
         Ok(Value::Null)
     }
 

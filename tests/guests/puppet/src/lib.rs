@@ -47,6 +47,14 @@ struct Puppet {
     named_transactions: RefCell<BTreeMap<String, Transaction>>,
     cursors: RefCell<BTreeMap<String, Cursor>>,
     numbers: RefCell<BTreeMap<String, i64>>,
+    programs: RefCell<BTreeMap<String, Program>>,
+}
+
+/// A list of operations under a name, for callers that can only send a word, and what it answered last.
+#[derive(Default)]
+struct Program {
+    ops: Vec<Value>,
+    results: Value,
 }
 
 impl Facet for Puppet {
@@ -64,7 +72,10 @@ impl Facet for Puppet {
 
     async fn call(&self, method: &str, args: Payload, stubs: Vec<Stub>) -> Result<Answer> {
         match method {
-            "run" => Answer::json(&self.run(&operations(&args)?).await.map_err(thrown)?),
+            "run" => match word(&args)? {
+                Some(name) => Answer::json(&self.run_program(&name).await.map_err(thrown)?),
+                None => Answer::json(&self.run(&operations(&args)?).await.map_err(thrown)?),
+            },
             // The other end of `stub.send`: keeps the stub that came along.
             "keep" => {
                 let [name] = args.decode::<[String; 1]>()?;
@@ -75,7 +86,19 @@ impl Facet for Puppet {
                 self.stubs.borrow_mut().insert(name, stub);
                 Answer::json(&())
             }
-            _ => Err(no_such_method(method, &["run", "keep"])),
+            // The other end of `stub.fetch`: a duplicate comes along with the answer.
+            "give" => {
+                let [name] = args.decode::<[String; 1]>()?;
+                let stub = self.stubs.borrow().get(&name).map(Stub::dup);
+                let stub = stub.ok_or_else(|| Error::new("no-stub", format!("no stub is kept as `{name}`")))?;
+                Ok(Answer {
+                    stubs: vec![stub],
+                    ..Answer::json(&name)?
+                })
+            }
+            // Answers its arguments, whatever they are.
+            "echo" => Ok(Answer { value: args, stubs }),
+            _ => Err(no_such_method(method, &["run", "keep", "give", "echo"])),
         }
     }
 
@@ -100,6 +123,14 @@ fn operations(args: &Payload) -> Result<Vec<Value>> {
         },
         _ => Err(Error::new("bad-arguments", "run takes a list of operations")),
     }
+}
+
+/// The name of a program, where `run` has got one instead of a list.
+fn word(args: &Payload) -> Result<Option<String>> {
+    Ok(match args.value()? {
+        Value::Array(args) => args.first().and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    })
 }
 
 /// How the operation `throw` leaves the call.

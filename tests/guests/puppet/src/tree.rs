@@ -13,15 +13,22 @@ use crate::op::{Op, Outcome, invalid};
 const NAMES: u32 = 10_000;
 
 impl Puppet {
-    /// Beyond the documented fields: `grants` (`{name: argument}`) and `policy`.
+    /// Beyond the documented fields: `grants` (`{name: argument}`).
     pub(crate) fn facet_get(&self, op: &Op<'_>) -> Outcome {
-        let (name, keep) = (op.text("name")?, op.text("as")?);
+        let (name, keep) = (name(op)?, op.text("as")?);
         let mut startup = self.with_class(op.text("class")?, Startup::new)?;
         if let Some(props) = op.get("props") {
-            startup = startup.props(props)?;
+            startup = match (props.as_str(), op.optional_number("props_times")?) {
+                (Some(text), Some(times)) => startup.props(&repeated(text, times))?,
+                _ => startup.props(props)?,
+            };
         }
         if let Some(id) = op.optional_text("id")? {
-            startup = startup.id(&FacetId::Text(id.to_owned()));
+            let times = op.optional_number("id_times")?.unwrap_or(1);
+            startup = startup.id(&FacetId::Text(repeated(id, times)));
+        }
+        if let Some(hex) = op.optional_text("object_id")? {
+            startup = startup.id(&FacetId::Object(hex.to_owned()));
         }
         for (name, value) in op
             .optional("limits", "an object", Value::as_object)?
@@ -43,7 +50,7 @@ impl Puppet {
         if op.optional_text("policy")? == Some("escalate") {
             startup = startup.escalate()?;
         }
-        let stub = children::get(name, &startup)?;
+        let stub = children::get(&name, &startup)?;
         self.stubs.borrow_mut().insert(keep.to_owned(), stub);
         Ok(Value::Null)
     }
@@ -64,8 +71,8 @@ impl Puppet {
     }
 
     pub(crate) fn facet_lookup(&self, op: &Op<'_>) -> Outcome {
-        let (name, keep) = (op.text("name")?, op.text("as")?);
-        let found = children::lookup(name)?;
+        let (name, keep) = (name(op)?, op.text("as")?);
+        let found = children::lookup(&name)?;
         let exists = found.is_some();
         if let Some(stub) = found {
             self.stubs.borrow_mut().insert(keep.to_owned(), stub);
@@ -73,7 +80,13 @@ impl Puppet {
         Ok(exists.into())
     }
 
-    pub(crate) fn facet_list(&self) -> Outcome {
+    /// All of them, or with `after` or `max` what one call of the host answers.
+    pub(crate) fn facet_list(&self, op: &Op<'_>) -> Outcome {
+        let (after, max) = (op.optional_text("after")?, op.optional_number("max")?);
+        if after.is_some() || max.is_some() {
+            let max = max.map_or(u32::MAX, |max| max.try_into().unwrap_or(u32::MAX));
+            return Ok(children::names(after, max).into());
+        }
         let mut all = children::names(None, NAMES);
         let mut fetched = all.len();
         while fetched == NAMES as usize {
@@ -85,7 +98,7 @@ impl Puppet {
     }
 
     pub(crate) fn facet_info(&self, op: &Op<'_>) -> Outcome {
-        let info = children::info(op.text("name")?)?;
+        let info = children::info(&name(op)?)?;
         let alarm_in_ms = info.alarm_ms.map(|at_ms| at_ms.saturating_sub(clock::now_ms()));
         Ok(json!({
             "state": info.state, "class": info.class, "storage_bytes": info.storage_bytes, "alarm_in_ms": alarm_in_ms,
@@ -93,12 +106,13 @@ impl Puppet {
     }
 
     pub(crate) fn facet_abort(&self, op: &Op<'_>) -> Outcome {
-        children::abort(op.text("name")?, op.text("reason")?)?;
+        let times = op.optional_number("reason_times")?.unwrap_or(1);
+        children::abort(&name(op)?, &repeated(op.text("reason")?, times))?;
         Ok(Value::Null)
     }
 
     pub(crate) fn facet_delete(&self, op: &Op<'_>) -> Outcome {
-        children::delete(op.text("name")?)?;
+        children::delete(&name(op)?)?;
         Ok(Value::Null)
     }
 
@@ -117,4 +131,16 @@ impl Puppet {
         self.classes.borrow_mut().insert(keep.to_owned(), class);
         Ok(digest.into())
     }
+}
+
+/// The child that is meant; repeated so often, for names at their limits.
+fn name(op: &Op<'_>) -> Outcome<String> {
+    Ok(repeated(
+        op.text("name")?,
+        op.optional_number("name_times")?.unwrap_or(1),
+    ))
+}
+
+fn repeated(text: &str, times: u64) -> String {
+    text.repeat(times.try_into().unwrap_or(usize::MAX))
 }
