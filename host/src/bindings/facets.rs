@@ -9,10 +9,10 @@ use crate::bindings::wit::facetd::runtime::types::{FacetId, Payload};
 use crate::classes::ClassHandle;
 use crate::error::{CallError, Kind};
 use crate::ids::FacetName;
-use crate::isolate::FacetState;
+use crate::isolate::{FacetState, GuestEnd};
 use crate::limits::{LABEL_BYTES_MAX, PROPS_BYTES_MAX};
 use crate::live::{Stub, Target};
-use crate::object::{Cause, TreeError};
+use crate::object::{Cause, Kill, Tree, TreeError, TurnChanges};
 use crate::startup::{self, FailurePolicy, Format, Startup, StartupLimits};
 
 /// Names that one `facets.names` answers.
@@ -37,6 +37,16 @@ impl From<TreeError> for CallError {
 }
 
 impl FacetState {
+    /// A decision about the facet's children; the facet ends here if it has been ended.
+    pub(crate) fn decide<R>(
+        &mut self,
+        decide: impl FnOnce(&mut Tree, &mut TurnChanges, &mut Vec<Kill>) -> R,
+    ) -> wasmtime::Result<R> {
+        let (object, control) = (self.object.clone(), self.control.clone());
+        let decided = object.decide_for(&control, |tree, kills| decide(tree, self.changes(), kills));
+        decided.ok_or_else(|| GuestEnd::Killed.into())
+    }
+
     fn child_stub(
         &mut self,
         (node, epoch): (crate::object::NodeId, std::sync::Arc<crate::object::Epoch>),
@@ -73,8 +83,8 @@ impl Host for FacetState {
             Ok(name) => name,
             Err(error) => return answered(Err(error.into())),
         };
-        let (object, node) = (self.object.clone(), self.control.node);
-        let got = object.decide(|tree, kills| tree.get(node, &name, startup, self.changes(), kills));
+        let node = self.control.node;
+        let got = self.decide(|tree, changes, kills| tree.get(node, &name, startup, changes, kills))?;
         answered(got.map_err(Into::into).and_then(|child| self.child_stub(child)))
     }
 
@@ -85,7 +95,7 @@ impl Host for FacetState {
             Err(error) => return answered(Err(error.into())),
         };
         let node = self.control.node;
-        let found = self.object.decide(|tree, _| tree.lookup(node, &name));
+        let found = self.decide(|tree, _, _| tree.lookup(node, &name))?;
         answered(found.map(|child| self.child_stub(child)).transpose())
     }
 
@@ -93,7 +103,7 @@ impl Host for FacetState {
         self.alive()?;
         let node = self.control.node;
         let max = NAMES_MAX.min(max as usize);
-        let names = self.object.decide(|tree, _| tree.names(node, after.as_deref(), max));
+        let names = self.decide(|tree, _, _| tree.names(node, after.as_deref(), max))?;
         Ok(names.iter().map(|name| name.as_str().to_owned()).collect())
     }
 
@@ -104,7 +114,7 @@ impl Host for FacetState {
             Err(error) => return answered(Err(error.into())),
         };
         let node = self.control.node;
-        let Some((child, _)) = self.object.decide(|tree, _| tree.lookup(node, &name)) else {
+        let Some((child, _)) = self.decide(|tree, _, _| tree.lookup(node, &name))? else {
             return answered(Err(CallError::not_found(format!(
                 "there is no child {name:?}",
                 name = name.as_str()
@@ -134,8 +144,7 @@ impl Host for FacetState {
             return answered(Err(CallError::limit("reason", message)));
         }
         let node = self.control.node;
-        self.object
-            .decide(|tree, kills| tree.abort(node, &name, Cause::Aborted(reason), kills));
+        self.decide(|tree, _, kills| tree.abort(node, &name, Cause::Aborted(reason), kills))?;
         answered(Ok(()))
     }
 
@@ -148,8 +157,8 @@ impl Host for FacetState {
         if let Err(error) = self.outside_transaction() {
             return answered(Err(error));
         }
-        let (object, node) = (self.object.clone(), self.control.node);
-        object.decide(|tree, kills| tree.delete(node, &name, self.changes(), kills));
+        let node = self.control.node;
+        self.decide(|tree, changes, kills| tree.delete(node, &name, changes, kills))?;
         answered(Ok(()))
     }
 
@@ -162,8 +171,8 @@ impl Host for FacetState {
         if let Err(error) = self.outside_transaction() {
             return answered(Err(error));
         }
-        let (object, node) = (self.object.clone(), self.control.node);
-        let pairs = object.decide(|tree, kills| tree.clone_child(node, &src, &dst, self.changes(), kills));
+        let node = self.control.node;
+        let pairs = self.decide(|tree, changes, kills| tree.clone_child(node, &src, &dst, changes, kills))?;
         answered(pairs.map(|pairs| self.copy_before_commit(pairs)).map_err(Into::into))
     }
 }

@@ -41,8 +41,8 @@ impl Host for FacetState {
         if let Err(error) = emptied {
             return answered(Err(error.into()));
         }
-        let (object, node) = (self.object.clone(), self.control.node);
-        object.decide(|tree, kills| tree.delete_children(node, self.changes(), kills));
+        let node = self.control.node;
+        self.decide(|tree, changes, kills| tree.delete_children(node, changes, kills))?;
         answered(Ok(()))
     }
 }

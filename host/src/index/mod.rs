@@ -91,6 +91,15 @@ pub(crate) fn parse_any(bytes: &[u8]) {
     let _ = codec::decode(bytes);
 }
 
+/// What an index of these bytes holds, all of which must be good.
+#[cfg(test)]
+pub(crate) fn parse(bytes: &[u8], object: ObjectId) -> Result<Loaded, String> {
+    match load::parse(bytes, object)? {
+        (loaded, good) if good == bytes.len() => Ok(loaded),
+        (_, good) => Err(format!("its last {} bytes are no record", bytes.len() - good)),
+    }
+}
+
 /// Where the index of an object is.
 pub(crate) fn path(dir: &Path, object: ObjectId) -> PathBuf {
     dir.join(format!("{object}.facets"))

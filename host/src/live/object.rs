@@ -104,6 +104,22 @@ impl Object {
         result
     }
 
+    /// The same for a facet. None if it has been ended: an abort that has returned is not followed by what it decides (S8).
+    pub(crate) fn decide_for<R>(
+        &self,
+        control: &Control,
+        decide: impl FnOnce(&mut Tree, &mut Vec<Kill>) -> R,
+    ) -> Option<R> {
+        let mut inner = self.lock();
+        if control.is_dead() {
+            return None;
+        }
+        let mut kills = Vec::new();
+        let result = decide(&mut inner.tree, &mut kills);
+        inner.carry_out(kills);
+        Some(result)
+    }
+
     pub(crate) fn root(&self) -> NodeId {
         self.root
     }
@@ -192,7 +208,9 @@ impl Object {
             return;
         }
         let mut inner = self.lock();
-        let (record, files) = inner.tree.undo(changes);
+        let mut kills = Vec::new();
+        let (record, files) = inner.tree.undo(changes, &mut kills);
+        inner.carry_out(kills);
         if !record.is_empty() || !files.is_empty() {
             let changes = Changes {
                 tree: record,
@@ -207,11 +225,8 @@ impl Object {
     /// gone before its files are.
     pub(crate) fn emptied(self: &Arc<Self>, file: FileId) -> Option<Lsn> {
         let mut inner = self.lock();
-        let tree = inner.tree.now_empty(file);
-        if tree.is_empty() && file != FileId::ROOT {
-            // Its database stays, for the sake of what is below it; or it was deleted meanwhile.
-            return None;
-        }
+        // None: it was deleted meanwhile.
+        let tree = inner.tree.now_empty(file)?;
         let changes = Changes {
             tree,
             removed: vec![file],

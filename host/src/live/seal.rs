@@ -63,17 +63,20 @@ impl Object {
             }
             record.extend(more);
             let waits = !turn.unconfirmed || !record.is_empty() || !files.is_empty();
-            recorded = self.record(
-                &mut inner,
-                Changes {
-                    members: turn.committed.into_iter().collect(),
-                    adopted: turn.adopted,
-                    tree: record,
-                    removed: files,
-                },
-            );
-            if waits {
-                dep = recorded;
+            // What is not stored can be restarted and deleted without a word.
+            if turn.committed.is_some() || !record.is_empty() || !files.is_empty() || !turn.adopted.is_empty() {
+                recorded = self.record(
+                    &mut inner,
+                    Changes {
+                        members: turn.committed.into_iter().collect(),
+                        adopted: turn.adopted,
+                        tree: record,
+                        removed: files,
+                    },
+                );
+                if waits {
+                    dep = recorded;
+                }
             }
         }
         if !control.end_seal() {

@@ -23,7 +23,7 @@ pub(crate) enum TreeChange {
     Delete { file: FileId },
 }
 
-/// A stored facet taken out of the tree, with what is stored below it.
+/// A facet as it lies on disk, with what is stored below it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredFacet {
     pub(crate) name: FacetName,
@@ -33,25 +33,19 @@ pub(crate) struct StoredFacet {
     pub(crate) children: Vec<StoredFacet>,
 }
 
-impl StoredFacet {
-    /// Calls `visit` for this facet and all below it, parents first.
-    pub(crate) fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a StoredFacet)) {
-        visit(self);
-        for child in &self.children {
-            child.walk(visit);
-        }
-    }
-}
-
 /// One change that the running turn has made and that its record will hold.
 #[derive(Clone, Debug)]
 pub(super) enum Pending {
     /// Taken out of the tree below `parent`.
-    Deleted { parent: NodeId, facet: StoredFacet },
-    /// A stored facet was given another startup.
+    Deleted { parent: NodeId, top: NodeId },
+    /// A facet was given another startup.
     Restarted { node: NodeId, before: Arc<Startup> },
-    /// A copy was put into the tree below `parent`.
-    Cloned { parent: NodeId, copy: StoredFacet },
+    /// A copy was put into the tree below `parent`. `files`: the databases that are made for it.
+    Cloned {
+        parent: NodeId,
+        top: NodeId,
+        files: Vec<FileId>,
+    },
 }
 
 /// What one turn did to the tree so far.
@@ -60,22 +54,15 @@ pub(crate) struct TurnChanges {
     pub(super) pending: Vec<Pending>,
 }
 
-impl StoredFacet {
-    /// Takes away the databases of these files; false if nothing is left.
-    fn unmake(&mut self, files: &[FileId]) -> bool {
-        self.children.retain_mut(|child| child.unmake(files));
-        self.has_database &= !files.contains(&self.file);
-        self.has_database || !self.children.is_empty()
-    }
-}
-
 impl TurnChanges {
     /// These copies were not made: there was nothing in their sources.
-    pub(super) fn unmake(&mut self, files: &[FileId]) {
-        self.pending.retain_mut(|pending| match pending {
-            Pending::Cloned { copy, .. } => copy.unmake(files),
-            Pending::Deleted { .. } | Pending::Restarted { .. } => true,
-        });
+    pub(super) fn unmake(&mut self, unmade: &[FileId]) {
+        for pending in &mut self.pending {
+            match pending {
+                Pending::Cloned { files, .. } => files.retain(|file| !unmade.contains(file)),
+                Pending::Deleted { .. } | Pending::Restarted { .. } => {}
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::ids::{FacetName, FileId};
 use crate::object::Epoch;
 use crate::startup::Startup;
 
-/// A place in one tree; never used again, so that a stub of a deleted facet cannot reach another one.
+/// A place in one tree; never used for another facet, so that a stub of a deleted one cannot reach it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct NodeId(pub(super) u64);
 
@@ -58,28 +58,16 @@ pub(super) struct Node {
     pub(super) slot: Slot,
     /// Changed by `Tree::set_storage` only.
     pub(super) storage: Storage,
-    /// Children of which something is stored.
+    /// Children of which something is stored; not those that a turn has deleted which is not over.
     pub(super) stored_children: usize,
-    /// Stored children that were deleted by turns which are not over: the index still names them.
-    pub(super) deleted_children: usize,
     /// The file the running incarnation would write, fixed when it was started.
     pub(super) file_reserved: Option<FileId>,
 }
 
 impl Node {
-    /// The index names something below it.
-    pub(super) fn has_recorded_children(&self) -> bool {
-        self.stored_children > 0 || self.deleted_children > 0
-    }
-
     /// Running, or stored, be it for a descendant's sake (S5).
     pub(super) fn exists(&self) -> bool {
         matches!(self.slot, Slot::Live(_)) || self.storage != Storage::None
-    }
-
-    /// Nobody could tell the difference if it were forgotten.
-    pub(super) fn is_forgettable(&self) -> bool {
-        !self.exists() && self.children.is_empty() && self.parent.is_some() && Arc::strong_count(&self.epoch) == 1
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -8,12 +8,14 @@ use crate::ids::{FacetName, FileId};
 use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
 use crate::object::changes::Pending;
 use crate::object::node::{Node, Slot, Storage};
+use crate::object::rules::{self, Rule};
 use crate::object::{Cause, Epoch, FacetInfo, IncarnationId, NodeId, StoredFacet, TurnChanges};
 use crate::startup::Startup;
 use departing::Departing;
-use shape::depth_of;
+use open::OpenTurns;
 
 mod departing;
+mod open;
 mod record;
 mod shape;
 
@@ -103,15 +105,13 @@ pub(crate) struct Tree {
     root: NodeId,
     live: HashMap<IncarnationId, NodeId>,
     departing: Departing,
-    /// The facets that have an entry in the index, and the root if it has a database.
+    /// The facets that have an entry in the index, or will have with the turn that copied them; and the root if it has a
+    /// database.
     files: HashMap<FileId, NodeId>,
     /// Counts nodes and incarnations alike.
     next: u64,
     next_file: FileId,
-    /// Facets that were deleted by turns which are not over.
-    deleted: usize,
-    /// Databases of facets that a turn has deleted which is not over: it may yet be undone.
-    leaving: HashSet<FileId>,
+    open: OpenTurns,
 }
 
 impl Tree {
@@ -138,7 +138,6 @@ impl Tree {
             slot: Slot::Cold,
             storage: Storage::None,
             stored_children: 0,
-            deleted_children: 0,
             file_reserved: Some(FileId::ROOT),
         };
         let mut tree = Self {
@@ -149,8 +148,7 @@ impl Tree {
             files: HashMap::new(),
             next: 1,
             next_file,
-            deleted: 0,
-            leaving: HashSet::new(),
+            open: OpenTurns::default(),
         };
         tree.set_storage(root_id, storage);
         for facet in stored {
@@ -187,7 +185,8 @@ impl Tree {
                 self.end_subtree(child, &Arc::new(Cause::Restarted), kills);
                 let node = self.node_mut(child);
                 let before = std::mem::replace(&mut node.startup, Arc::new(startup));
-                if node.storage != Storage::None {
+                if !self.open.recorded.contains_key(&child) {
+                    self.open.recorded.insert(child, before.clone());
                     changes.pending.push(Pending::Restarted { node: child, before });
                 }
             }
@@ -269,14 +268,10 @@ impl Tree {
         changes: &mut TurnChanges,
         kills: &mut Vec<Kill>,
     ) {
-        let Some(child) = self.child(parent, name) else { return };
-        self.end_subtree(child, &Arc::new(Cause::Deleted), kills);
-        if let Some(facet) = self.detach(child) {
-            self.deleted += 1;
-            self.node_mut(parent).deleted_children += 1;
-            facet.walk(&mut |facet| self.leaving.extend(facet.has_database.then_some(facet.file)));
-            changes.pending.push(Pending::Deleted { parent, facet });
-        }
+        let Some(top) = self.child(parent, name) else { return };
+        self.end_subtree(top, &Arc::new(Cause::Deleted), kills);
+        self.take_out(top);
+        changes.pending.push(Pending::Deleted { parent, top });
     }
 
     /// S11: deletes all children.
@@ -304,26 +299,23 @@ impl Tree {
             self.abort(parent, src, Cause::Aborted("cloned onto itself".into()), kills);
             return Ok(Vec::new());
         }
-        let source = self.child(parent, src).and_then(|child| self.stored(child));
-        if let Some(source) = &source {
-            let (mut many, depth) = (0, depth_of(source));
-            source.walk(&mut |_| many += 1);
+        let source = self
+            .child(parent, src)
+            .filter(|src| self.node(*src).storage != Storage::None);
+        if let Some(source) = source {
+            let (many, depth) = self.committed_size(source);
             self.check_room(parent, depth, many)?;
         }
         self.delete(parent, dst, changes, kills);
-        let (Some(source), Some(from)) = (source, self.child(parent, src)) else {
-            return Ok(Vec::new());
-        };
-        let mut copy = self.renumbered(&source);
-        copy.name = dst.clone();
-        changes.pending.push(Pending::Cloned {
-            parent,
-            copy: copy.clone(),
-        });
-        let to = self.attach(parent, copy);
-        let mut pairs = Vec::new();
-        self.pair_databases(from, to, &mut pairs);
-        Ok(pairs)
+        let Some(source) = source else { return Ok(Vec::new()) };
+        // The turn that clones may have given it this startup itself.
+        let startup = self.node(source).startup.clone();
+        let mut copies = Vec::new();
+        let top = self.copy_subtree(source, parent, dst.clone(), startup, &mut copies);
+        self.open.copies.insert(top);
+        let files = copies.iter().map(|copy| copy.to).collect();
+        changes.pending.push(Pending::Cloned { parent, top, files });
+        Ok(copies)
     }
 
     /// Where an event for the facet goes; `epoch` is the stub's, or none for whatever runs now.
@@ -334,11 +326,17 @@ impl Tree {
         let Some(found) = self.nodes.get(&node) else {
             return Delivery::Ended(Arc::new(Cause::Deleted));
         };
+        if self.is_deleted(node) && rules::hold(Rule::DeletedIsNotReached) {
+            return Delivery::Ended(Arc::new(Cause::Deleted));
+        }
         match found.slot {
             Slot::Live(incarnation) => Delivery::To(incarnation),
             Slot::Cold => {
                 let epoch = found.epoch.clone();
-                let after = self.departing.at(&self.path(node));
+                let after = match rules::hold(Rule::PredecessorsAreWaitedFor) {
+                    true => self.departing.at(&self.path(node)),
+                    false => Vec::new(),
+                };
                 let incarnation = IncarnationId(self.count());
                 self.live.insert(incarnation, node);
                 self.node_mut(node).slot = Slot::Live(incarnation);
@@ -390,7 +388,7 @@ impl Tree {
         let Some(id) = self.live.remove(&incarnation) else {
             return false;
         };
-        self.departing.insert(incarnation, &self.path(id));
+        self.departing.insert(incarnation, id, &self.path(id));
         self.node_mut(id).slot = Slot::Cold;
         true
     }
@@ -402,7 +400,7 @@ impl Tree {
         }
         let after = self.departing.at(path);
         let borrow = IncarnationId(self.count());
-        self.departing.insert(borrow, path);
+        self.departing.insert(borrow, node, path);
         Borrow::Reserved { borrow, after }
     }
 
@@ -416,12 +414,8 @@ impl Tree {
 
     /// The incarnation's store has been dropped and its database is closed.
     pub(crate) fn gone(&mut self, incarnation: IncarnationId) {
-        let Some(path) = self.departing.remove(incarnation) else {
-            return;
-        };
-        // Not earlier: a turn that was sealed before an abort still finds its node.
-        let node = path.iter().try_fold(self.root, |node, name| self.child(node, name));
-        if let Some(node) = node {
+        if let Some(node) = self.departing.remove(incarnation) {
+            // Not earlier: a turn that was sealed before an abort still finds its node.
             self.forget(node);
         }
     }
@@ -452,20 +446,20 @@ impl Tree {
     /// Whose database is in that file.
     pub(crate) fn owner(&self, file: FileId) -> Owner {
         match self.files.get(&file) {
-            Some(id) if self.node(*id).storage == Storage::Database(file) => Owner::Facet(*id),
-            Some(_) | None if self.leaving.contains(&file) => Owner::Leaving,
-            Some(_) | None => Owner::Nobody,
+            Some(id) if self.node(*id).storage != Storage::Database(file) => Owner::Nobody,
+            Some(id) if self.is_deleted(*id) => Owner::Leaving,
+            Some(id) => Owner::Facet(*id),
+            None => Owner::Nobody,
         }
     }
 
-    /// A facet of the tree has its database in that file.
+    /// A facet has its database in that file, be it one that was deleted in a turn which is not over.
     pub(crate) fn owns(&self, file: FileId) -> bool {
-        let owner = self.files.get(&file).map(|id| self.node(*id));
-        owner.is_some_and(|node| node.storage == Storage::Database(file))
+        self.owner(file) != Owner::Nobody
     }
 
     /// No facet but the root has anything stored: the index can go.
     pub(crate) fn needs_no_index(&self) -> bool {
-        self.deleted == 0 && self.files.keys().all(|file| *file == FileId::ROOT)
+        self.files.keys().all(|file| *file == FileId::ROOT)
     }
 }

@@ -1,11 +1,14 @@
 //! What of the tree is durable. Entries appear with the first commit at or below a facet and go with the last; parents
 //! are recorded before their children.
 
+use std::sync::Arc;
+
 use crate::ids::FileId;
 use crate::object::changes::Pending;
 use crate::object::node::Storage;
-use crate::object::tree::Tree;
-use crate::object::{NodeId, StoredFacet, TreeChange, TurnChanges};
+use crate::object::rules::{self, Rule};
+use crate::object::tree::{Kill, Tree};
+use crate::object::{Cause, NodeId, TreeChange, TurnChanges};
 
 impl Tree {
     /// The facet has committed to its database for the first time: the entries that make it exist.
@@ -16,50 +19,54 @@ impl Tree {
         };
         match found.storage {
             Storage::Database(_) => return created,
-            Storage::Entry(_) => {}
+            Storage::Entry(entry) => {
+                debug_assert_eq!(entry, file, "a facet has one file, whatever becomes of its entry");
+            }
             Storage::None => self.create_entries(node, file, &mut created),
         }
         self.set_storage(node, Storage::Database(file));
         created
     }
 
-    /// S12: the facet has stopped with nothing in its database. Answers the entries that are no longer needed; none if
-    /// there is something below it, for whose sake the database stays, empty.
-    pub(crate) fn now_empty(&mut self, file: FileId) -> Vec<TreeChange> {
-        match self.files.get(&file).copied() {
-            Some(root) if root == self.root => {
-                self.set_storage(root, Storage::None);
-                Vec::new()
-            }
-            Some(id) if !self.node(id).has_recorded_children() => self.remove_entries(id),
-            Some(_) | None => Vec::new(),
+    /// S12: the facet has stopped with nothing in its database, which goes. Answers the entries that are no longer needed:
+    /// its own is as long as something is stored below it. None if it was deleted meanwhile, and its file with it.
+    pub(crate) fn now_empty(&mut self, file: FileId) -> Option<Vec<TreeChange>> {
+        let id = *self.files.get(&file)?;
+        if id == self.root {
+            self.set_storage(id, Storage::None);
+            return Some(Vec::new());
         }
+        if self.has_recorded_children(id) {
+            self.set_storage(id, Storage::Entry(file));
+            return Some(Vec::new());
+        }
+        Some(self.remove_entries(id))
     }
 
     /// Copies that were not made, because there was nothing in their sources.
     pub(crate) fn unmake(&mut self, changes: &mut TurnChanges, files: &[FileId]) {
         changes.unmake(files);
-        // Children before their parents: their ids are higher.
-        for file in files.iter().rev() {
-            let Some(id) = self.files.get(file).copied() else {
+        for file in files {
+            let Some(mut id) = self.files.get(file).copied() else {
                 continue;
             };
-            let keep = self.node(id).has_recorded_children();
-            self.set_storage(id, if keep { Storage::Entry(*file) } else { Storage::None });
-        }
-    }
-
-    fn delete_is_over(&mut self, parent: NodeId) {
-        self.deleted -= 1;
-        if let Some(parent) = self.nodes.get_mut(&parent) {
-            parent.deleted_children -= 1;
+            self.set_storage(id, Storage::Entry(*file));
+            // Entries of the copy, which nobody has recorded yet, that are there for nothing.
+            while matches!(self.node(id).storage, Storage::Entry(_)) && self.node(id).stored_children == 0 {
+                self.set_storage(id, Storage::None);
+                self.node_mut(id).file_reserved = None;
+                match self.node(id).parent {
+                    Some(parent) if !self.open.copies.contains(&id) => id = parent,
+                    Some(_) | None => break,
+                }
+            }
         }
     }
 
     /// Removes the entry of a facet that was there for the sake of children which are gone.
     fn remove_if_only_for_children(&mut self, id: NodeId) -> Vec<TreeChange> {
         match self.nodes.get(&id) {
-            Some(node) if matches!(node.storage, Storage::Entry(_)) && !node.has_recorded_children() => {
+            Some(node) if matches!(node.storage, Storage::Entry(_)) && !self.has_recorded_children(id) => {
                 self.remove_entries(id)
             }
             Some(_) | None => Vec::new(),
@@ -70,17 +77,22 @@ impl Tree {
     fn remove_entries(&mut self, mut id: NodeId) -> Vec<TreeChange> {
         let mut gone = Vec::new();
         loop {
-            let Some(file) = self.node(id).storage.entry() else {
+            let storage = self.node(id).storage;
+            let Some(file) = storage.entry() else {
                 return gone;
             };
             self.set_storage(id, Storage::None);
-            let node = self.node_mut(id);
-            // The file is going to be removed: the next incarnation gets another.
-            node.file_reserved = None;
+            // A file that is going to be removed is not used again. One that was never made may be in the hand of an
+            // incarnation that has not committed yet.
+            if matches!(storage, Storage::Database(_)) || !rules::hold(Rule::FileIdsAreKept) {
+                self.node_mut(id).file_reserved = None;
+            }
             gone.push(TreeChange::Delete { file });
-            id = node.parent.expect("only the root has no parent, and it has no entry");
-            let node = self.node(id);
-            if !matches!(node.storage, Storage::Entry(_)) || node.has_recorded_children() {
+            id = self
+                .node(id)
+                .parent
+                .expect("only the root has no parent, and it has no entry");
+            if !matches!(self.node(id).storage, Storage::Entry(_)) || self.has_recorded_children(id) {
                 return gone;
             }
         }
@@ -91,13 +103,21 @@ impl Tree {
         let (mut record, mut files) = (Vec::new(), Vec::new());
         for pending in changes.pending {
             match pending {
-                Pending::Deleted { parent, facet } => {
-                    self.not_leaving(&facet);
-                    delete_all(&facet, &mut record, &mut files);
-                    self.delete_is_over(parent);
+                Pending::Deleted { parent, top } => {
+                    if !self.nodes.contains_key(&top) {
+                        // It has gone with one above it.
+                        continue;
+                    }
+                    self.drop_subtree(top, |node, recorded| {
+                        if let (Some(file), true) = (node.storage.entry(), recorded) {
+                            record.push(TreeChange::Delete { file });
+                            files.extend(matches!(node.storage, Storage::Database(_)).then_some(file));
+                        }
+                    });
                     record.extend(self.remove_if_only_for_children(parent));
                 }
                 Pending::Restarted { node, .. } => {
+                    self.open.recorded.remove(&node);
                     let Some(found) = self.nodes.get(&node) else { continue };
                     if let Some(file) = found.storage.entry() {
                         record.push(TreeChange::Restart {
@@ -106,83 +126,107 @@ impl Tree {
                         });
                     }
                 }
-                Pending::Cloned { parent, copy } => {
-                    let Some(above) = self.nodes.get(&parent) else { continue };
-                    let above = match above.storage.entry() {
-                        Some(file) => file,
-                        None if above.parent.is_none() => FileId::ROOT,
-                        None => self.entry_for_descendants(parent, &mut record),
-                    };
-                    create_all(&copy, above, &mut record);
+                Pending::Cloned {
+                    parent,
+                    top,
+                    files: made,
+                } => {
+                    self.open.copies.remove(&top);
+                    match self.nodes.contains_key(&top) {
+                        true => self.record_copy(parent, top, &mut record),
+                        // It has gone with one above it, and nobody else knows what was made for it.
+                        false => files.extend(made),
+                    }
                 }
             }
         }
         (record, files)
     }
 
-    /// The turn was lost: storage is as if it had not been. Answers what cannot be put back, because its parent is gone
-    /// for good, and the files of it and of copies that were never recorded.
-    pub(crate) fn undo(&mut self, changes: TurnChanges) -> (Vec<TreeChange>, Vec<FileId>) {
+    /// The turn was lost: storage is as if it had not been. Answers the entries that are no longer needed, and the files
+    /// that were made for copies.
+    pub(crate) fn undo(&mut self, changes: TurnChanges, kills: &mut Vec<Kill>) -> (Vec<TreeChange>, Vec<FileId>) {
         let (mut record, mut files) = (Vec::new(), Vec::new());
         for pending in changes.pending.into_iter().rev() {
             match pending {
-                Pending::Deleted { parent, facet } => {
-                    self.delete_is_over(parent);
-                    self.not_leaving(&facet);
-                    if !self.nodes.contains_key(&parent) {
-                        delete_all(&facet, &mut record, &mut files);
-                        continue;
+                Pending::Deleted { top, .. } => {
+                    // Not if it has gone with one above it.
+                    if self.nodes.contains_key(&top) && rules::hold(Rule::LostDeletesAreUndone) {
+                        self.put_back(top, kills);
                     }
-                    if let Some(fresh) = self.child(parent, &facet.name) {
-                        self.detach(fresh);
-                    }
-                    self.attach(parent, facet);
                 }
                 Pending::Restarted { node, before } => {
-                    if let Some(node) = self.nodes.get_mut(&node) {
-                        node.startup = before;
+                    self.open.recorded.remove(&node);
+                    if let Some(found) = self.nodes.get_mut(&node)
+                        && rules::hold(Rule::LostRestartsAreUndone)
+                    {
+                        found.startup = before;
+                        // Its alarm may have woken it with the other one.
+                        self.end_subtree(node, &Arc::new(Cause::Restarted), kills);
                     }
                 }
-                Pending::Cloned { parent, copy } => {
-                    copy.walk(&mut |facet| files.extend(facet.has_database.then_some(facet.file)));
-                    if let Some(child) = self.child(parent, &copy.name) {
-                        self.detach(child);
+                Pending::Cloned {
+                    parent,
+                    top,
+                    files: made,
+                } => {
+                    files.extend(made);
+                    if self.nodes.contains_key(&top) {
+                        self.end_subtree(top, &Arc::new(Cause::Deleted), kills);
+                        self.drop_subtree(top, |_, _| {});
+                        if rules::hold(Rule::EntriesGoWithTheLast) {
+                            record.extend(self.remove_if_only_for_children(parent));
+                        }
                     }
+                    self.open.copies.remove(&top);
                 }
             }
         }
         (record, files)
-    }
-
-    /// The turn that deleted it is over.
-    fn not_leaving(&mut self, facet: &StoredFacet) {
-        facet.walk(&mut |facet| {
-            self.leaving.remove(&facet.file);
-        });
     }
 
     /// Records the facet and what above it has no entry yet, parents first.
     fn create_entries(&mut self, id: NodeId, file: FileId, record: &mut Vec<TreeChange>) {
         let Some(parent) = self.node(id).parent else { return };
-        let above = match self.node(parent).storage.entry() {
-            Some(above) => above,
-            None if self.node(parent).parent.is_none() => FileId::ROOT,
-            None => self.entry_for_descendants(parent, record),
-        };
-        let node = self.node(id);
-        let name = node
-            .name
-            .clone()
-            .expect("only the root has no name, and it has no parent");
+        let parent = self.entry_of(parent, record);
+        self.create(id, file, parent, record);
+    }
+
+    /// Records a copy, and what is copied below it.
+    fn record_copy(&mut self, parent: NodeId, top: NodeId, record: &mut Vec<TreeChange>) {
+        if self.node(top).storage == Storage::None {
+            return;
+        }
+        let parent = self.entry_of(parent, record);
+        let mut todo = vec![(top, parent)];
+        while let Some((id, parent)) = todo.pop() {
+            let Some(file) = self.node(id).storage.entry() else {
+                continue;
+            };
+            self.create(id, file, parent, record);
+            let children = self.node(id).children.values().rev();
+            todo.extend(children.map(|child| (*child, file)));
+        }
+    }
+
+    fn create(&self, id: NodeId, file: FileId, parent: FileId, record: &mut Vec<TreeChange>) {
+        let name = self.node(id).name.clone();
         record.push(TreeChange::Create {
             file,
-            parent: above,
-            name,
-            startup: node.startup.clone(),
+            parent,
+            name: name.expect("only the root has no name, and it has no entry"),
+            startup: self.recorded_startup(id),
         });
     }
 
-    fn entry_for_descendants(&mut self, id: NodeId, record: &mut Vec<TreeChange>) -> FileId {
+    /// The id of the facet's entry, which is made if there is none, for what is below it.
+    fn entry_of(&mut self, id: NodeId, record: &mut Vec<TreeChange>) -> FileId {
+        if let Some(file) = self.node(id).storage.entry() {
+            return file;
+        }
+        if id == self.root {
+            return FileId::ROOT;
+        }
         let file = match self.node(id).file_reserved {
             Some(file) => file,
             None => self.new_file(),
@@ -191,25 +235,5 @@ impl Tree {
         self.set_storage(id, Storage::Entry(file));
         self.node_mut(id).file_reserved = Some(file);
         file
-    }
-}
-
-fn delete_all(facet: &StoredFacet, record: &mut Vec<TreeChange>, files: &mut Vec<FileId>) {
-    facet.walk(&mut |facet| {
-        record.push(TreeChange::Delete { file: facet.file });
-        files.extend(facet.has_database.then_some(facet.file));
-    });
-}
-
-fn create_all(facet: &StoredFacet, parent: FileId, record: &mut Vec<TreeChange>) {
-    let (name, startup) = (facet.name.clone(), facet.startup.clone());
-    record.push(TreeChange::Create {
-        file: facet.file,
-        parent,
-        name,
-        startup,
-    });
-    for child in &facet.children {
-        create_all(child, facet.file, record);
     }
 }

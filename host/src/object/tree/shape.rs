@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ids::{FacetName, FileId};
 use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
 use crate::object::node::{Node, Slot, Storage};
+use crate::object::rules::{self, Rule};
 use crate::object::tree::{Copy, Kill, Tree, TreeError};
 use crate::object::{Cause, Epoch, NodeId, StoredFacet};
 use crate::startup::Startup;
@@ -34,6 +35,11 @@ impl Tree {
 
     pub(super) fn new_file(&mut self) -> FileId {
         let file = self.next_file;
+        if !rules::hold(Rule::FileIdsAreNew)
+            && let Some(free) = (1..file.0).map(FileId).find(|file| !self.files.contains_key(file))
+        {
+            return free;
+        }
         self.next_file = FileId(
             file.0
                 .checked_add(1)
@@ -77,7 +83,6 @@ impl Tree {
             slot: Slot::Cold,
             storage: Storage::None,
             stored_children: 0,
-            deleted_children: 0,
             file_reserved: storage.entry(),
         };
         self.nodes.insert(id, node);
@@ -97,7 +102,7 @@ impl Tree {
             self.files.insert(file, id);
         }
         if let Some(parent) = parent {
-            let stored = &mut self.node_mut(parent).stored_children;
+            let stored = self.stored_beside(parent, id);
             *stored -= usize::from(before != Storage::None);
             *stored += usize::from(storage != Storage::None);
         }
@@ -116,61 +121,45 @@ impl Tree {
         id
     }
 
-    /// Takes the subtree out of the tree and answers what was stored of it. Its epochs have ended before.
-    pub(super) fn detach(&mut self, id: NodeId) -> Option<StoredFacet> {
-        let stored = self.stored(id);
-        self.set_storage(id, Storage::None);
-        if let (Some(parent), Some(name)) = (self.node(id).parent, self.node(id).name.clone()) {
-            self.node_mut(parent).children.remove(&name);
-        }
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
-            if let Some(node) = self.nodes.remove(&id) {
-                if let Some(file) = node.storage.entry() {
-                    self.files.remove(&file);
-                }
-                todo.extend(node.children.into_values());
-            }
-        }
-        stored
-    }
-
-    pub(super) fn stored(&self, id: NodeId) -> Option<StoredFacet> {
-        let node = self.node(id);
-        Some(StoredFacet {
-            name: node.name.clone()?,
-            file: node.storage.entry()?,
-            has_database: matches!(node.storage, Storage::Database(_)),
-            startup: node.startup.clone(),
-            children: node.children.values().filter_map(|child| self.stored(*child)).collect(),
-        })
-    }
-
-    pub(super) fn renumbered(&mut self, facet: &StoredFacet) -> StoredFacet {
-        StoredFacet {
-            name: facet.name.clone(),
-            file: self.new_file(),
-            has_database: facet.has_database,
-            startup: facet.startup.clone(),
-            children: facet.children.iter().map(|child| self.renumbered(child)).collect(),
-        }
-    }
-
-    pub(super) fn pair_databases(&self, from: NodeId, to: NodeId, copies: &mut Vec<Copy>) {
-        if let (Some((file, path)), Some((to, to_path))) = (self.database(from), self.database(to)) {
+    /// Copies what is committed at and below `from`, into new files.
+    pub(super) fn copy_subtree(
+        &mut self,
+        from: NodeId,
+        parent: NodeId,
+        name: FacetName,
+        startup: Arc<Startup>,
+        copies: &mut Vec<Copy>,
+    ) -> NodeId {
+        let source = self.database(from);
+        let file = self.new_file();
+        let storage = match source {
+            Some(_) => Storage::Database(file),
+            None => Storage::Entry(file),
+        };
+        let to = self.insert(parent, name, startup, storage);
+        if let Some((source, path)) = source {
             copies.push(Copy {
                 node: from,
-                file,
+                file: source,
                 path,
-                to,
-                to_path,
+                to: file,
+                to_path: self.path(to),
             });
         }
-        for (name, to) in &self.node(to).children {
-            if let Some(from) = self.child(from, name) {
-                self.pair_databases(from, *to, copies);
-            }
+        for child in self.recorded_children(from) {
+            let name = self.node(child).name.clone().expect("only the root has no name");
+            let startup = self.recorded_startup(child);
+            self.copy_subtree(child, to, name, startup, copies);
         }
+        to
+    }
+
+    /// How many facets are committed at and below it, and how deep they are.
+    pub(super) fn committed_size(&self, id: NodeId) -> (usize, usize) {
+        let below = self.recorded_children(id);
+        let sizes = below.iter().map(|child| self.committed_size(*child));
+        let (many, depth) = sizes.fold((0, 0), |(many, depth), (n, d)| (many + n, depth.max(d)));
+        (many + 1, depth + 1)
     }
 
     pub(super) fn end_subtree(&mut self, top: NodeId, cause: &Arc<Cause>, kills: &mut Vec<Kill>) {
@@ -180,11 +169,13 @@ impl Tree {
             node.epoch.end(cause.clone());
             node.epoch = Epoch::new();
             let slot = std::mem::replace(&mut node.slot, Slot::Cold);
-            todo.extend(node.children.values());
+            if rules::hold(Rule::EpochsEndWithThoseBelow) {
+                todo.extend(node.children.values());
+            }
             if let Slot::Live(incarnation) = slot {
                 let path = self.path(id);
                 self.live.remove(&incarnation);
-                self.departing.insert(incarnation, &path);
+                self.departing.insert(incarnation, id, &path);
                 kills.push(Kill {
                     incarnation,
                     cause: cause.clone(),
@@ -193,13 +184,28 @@ impl Tree {
         }
     }
 
+    /// Nobody could tell the difference if it were forgotten.
+    fn is_forgettable(&self, id: NodeId, node: &Node) -> bool {
+        let spoken_of = Arc::strong_count(&node.epoch) > 1;
+        let may_commit = self.departing.is_of(id) && rules::hold(Rule::PlacesAreKeptForCommits);
+        !node.exists()
+            && node.children.is_empty()
+            && node.parent.is_some()
+            && !spoken_of
+            && !may_commit
+            && !self.has_deleted_children(id)
+            && !self.is_deleted(id)
+    }
+
     /// Drops the node, and those above it, as far as nobody could tell.
     pub(super) fn forget(&mut self, mut id: NodeId) {
         while let Some(node) = self.nodes.get(&id) {
-            let (true, Some(parent), Some(name)) = (node.is_forgettable(), node.parent, node.name.clone()) else {
+            let (true, Some(parent), Some(name)) = (self.is_forgettable(id, node), node.parent, node.name.clone())
+            else {
                 return;
             };
             self.nodes.remove(&id);
+            self.open.recorded.remove(&id);
             self.node_mut(parent).children.remove(&name);
             id = parent;
         }
@@ -216,7 +222,11 @@ impl Tree {
             let stored = |child: &&NodeId| self.node(**child).storage != Storage::None;
             assert_eq!(node.stored_children, node.children.values().filter(stored).count());
             let up = node.parent.map(|parent| &self.node(parent).children);
-            assert!(up.is_none_or(|children| node.name.as_ref().and_then(|name| children.get(name)) == Some(id)));
+            let linked = up.is_none_or(|children| node.name.as_ref().and_then(|name| children.get(name)) == Some(id));
+            assert!(
+                linked != self.open.tops.contains(id),
+                "{id:?} is deleted or a child of its parent"
+            );
             if let Slot::Live(incarnation) = node.slot {
                 assert_eq!(self.live.get(&incarnation), Some(id));
             }
@@ -228,17 +238,19 @@ impl Tree {
                 .all(|id| matches!(self.node(*id).slot, Slot::Live(_)))
         );
         self.departing.check();
+        self.check_open();
     }
 
     pub(super) fn check_room(&mut self, parent: NodeId, depth: usize, many: usize) -> Result<(), TreeError> {
         if self.node(parent).depth + depth > TREE_DEPTH_MAX {
             return Err(TreeError::TooDeep);
         }
-        if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
+        // What was deleted does not count (S2).
+        if self.nodes.len() - self.open.nodes + many > FACETS_PER_OBJECT_MAX {
             let leaves: Vec<_> = self
                 .nodes
                 .iter()
-                .filter(|(_, n)| n.is_forgettable())
+                .filter(|(id, node)| self.is_forgettable(**id, node))
                 .map(|(id, _)| *id)
                 .collect();
             leaves
@@ -246,13 +258,9 @@ impl Tree {
                 .filter(|id| *id != parent)
                 .for_each(|id| self.forget(id));
         }
-        if self.nodes.len() + many > FACETS_PER_OBJECT_MAX {
+        if self.nodes.len() - self.open.nodes + many > FACETS_PER_OBJECT_MAX {
             return Err(TreeError::TooMany);
         }
         Ok(())
     }
-}
-
-pub(super) fn depth_of(facet: &StoredFacet) -> usize {
-    1 + facet.children.iter().map(depth_of).max().unwrap_or(0)
 }
