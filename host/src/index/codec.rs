@@ -20,11 +20,13 @@ pub(super) fn encode(changes: &[TreeChange]) -> Vec<u8> {
                 parent,
                 name,
                 startup,
+                has_database,
             } => {
                 let mut create = target.init_create();
                 create.set_file(file.0);
                 create.set_parent(parent.0);
                 create.set_name(name.as_str());
+                create.set_database(*has_database);
                 write_startup(create.init_startup(), startup);
             }
             TreeChange::Restart { file, startup } => {
@@ -35,6 +37,14 @@ pub(super) fn encode(changes: &[TreeChange]) -> Vec<u8> {
             TreeChange::Delete { file } => {
                 let mut target = target;
                 target.set_delete(file.0);
+            }
+            TreeChange::Store { file } => {
+                let mut target = target;
+                target.set_store(file.0);
+            }
+            TreeChange::Empty { file } => {
+                let mut target = target;
+                target.set_empty(file.0);
             }
         }
     }
@@ -105,6 +115,7 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
                 parent: FileId(create.get_parent()),
                 name: FacetName::new(name).map_err(|error| capnp::Error::failed(error.to_string()))?,
                 startup: read_startup(create.get_startup()?)?,
+                has_database: create.get_database(),
             }
         }
         wire::change::Restart(restart) => {
@@ -115,6 +126,8 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
             }
         }
         wire::change::Delete(file) => TreeChange::Delete { file: FileId(file) },
+        wire::change::Store(file) => TreeChange::Store { file: FileId(file) },
+        wire::change::Empty(file) => TreeChange::Empty { file: FileId(file) },
     })
 }
 

@@ -24,6 +24,10 @@ struct Change {
     restart @1 :Restart;
     # The file id of a facet that is gone. A deleted subtree has one of these for each of its facets.
     delete @2 :UInt32;
+    # The file id of a facet that had an entry only for what is below it, and has a database from now on.
+    store @3 :UInt32;
+    # The file id of a facet whose database is gone, and which keeps its entry for what is below it.
+    empty @4 :UInt32;
   }
 }
 
@@ -33,6 +37,8 @@ struct Create {
   parent @1 :UInt32;
   name @2 :Text;
   startup @3 :Startup;
+  # There is a database of that file id. If not, the entry is there for what is below it.
+  database @4 :Bool;
 }
 
 struct Restart {

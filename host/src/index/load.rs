@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     pub(crate) name: FacetName,
     /// What it runs.
     pub(crate) startup: Startup,
+    /// It has a database.
+    pub(crate) has_database: bool,
 }
 
 /// What an index holds.
@@ -106,6 +108,7 @@ fn apply(loaded: &mut Loaded, changes: Vec<TreeChange>) -> Result<(), String> {
                 parent,
                 name,
                 startup,
+                has_database,
             } => {
                 if file == FileId::ROOT || loaded.entries.contains_key(&file) {
                     return Err(format!("facet {file} is created, which exists"));
@@ -115,11 +118,27 @@ fn apply(loaded: &mut Loaded, changes: Vec<TreeChange>) -> Result<(), String> {
                 }
                 let next = file.0.checked_add(1).ok_or("its file ids are used up")?;
                 loaded.next_file = loaded.next_file.max(FileId(next));
-                loaded.entries.insert(file, Entry { parent, name, startup });
+                loaded.entries.insert(
+                    file,
+                    Entry {
+                        parent,
+                        name,
+                        startup,
+                        has_database,
+                    },
+                );
             }
             TreeChange::Restart { file, startup } => match loaded.entries.get_mut(&file) {
                 Some(entry) => entry.startup = startup,
                 None => return Err(format!("facet {file} is restarted, which does not exist")),
+            },
+            TreeChange::Store { file } => match loaded.entries.get_mut(&file) {
+                Some(entry) => entry.has_database = true,
+                None => return Err(format!("facet {file} gets a database, which does not exist")),
+            },
+            TreeChange::Empty { file } => match loaded.entries.get_mut(&file) {
+                Some(entry) => entry.has_database = false,
+                None => return Err(format!("facet {file} loses its database, which does not exist")),
             },
             // Two turns may have deleted a facet and one above it, in either order; one that is gone already is no error.
             TreeChange::Delete { file } => {

@@ -42,6 +42,18 @@ pub(crate) enum TreeChange {
         name: FacetName,
         /// What it runs.
         startup: Startup,
+        /// It has a database. If not, it has its entry for what is below it.
+        has_database: bool,
+    },
+    /// A facet that had no database has one.
+    Store {
+        /// Its file.
+        file: FileId,
+    },
+    /// A facet's database is gone. It keeps its entry for what is below it.
+    Empty {
+        /// Its file.
+        file: FileId,
     },
     /// A facet runs something else on the same storage.
     Restart {

@@ -77,6 +77,7 @@ fn creations(loaded: &Loaded) -> Vec<TreeChange> {
                 parent,
                 name: entry.name,
                 startup: entry.startup,
+                has_database: entry.has_database,
             });
             waiting.push(file);
         }

@@ -7,6 +7,7 @@ use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, IndexError};
 use crate::live::Object;
+use crate::live::index_file::IndexFile;
 use crate::namespace::Namespace;
 use crate::object::{StoredFacet, Tree};
 use crate::storage::DbFile;
@@ -25,18 +26,18 @@ impl Object {
         };
         let path = index::path(&namespace.dir, id);
         let loaded = index::load(&path, id)?;
-        let has_index = loaded.is_some();
+        let exists = loaded.is_some();
+        let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
         let (mut children, next_file, next_seq) = match loaded {
             None => (BTreeMap::new(), FileId(1), 1),
             Some(loaded) => {
                 let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
                 for (file, entry) in loaded.entries {
-                    let has_database = db(file).path().exists();
                     let startup = Arc::new(entry.startup);
                     let facet = StoredFacet {
                         name: entry.name,
                         file,
-                        has_database,
+                        has_database: entry.has_database,
                         startup,
                         children: Vec::new(),
                     };
@@ -48,7 +49,13 @@ impl Object {
         let stored = adopt(FileId::ROOT, &mut children);
         let root_has_database = db(FileId::ROOT).path().exists();
         let tree = Tree::new(namespace.root_startup(), root_has_database, stored, next_file);
-        let object = Self::new(host.clone(), namespace.clone(), id, tree, next_seq, has_index);
+        let object = Self::new(
+            host.clone(),
+            namespace.clone(),
+            id,
+            tree,
+            IndexFile::new(exists, next_seq, bytes),
+        );
         Ok(Arc::new(object))
     }
 }
@@ -57,9 +64,6 @@ fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> V
     let mut own = children.remove(&parent).unwrap_or_default();
     for facet in &mut own {
         facet.children = adopt(facet.file, children);
-        // An entry without a database is there for what is below it. Without that, the database has been lost: its facet
-        // is to say so rather than to begin anew.
-        facet.has_database |= facet.children.is_empty();
     }
     own
 }

@@ -5,6 +5,7 @@ mod clone;
 mod control;
 mod effects;
 mod gate;
+mod index_file;
 mod inspect;
 mod load;
 mod mail;

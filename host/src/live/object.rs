@@ -11,12 +11,13 @@ use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::isolate;
 use crate::limits::{Limits, MAILBOX_LEN_MAX};
+use crate::live::index_file::IndexFile;
 use crate::live::{Control, Ending, Mail, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
 };
-use crate::storage::{Committed, DbFile, Lsn, TreeAppend, TreeUnit, Unit, wait_settled};
+use crate::storage::{Committed, DbFile, Lsn, TreeUnit, Unit, wait_settled};
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -31,10 +32,7 @@ pub(crate) struct Object {
 pub(super) struct Inner {
     pub(super) tree: Tree,
     pub(super) running: HashMap<IncarnationId, Running>,
-    /// Sequence number of the next record in the index.
-    pub(super) next_seq: u64,
-    /// There is an index, or will be once the journal is settled.
-    has_index: bool,
+    index: IndexFile,
     /// The host stops: nothing is started any more.
     stopped: bool,
 }
@@ -69,15 +67,13 @@ impl Object {
         namespace: Arc<Namespace>,
         id: ObjectId,
         tree: Tree,
-        next_seq: u64,
-        has_index: bool,
+        index: IndexFile,
     ) -> Self {
         let root = tree.root();
         let inner = Mutex::new(Inner {
-            has_index,
+            index,
             tree,
             running: HashMap::new(),
-            next_seq,
             stopped: false,
         });
         Self {
@@ -238,10 +234,10 @@ impl Object {
 
     /// S12: an index of nothing goes. Answers the unit that says so.
     fn drop_index(self: &Arc<Self>, inner: &mut Inner) -> Option<Lsn> {
-        if !inner.has_index || !inner.tree.needs_no_index() {
+        if !inner.index.exists || !inner.tree.needs_no_index() {
             return None;
         }
-        inner.has_index = false;
+        inner.index.remove();
         Some(self.queue(TreeUnit::Removed, Changes::default()))
     }
 
@@ -260,11 +256,8 @@ impl Object {
         let mut tree = TreeUnit::Unchanged;
         if !changes.tree.is_empty() {
             let records: Vec<_> = std::mem::take(&mut changes.tree).into_iter().map(Into::into).collect();
-            let seq = inner.next_seq;
-            inner.next_seq += 1;
-            let is_new = !std::mem::replace(&mut inner.has_index, true);
-            let append = TreeAppend::new(self.id, is_new, inner.tree.next_file(), seq, &records);
-            tree = TreeUnit::Append(append);
+            let Inner { index, tree: now, .. } = inner;
+            tree = TreeUnit::Append(index.append(self.id, now, &records));
         }
         self.queue(tree, changes)
     }
@@ -404,12 +397,16 @@ impl From<TreeChange> for crate::index::TreeChange {
                 parent,
                 name,
                 startup,
+                has_database,
             } => Self::Create {
                 file,
                 parent,
                 name,
                 startup: Arc::unwrap_or_clone(startup),
+                has_database,
             },
+            TreeChange::Store { file } => Self::Store { file },
+            TreeChange::Empty { file } => Self::Empty { file },
             TreeChange::Restart { file, startup } => Self::Restart {
                 file,
                 startup: Arc::unwrap_or_clone(startup),

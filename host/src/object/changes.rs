@@ -16,11 +16,27 @@ pub(crate) enum TreeChange {
         parent: FileId,
         name: FacetName,
         startup: Arc<Startup>,
+        /// If not, its entry is there for what is below it.
+        has_database: bool,
     },
+    /// The facet of that file, which had an entry only, has a database.
+    Store { file: FileId },
+    /// The facet of that file has lost its database, and keeps its entry.
+    Empty { file: FileId },
     /// The facet of that file runs something else from now on.
     Restart { file: FileId, startup: Arc<Startup> },
     /// The facet of that file is gone, with its database.
     Delete { file: FileId },
+}
+
+impl TreeChange {
+    /// Length of the props that it carries, of whatever length they are.
+    pub(crate) fn props_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Create { startup, .. } | Self::Restart { startup, .. } => Some(startup.props.body.len()),
+            Self::Store { .. } | Self::Empty { .. } | Self::Delete { .. } => None,
+        }
+    }
 }
 
 /// A facet as it lies on disk, with what is stored below it.

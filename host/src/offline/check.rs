@@ -127,9 +127,15 @@ impl Namespace {
             let database = self.database(object, *file);
             let path = path_of(loaded, *file);
             match self.databases.remove(&(object, *file)) {
-                Some(bytes) => self.check_database(&database, &path, bytes, checked),
-                // One that is there for what is below it needs no database.
-                None if loaded.entries.values().any(|other| other.parent == *file) => {}
+                Some(bytes) if entry.has_database => self.check_database(&database, &path, bytes, checked),
+                Some(_) => {
+                    let message = format!(
+                        "{}: the index says that the facet {path:?} has no database",
+                        database.path().display()
+                    );
+                    checked.problems.push(message);
+                }
+                None if !entry.has_database => {}
                 None => {
                     let message = format!(
                         "{}: missing, though the index names it for the facet {path:?} ({:?}); restore it from a backup, or \

@@ -67,7 +67,8 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
         // Without an index a crash is the likely reason, and damage a possible one; unless the journal knows better.
         let in_doubt = known.is_none() && !recovered.objects.contains(&(dir.to_owned(), object));
         let known = known.unwrap_or_default();
-        for file in files.into_iter().filter(|file| !known.contains_key(file)) {
+        let is_known = |file: &FileId| known.get(file).is_some_and(|entry| entry.has_database);
+        for file in files.into_iter().filter(|file| !is_known(file)) {
             let database = DbFile {
                 dir: shared.clone(),
                 object,

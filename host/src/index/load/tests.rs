@@ -41,6 +41,7 @@ fn create(file: u32, parent: u32, name: &str) -> TreeChange {
         parent: FileId(parent),
         name,
         startup: startup(file as u8),
+        has_database: true,
     }
 }
 
@@ -60,7 +61,9 @@ fn history() -> Vec<Vec<TreeChange>> {
         }],
         vec![delete(1), delete(2), delete(4), create(5, 3, "a")],
         vec![],
-        vec![create(6, 0, "a")],
+        vec![create(6, 0, "a"), TreeChange::Empty { file: FileId(3) }],
+        vec![TreeChange::Empty { file: FileId(6) }],
+        vec![TreeChange::Store { file: FileId(6) }],
     ]
 }
 
@@ -101,10 +104,12 @@ fn the_golden_file_is_what_this_version_writes_and_reads() {
     let files: Vec<_> = loaded.entries.keys().map(|file| file.0).collect();
     assert_eq!(
         (files, loaded.next_file, loaded.next_seq),
-        (vec![3, 5, 6], FileId(7), 15)
+        (vec![3, 5, 6], FileId(7), 17)
     );
     assert_eq!(loaded.entries[&FileId(5)].parent, FileId(3));
     assert_eq!(loaded.entries[&FileId(6)].startup, startup(6));
+    let databases = loaded.entries.iter().filter(|(_, entry)| entry.has_database);
+    assert_eq!(databases.map(|(file, _)| file.0).collect::<Vec<_>>(), [5, 6]);
     assert_eq!(std::fs::read(&path).unwrap(), GOLDEN, "reading changes nothing");
 }
 

@@ -31,6 +31,13 @@ struct Deleted {
     stored: usize,
 }
 
+impl OpenTurns {
+    /// Nothing of the tree can still be undone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tops.is_empty() && self.copies.is_empty() && self.recorded.is_empty()
+    }
+}
+
 impl Tree {
     /// The facet, or one above it, was deleted by a turn that is not over.
     pub(super) fn is_deleted(&self, id: NodeId) -> bool {

@@ -21,8 +21,9 @@ impl Tree {
             Storage::Database(_) => return created,
             Storage::Entry(entry) => {
                 debug_assert_eq!(entry, file, "a facet has one file, whatever becomes of its entry");
+                created.push(TreeChange::Store { file });
             }
-            Storage::None => self.create_entries(node, file, &mut created),
+            Storage::None => self.create_entries(node, Storage::Database(file), &mut created),
         }
         self.set_storage(node, Storage::Database(file));
         created
@@ -38,9 +39,32 @@ impl Tree {
         }
         if self.has_recorded_children(id) {
             self.set_storage(id, Storage::Entry(file));
-            return Some(Vec::new());
+            return Some(vec![TreeChange::Empty { file }]);
         }
         Some(self.remove_entries(id))
+    }
+
+    /// The whole tree as it is recorded, parents first. None while a turn that is not over has changed it, or if it has more
+    /// than `max` entries.
+    pub(crate) fn recorded(&self, max: usize) -> Option<Vec<TreeChange>> {
+        if !self.open.is_empty() || self.files.len() > max {
+            return None;
+        }
+        let mut record = Vec::with_capacity(self.files.len());
+        let mut todo: Vec<_> = vec![(self.root, FileId::ROOT)];
+        while let Some((id, parent)) = todo.pop() {
+            let storage = self.node(id).storage;
+            let file = match storage.entry() {
+                _ if id == self.root => FileId::ROOT,
+                Some(file) => file,
+                None => continue,
+            };
+            if id != self.root {
+                self.create(id, storage, parent, &mut record);
+            }
+            todo.extend(self.node(id).children.values().rev().map(|child| (*child, file)));
+        }
+        Some(record)
     }
 
     /// Copies that were not made, because there was nothing in their sources.
@@ -186,10 +210,10 @@ impl Tree {
     }
 
     /// Records the facet and what above it has no entry yet, parents first.
-    fn create_entries(&mut self, id: NodeId, file: FileId, record: &mut Vec<TreeChange>) {
+    fn create_entries(&mut self, id: NodeId, storage: Storage, record: &mut Vec<TreeChange>) {
         let Some(parent) = self.node(id).parent else { return };
         let parent = self.entry_of(parent, record);
-        self.create(id, file, parent, record);
+        self.create(id, storage, parent, record);
     }
 
     /// Records a copy, and what is copied below it.
@@ -200,22 +224,29 @@ impl Tree {
         let parent = self.entry_of(parent, record);
         let mut todo = vec![(top, parent)];
         while let Some((id, parent)) = todo.pop() {
-            let Some(file) = self.node(id).storage.entry() else {
+            let storage = self.node(id).storage;
+            let Some(file) = storage.entry() else {
                 continue;
             };
-            self.create(id, file, parent, record);
+            self.create(id, storage, parent, record);
             let children = self.node(id).children.values().rev();
             todo.extend(children.map(|child| (*child, file)));
         }
     }
 
-    fn create(&self, id: NodeId, file: FileId, parent: FileId, record: &mut Vec<TreeChange>) {
+    fn create(&self, id: NodeId, storage: Storage, parent: FileId, record: &mut Vec<TreeChange>) {
+        let (file, has_database) = match storage {
+            Storage::None => return,
+            Storage::Entry(file) => (file, false),
+            Storage::Database(file) => (file, true),
+        };
         let name = self.node(id).name.clone();
         record.push(TreeChange::Create {
             file,
             parent,
             name: name.expect("only the root has no name, and it has no entry"),
             startup: self.recorded_startup(id),
+            has_database,
         });
     }
 
@@ -231,7 +262,7 @@ impl Tree {
             Some(file) => file,
             None => self.new_file(),
         };
-        self.create_entries(id, file, record);
+        self.create_entries(id, Storage::Entry(file), record);
         self.set_storage(id, Storage::Entry(file));
         self.node_mut(id).file_reserved = Some(file);
         file

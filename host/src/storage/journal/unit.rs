@@ -129,6 +129,11 @@ impl TreeAppend {
             seq,
         }
     }
+
+    /// What it adds to the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.header.len() + self.record.len()) as u64
+    }
 }
 
 /// What is done to files once a unit is durable.

@@ -92,6 +92,7 @@ fn create(file: u32) -> TreeChange {
         parent: FileId::ROOT,
         name: FacetName::new(&format!("f{file}")).unwrap(),
         startup,
+        has_database: true,
     }
 }
 

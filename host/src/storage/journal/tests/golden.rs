@@ -65,6 +65,7 @@ fn units() -> Vec<Unit> {
             limits: StartupLimits::default(),
             on_failure: FailurePolicy::Isolate,
         },
+        has_database: true,
     };
     let noise = Random::new(1).noise(4096);
     let plain = |byte: u8| vec![byte; 4096];

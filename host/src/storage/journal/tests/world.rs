@@ -410,6 +410,8 @@ impl Object {
             parent: FileId(parent),
             name: FacetName::new(&facet.name).unwrap(),
             startup: startup(facet.version),
+            // The journal does not look into records.
+            has_database: true,
         });
     }
 
