@@ -26,6 +26,8 @@ use crate::ids::{FacetName, FileId, ObjectId};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
+#[cfg(test)]
+pub(crate) use load::Entry;
 pub(crate) use load::{Loaded, load, read};
 pub(crate) use redo::{RedoRecord, redo};
 

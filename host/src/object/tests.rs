@@ -1,4 +1,5 @@
 mod records;
+mod sim;
 
 use std::sync::Arc;
 

@@ -453,9 +453,10 @@ impl Tree {
         }
     }
 
-    /// A facet has its database in that file, be it one that was deleted in a turn which is not over.
+    /// A facet has its database in that file, be it one that was deleted in a turn which is not over; but not one that was
+    /// copied in such a turn: there may have been nothing to copy.
     pub(crate) fn owns(&self, file: FileId) -> bool {
-        self.owner(file) != Owner::Nobody
+        self.owner(file) != Owner::Nobody && !self.files.get(&file).is_some_and(|id| self.is_copied(*id))
     }
 
     /// No facet but the root has anything stored: the index can go.

@@ -110,3 +110,52 @@ fn s10a_what_a_lost_turn_deleted_below_a_facet_that_comes_back_comes_back() {
         assert!(matches!(f.tree.owner(file), Owner::Facet(_)));
     }
 }
+
+#[test]
+fn s13_a_copy_is_nobodys_until_its_turn_is_over() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "a", startup(1));
+    f.store(a);
+    let mut clone = |src, dst| {
+        let copies = f
+            .tree
+            .clone_child(root, &name(src), &name(dst), &mut f.changes, &mut f.kills);
+        copies.expect("room")[0].to
+    };
+    let copies = [clone("a", "b"), clone("b", "c")];
+    // Nothing may come of the first: then the second is not one of a database that is lost.
+    assert!(copies.iter().all(|file| !f.tree.owns(*file)));
+    f.settle();
+    assert!(copies.iter().all(|file| f.tree.owns(*file)));
+}
+
+#[test]
+fn s12_an_entry_goes_with_a_copy_that_comes_to_nothing() {
+    for is_lost in [false, true] {
+        let (mut f, mut index) = (Fixture::new(), Recorded::new());
+        let root = f.tree.root();
+        let (p, _p) = f.get(root, "p", startup(1));
+        f.start(p);
+        let (a, _a) = f.get(p, "a", startup(1));
+        let (incarnation, file, created) = f.store(a);
+        index.add(created);
+        let copies = f
+            .tree
+            .clone_child(p, &name("a"), &name("b"), &mut f.changes, &mut f.kills)
+            .expect("room");
+        // Its source is emptied before anything is copied.
+        f.tree.retire(incarnation);
+        index.add(f.tree.now_empty(file).expect("it is stored"));
+        f.tree.gone(incarnation);
+        if is_lost {
+            index.add(f.undo().0);
+        } else {
+            f.tree.unmake(&mut f.changes, &[copies[0].to]);
+            index.add(f.settle().0);
+        }
+        assert_eq!(index.read(), BTreeMap::new(), "lost: {is_lost}");
+        assert!(f.tree.needs_no_index());
+        f.tree.check();
+    }
+}

@@ -44,6 +44,11 @@ impl Tree {
         !self.open.tops.is_empty() && self.ancestors(id).iter().any(|id| self.open.tops.contains(id))
     }
 
+    /// The facet, or one above it, was put there as a copy by a turn that is not over.
+    pub(super) fn is_copied(&self, id: NodeId) -> bool {
+        !self.open.copies.is_empty() && self.ancestors(id).iter().any(|id| self.open.copies.contains(id))
+    }
+
     /// Something was deleted right below it by a turn that is not over.
     pub(super) fn has_deleted_children(&self, id: NodeId) -> bool {
         self.open.deleted.contains_key(&id)

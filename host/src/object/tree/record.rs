@@ -90,7 +90,11 @@ impl Tree {
     /// Removes the entry of a facet that was there for the sake of children which are gone.
     fn remove_if_only_for_children(&mut self, id: NodeId) -> Vec<TreeChange> {
         match self.nodes.get(&id) {
-            Some(node) if matches!(node.storage, Storage::Entry(_)) && !self.has_recorded_children(id) => {
+            Some(node)
+                if matches!(node.storage, Storage::Entry(_))
+                    && !self.has_recorded_children(id)
+                    && rules::hold(Rule::EntriesGoWithTheLast) =>
+            {
                 self.remove_entries(id)
             }
             Some(_) | None => Vec::new(),
@@ -161,6 +165,8 @@ impl Tree {
                         // It has gone with one above it, and nobody else knows what was made for it.
                         false => files.extend(made),
                     }
+                    // There may have been nothing to copy.
+                    record.extend(self.remove_if_only_for_children(parent));
                 }
             }
         }
@@ -198,9 +204,7 @@ impl Tree {
                     if self.nodes.contains_key(&top) {
                         self.end_subtree(top, &Arc::new(Cause::Deleted), kills);
                         self.drop_subtree(top, |_, _| {});
-                        if rules::hold(Rule::EntriesGoWithTheLast) {
-                            record.extend(self.remove_if_only_for_children(parent));
-                        }
+                        record.extend(self.remove_if_only_for_children(parent));
                     }
                     self.open.copies.remove(&top);
                 }

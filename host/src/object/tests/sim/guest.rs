@@ -1,0 +1,310 @@
+//! What guests do: anything that the contract lets them, in any order, some of it after they have been ended.
+
+use super::life::{Effect, Life, Stage};
+use super::promised::{self, Rows, Uid};
+use super::world::{Call, Stub, World, joined, name};
+use super::{Checked, Missing, check, startup};
+use crate::object::{Cause, Kill, NodeId};
+
+/// Names of facets lead so far down.
+const DEPTH_MAX: usize = 4;
+/// Alarms are set at most so far ahead.
+const ALARM_MS_MAX: usize = 20_000;
+const STUBS_MAX: usize = 6;
+
+/// What is decided under the object's lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Decision {
+    Get(&'static str, u8),
+    Lookup(&'static str),
+    Names,
+    Abort(&'static str),
+    Delete(&'static str),
+    DeleteAll,
+    Clone(&'static str, &'static str),
+    DropStub(usize),
+}
+
+impl World {
+    /// The event that runs does something.
+    pub(super) fn act(&mut self, life: &mut Life, event: u64) -> Checked {
+        let event = life.events.get_mut(&event).expect("it runs");
+        event.left -= 1;
+        if self.quiet {
+            event.left = 0;
+            return Ok(());
+        }
+        if self.controls[&life.incarnation].state == super::world::State::Dead {
+            // Every import begins with this look.
+            life.stage = Stage::Undo(self.end_of(life));
+            return Ok(());
+        }
+        let decision = match self.random.below(40) {
+            0..=4 if life.writes => return self.write_rows(life),
+            5 | 6 => return self.erase(life),
+            7 if life.writes => return self.set_alarm(life),
+            8..=17 if life.depth < DEPTH_MAX => {
+                let startup = [1, 1, 1, 1, 1, 1, 2, 3][self.random.below(8)];
+                Decision::Get(self.some_name(), startup)
+            }
+            0..=4 | 8..=19 => Decision::Lookup(self.some_child(life)),
+            7 | 20 => Decision::Names,
+            21..=29 => return self.call(life),
+            30 => Decision::Abort(self.some_child(life)),
+            31 | 32 => Decision::Delete(self.some_child(life)),
+            33 if self.random.one_in(4) => Decision::DeleteAll,
+            33 | 34 => Decision::Clone(self.some_child(life), self.some_name()),
+            35 | 36 => Decision::DropStub(self.random.below(life.stubs.len())),
+            37 if self.random.one_in(3) => {
+                life.stage = self.broken(life, "trap");
+                return Ok(());
+            }
+            _ => {
+                life.stage = self.seal(life);
+                return Ok(());
+            }
+        };
+        if self.random.one_in(6) {
+            life.stage = Stage::Deciding(decision);
+            return Ok(());
+        }
+        self.decide(life, decision)
+    }
+
+    /// The name of a child, if it has any.
+    fn some_child(&mut self, life: &Life) -> &'static str {
+        let all = self.promised.all();
+        let children = all.values().filter(|facet| facet.parent == Some(life.uid()));
+        let names: Vec<_> = children.map(|facet| facet.name).collect();
+        match self.random.one_in(6) {
+            true => self.some_name(),
+            false => self.random.pick(&names).unwrap_or("a"),
+        }
+    }
+
+    fn write_rows(&mut self, life: &mut Life) -> Checked {
+        let version = self.new_version();
+        let store = life.store.as_mut().expect("it has been launched");
+        let mut rows = store.rows();
+        rows.version = version;
+        self.write_to(life, rows);
+        Ok(())
+    }
+
+    /// Writes to the database, which is made if there is none.
+    fn write_to(&mut self, life: &mut Life, rows: Rows) {
+        let store = life.store.as_mut().expect("it has been launched");
+        (store.written, store.open) = (Some(rows), true);
+        life.turn.touched = true;
+        if !store.stored && !self.disk.files.contains_key(&store.file) {
+            let file = super::disk::File {
+                rows: None,
+                path: store.path.clone(),
+            };
+            self.disk.files.insert(store.file, file);
+        }
+    }
+
+    fn erase(&mut self, life: &mut Life) -> Checked {
+        let store = life.store.as_mut().expect("it has been launched");
+        life.turn.touched = true;
+        if store.stored || store.written.is_some() {
+            let mut rows = store.rows();
+            rows.version = 0;
+            if !self.random.one_in(4) {
+                rows.alarm_ms = None;
+            }
+            self.write_to(life, rows);
+        }
+        Ok(())
+    }
+
+    fn set_alarm(&mut self, life: &mut Life) -> Checked {
+        let due_ms = self.now_ms + self.random.below(ALARM_MS_MAX) as u64;
+        let store = life.store.as_mut().expect("it has been launched");
+        let mut rows = store.rows();
+        rows.alarm_ms = Some(due_ms);
+        self.write_to(life, rows);
+        Ok(())
+    }
+
+    /// Through a stub that it holds; most wait for the answer.
+    fn call(&mut self, life: &mut Life) -> Checked {
+        let at = self.random.below(life.stubs.len());
+        self.call_through(life, at)
+    }
+
+    fn call_through(&mut self, life: &mut Life, at: usize) -> Checked {
+        let Some(to) = life.stubs.get(at).cloned() else {
+            return Ok(());
+        };
+        let passed = match self.random.below(6) {
+            0 => vec![life.own.clone()],
+            1 => life.stubs.first().cloned().into_iter().collect(),
+            _ => Vec::new(),
+        };
+        let call = self.calls.len();
+        self.calls.push(Call {
+            caller: Some(life.incarnation),
+            released: false,
+            answer: None,
+            told: false,
+        });
+        life.turn.effects.push(Effect::Call(call, to, passed));
+        if !self.random.one_in(3) {
+            let event = life.runs.and_then(|id| life.events.get_mut(&id)).expect("it runs");
+            event.waits = Some(call);
+            life.stage = self.seal(life);
+        }
+        Ok(())
+    }
+
+    /// Under the object's lock, where it counts who has been ended.
+    pub(super) fn decide(&mut self, life: &mut Life, decision: Decision) -> Checked {
+        let incarnation = life.incarnation;
+        if self.controls[&incarnation].state == super::world::State::Dead && !self.lacks(Missing::TheDeadDecideNothing)
+        {
+            life.stage = Stage::Undo(self.end_of(life));
+            return Ok(());
+        }
+        self.note(|_| format!("{incarnation:?} of {:?}: {decision:?}", life.uid()));
+        check(!self.promised.ended.contains_key(&incarnation), || {
+            format!("{incarnation:?} has been ended, and does {decision:?}")
+        })?;
+        let (node, uid) = (life.own.node, life.uid());
+        let mut kills = Vec::new();
+        match decision {
+            Decision::Get(child, number) => {
+                let (expected, ended) = self.promised.get(incarnation, uid, child, number);
+                let got = self
+                    .tree
+                    .get(node, &name(child), startup(number), &mut life.turn.changes, &mut kills);
+                self.carry_out(kills, ended)?;
+                let got = got.map_err(|error| error.to_string())?;
+                self.hold(life, got, expected)?;
+                if self.random.one_in(2) {
+                    self.changed = true;
+                    return self.call_through(life, life.stubs.len().saturating_sub(1));
+                }
+            }
+            Decision::Lookup(child) => {
+                let all = self.promised.all();
+                let (must, may) = self.promised.existing(&all);
+                let there = promised::child(&all, uid, child);
+                match (self.tree.lookup(node, &name(child)), there) {
+                    (Some(found), Some(expected)) if may.contains(&expected) => self.hold(life, found, expected)?,
+                    (None, there) if there.is_none_or(|uid| !must.contains(&uid)) => {}
+                    (found, _) => return Err(format!("lookup of {child} finds {found:?}, not {there:?}")),
+                }
+            }
+            Decision::Names => self.names(node, uid)?,
+            Decision::Abort(child) => {
+                let cause = Cause::Aborted(format!("by {incarnation:?}"));
+                let ended = self.promised.abort(uid, child, &cause);
+                self.tree.abort(node, &name(child), cause, &mut kills);
+                self.carry_out(kills, ended)?;
+            }
+            Decision::Delete(child) => {
+                let ended = self.promised.delete(incarnation, uid, child);
+                self.tree.delete(node, &name(child), &mut life.turn.changes, &mut kills);
+                self.carry_out(kills, ended)?;
+            }
+            Decision::DeleteAll => {
+                self.erase(life)?;
+                let mut ended = Vec::new();
+                for child in super::NAMES {
+                    ended.extend(self.promised.delete(incarnation, uid, child));
+                }
+                self.tree.delete_children(node, &mut life.turn.changes, &mut kills);
+                self.carry_out(kills, ended)?;
+            }
+            Decision::Clone(src, dst) => self.clone_child(life, src, dst, kills)?,
+            Decision::DropStub(at) => {
+                if at < life.stubs.len() {
+                    let node = life.stubs.swap_remove(at).node;
+                    self.tree.stub_dropped(node);
+                }
+            }
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Keeps a stub.
+    fn hold(
+        &mut self,
+        life: &mut Life,
+        (node, epoch): (NodeId, std::sync::Arc<crate::object::Epoch>),
+        uid: Uid,
+    ) -> Checked {
+        check(epoch.cause().is_none(), || {
+            format!("a stub of {uid:?} is of an epoch that has ended")
+        })?;
+        let no = self.promised.epoch(uid);
+        let stub = Stub { node, epoch, uid, no };
+        if life.stubs.len() < STUBS_MAX {
+            life.stubs.push(stub);
+        } else {
+            drop(stub);
+            self.tree.stub_dropped(node);
+        }
+        Ok(())
+    }
+
+    fn names(&self, node: NodeId, uid: Uid) -> Checked {
+        let all = self.promised.all();
+        let (must, may) = self.promised.existing(&all);
+        let names = self.tree.names(node, None, 10);
+        for child in super::NAMES {
+            let listed = names.contains(&name(child));
+            let there = promised::child(&all, uid, child);
+            let fits = match listed {
+                true => there.is_some_and(|uid| may.contains(&uid)),
+                false => there.is_none_or(|uid| !must.contains(&uid)),
+            };
+            check(fits, || format!("{names:?} are listed; {child}: {there:?}"))?;
+        }
+        check(names.is_sorted(), || format!("{names:?} are not in order"))
+    }
+
+    fn clone_child(&mut self, life: &mut Life, src: &'static str, dst: &'static str, mut kills: Vec<Kill>) -> Checked {
+        let (incarnation, node, uid) = (life.incarnation, life.own.node, life.uid());
+        let (ended, mut expected) = match src == dst {
+            true => {
+                let cause = Cause::Aborted("cloned onto itself".to_owned());
+                (self.promised.abort(uid, src, &cause), Vec::new())
+            }
+            false => self.promised.clone_child(incarnation, uid, src, dst),
+        };
+        let copies = self
+            .tree
+            .clone_child(node, &name(src), &name(dst), &mut life.turn.changes, &mut kills)
+            .map_err(|error| error.to_string())?;
+        self.carry_out(kills, ended)?;
+        let mut made: Vec<_> = copies
+            .iter()
+            .map(|copy| (joined(&copy.path), joined(&copy.to_path)))
+            .collect();
+        made.sort();
+        expected.sort();
+        let paths: Vec<_> = expected
+            .iter()
+            .map(|(from, to, _)| (from.clone(), to.clone()))
+            .collect();
+        check(made == paths, || {
+            format!("copies are made of {made:?}, not of {paths:?}")
+        })?;
+        for copy in copies {
+            let to = joined(&copy.to_path);
+            let (_, _, uid) = expected
+                .iter()
+                .find(|(_, path, _)| *path == to)
+                .expect("they are the same");
+            check(self.files.insert(copy.to, *uid).is_none(), || {
+                format!("{:?} is given out twice", copy.to)
+            })?;
+            life.turn.copies.push(copy);
+        }
+        Ok(())
+    }
+}
