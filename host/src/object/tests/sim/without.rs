@@ -4,7 +4,7 @@ use super::{Missing, Twist, live};
 use crate::object::rules::Rule;
 
 /// Lives in which it must be seen.
-const LIVES_MAX: u64 = 300;
+const LIVES_MAX: u64 = 6_000;
 
 fn is_missed_in(twist: Twist) {
     let broken = (0..LIVES_MAX).find_map(|seed| live(seed, twist, false).err().map(|why| (seed, why)));

@@ -293,11 +293,19 @@ impl World {
             let facet = StoredFacet {
                 name: entry.name.clone(),
                 file: *file,
-                has_database: disk.files.contains_key(file),
+                has_database: entry.has_database,
                 startup: Arc::new(entry.startup.clone()),
                 children: Vec::new(),
             };
             children.entry(entry.parent).or_default().push(facet);
+        }
+        for (file, entry) in &entries {
+            check(entry.has_database == disk.files.contains_key(file), || {
+                format!(
+                    "the index is wrong about the database of {}: {}",
+                    paths[file], entry.has_database
+                )
+            })?;
         }
         for (file, stored) in &disk.files {
             let path = paths.get(file).ok_or_else(|| format!("nothing names {file:?}"))?;
@@ -480,6 +488,15 @@ impl World {
             let seq = self.next_seq;
             self.next_seq += 1;
             let is_new = !std::mem::replace(&mut self.has_index, true);
+            // A file that is mostly history begins anew, now and then.
+            let anew = (!is_new && self.random.one_in(6))
+                .then(|| self.tree.recorded(usize::MAX))
+                .flatten();
+            let is_new = is_new || anew.is_some();
+            let changes = match anew {
+                Some(image) => image.into_iter().map(index::TreeChange::from).collect(),
+                None => changes,
+            };
             let header = is_new.then(|| index::encode_header(OBJECT, self.tree.next_file(), seq));
             unit.tree = TreeUnit::Append {
                 header: header.unwrap_or_default(),
@@ -784,7 +801,13 @@ fn line(change: &TreeChange) -> String {
             parent,
             name,
             startup,
-        } => format!("create {file} {name} below {parent} with {}", number(startup)),
+            has_database,
+        } => {
+            let what = if *has_database { "database" } else { "entry" };
+            format!("create {what} {file} {name} below {parent} with {}", number(startup))
+        }
+        TreeChange::Store { file } => format!("store {file}"),
+        TreeChange::Empty { file } => format!("empty {file}"),
         TreeChange::Restart { file, startup } => format!("restart {file} with {}", number(startup)),
         TreeChange::Delete { file } => format!("delete {file}"),
     }
