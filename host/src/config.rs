@@ -71,6 +71,8 @@ pub struct HostConfig {
     pub data: Option<PathBuf>,
     /// `namespace/object` whose HTTP handler `/` leads to.
     pub open: Option<String>,
+    /// Facets that run at a time; default, and at most, what the system has mappings and descriptors for.
+    pub running_facets_max: Option<usize>,
 }
 
 /// `[classes.NAME]`: a component, or how to build one.

@@ -149,7 +149,7 @@ impl Host {
             let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir.into(), alarms);
             namespaces.insert(name.clone(), Arc::new(made));
         }
-        let room = Arc::new(Room::of_this_process());
+        let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
         let inner = HostInner {
             watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,
             room,

@@ -8,6 +8,7 @@
 mod classes;
 mod commands;
 mod configs;
+mod full;
 #[path = "../support/mod.rs"]
 mod support;
 

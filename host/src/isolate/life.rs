@@ -60,6 +60,8 @@ enum End {
     },
     /// Not remembered: the next event tries again (S6).
     StartFailed(String),
+    /// Not started, and not remembered.
+    NoPlace,
 }
 
 struct Life {
@@ -83,6 +85,18 @@ impl Life {
             // An error means that the predecessor's control is gone, and so is the predecessor.
             let _ = gone.wait_for(|gone| *gone).await;
         }
+        let place = tokio::select! {
+            biased;
+            _ = self.control.ended() => None,
+            place = self.object.host.room.enter() => place,
+        };
+        if place.is_none() {
+            let end = match self.control.ending() {
+                Some(_) => self.ended_from_outside(),
+                None => End::NoPlace,
+            };
+            return self.close(end, None, None).await;
+        }
         let Some(launched) = self.object.launch(&self.control) else {
             let end = self.ended_from_outside();
             return self.close(end, None, None).await;
@@ -103,6 +117,8 @@ impl Life {
         self.control.storage_changed.notify_waiters();
         let (end, remains) = self.live(launched, storage.clone()).await;
         self.close(end, remains, Some((storage, file))).await;
+        // Not before its database is closed.
+        drop(place);
     }
 
     fn ended_from_outside(&self) -> End {
@@ -234,6 +250,10 @@ impl Life {
                 self.object.broken(&self.control, code, message.clone());
                 Arc::new(Cause::Broken { code, message })
             }
+            End::NoPlace => {
+                self.object.retire_failed(&self.control);
+                Arc::new(Cause::Full(self.object.host.room.max()))
+            }
             End::StartFailed(message) => {
                 info!(facet = %self.describe(), %message, "a facet could not be started");
                 self.object.retire_failed(&self.control);
@@ -269,7 +289,7 @@ impl Life {
         if let (Some(reply), Some((storage, _))) = (alarm, &storage) {
             let how = match &*cause {
                 _ if start_failed => Lost::Unstarted,
-                Cause::Unavailable => Lost::Interrupted,
+                Cause::Unavailable | Cause::Full(_) => Lost::Interrupted,
                 Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
             };
             let why = cause.error(Outcome::Unknown).to_string();
@@ -281,7 +301,6 @@ impl Life {
             self.close_database(storage, of, dep, rested).await;
         }
         self.closed = true;
-        self.object.host.room.leave();
         self.object.gone(&self.control);
         debug!(facet = %self.describe(), "closed");
     }
@@ -360,7 +379,6 @@ impl Drop for Life {
                 // Slow, on whatever thread this is; it happens once in a bug's lifetime.
                 let _ = storage.close_for_good(false);
             }
-            self.object.host.room.leave();
             self.object
                 .broken(&self.control, "host", "the host failed while it ran this facet".into());
             self.object.gone(&self.control);
@@ -372,7 +390,7 @@ impl Drop for Life {
 fn unstarted(end: End) -> End {
     match end {
         End::Broken { message, .. } => End::StartFailed(message),
-        End::Idle | End::Killed(_) | End::StartFailed(_) => end,
+        End::Idle | End::Killed(_) | End::StartFailed(_) | End::NoPlace => end,
     }
 }
 

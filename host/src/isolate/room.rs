@@ -1,7 +1,14 @@
-//! How many facets run at a time, over all objects: what the system lends a process in mappings and descriptors. Near the
-//! end of it idle facets are evicted at once; past it none is started.
+//! How many facets run at a time, over all objects: what the system lends a process in mappings and descriptors, or less if
+//! the operator says so. Near the end of it the facets that have been idle for longest make place; whoever finds none waits
+//! for that, and is refused only if nobody goes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sys::clock;
 
 /// Mappings of a facet that has been called, measured with wasmtime 48 and rounded up.
 const MAPS_PER_FACET: usize = 6;
@@ -11,46 +18,143 @@ const FILES_PER_FACET: usize = 3;
 const MAPS_DEFAULT: usize = 65_530;
 /// Descriptors where there is no limit to be read.
 const FILES_DEFAULT: usize = 1_024;
+/// Facets that wait for a place; more are refused at once.
+const WAITING_MAX: usize = 1_024;
+/// How long one waits: idle facets close their databases within this time, or the disk is in trouble.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often the operator is told that the host is full.
+const TELL_EVERY_MS: u64 = 10_000;
+
+/// A facet's leave to run, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(#[allow(dead_code, reason = "held, not used")] OwnedSemaphorePermit);
 
 /// Counts the facets of one host.
 #[derive(Debug)]
 pub(crate) struct Room {
-    running: AtomicUsize,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
     max: usize,
+    wait_max: Duration,
+    told_ms: AtomicU64,
 }
 
 impl Room {
-    /// Four fifths of what the system gives this process.
-    pub(crate) fn of_this_process() -> Self {
+    /// Four fifths of what the system gives this process, or `max` if that is less.
+    pub(crate) fn of_this_process(max: Option<usize>) -> Self {
         let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
         let maps = maps.and_then(|text| text.trim().parse().ok()).unwrap_or(MAPS_DEFAULT);
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let files = files.map_or(FILES_DEFAULT, |files| usize::try_from(files).unwrap_or(usize::MAX));
-        let max = (maps / MAPS_PER_FACET).min(files / FILES_PER_FACET) / 5 * 4;
+        let possible = (maps / MAPS_PER_FACET).min(files / FILES_PER_FACET) / 5 * 4;
+        Self::new(possible.min(max.unwrap_or(usize::MAX)))
+    }
+
+    fn new(max: usize) -> Self {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            running: AtomicUsize::new(0),
-            max: max.max(1),
+            places: Arc::new(Semaphore::new(max)),
+            waiting: AtomicUsize::new(0),
+            max,
+            wait_max: WAIT_MAX,
+            told_ms: AtomicU64::new(0),
         }
     }
 
-    /// Takes a place. False if there is none.
-    pub(crate) fn enter(&self) -> bool {
-        let entered = |running: usize| (running < self.max).then_some(running + 1);
-        self.running
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, entered)
-            .is_ok()
+    /// Takes a place, as soon as there is one. None if there are too many who wait, or nobody goes.
+    pub(crate) async fn enter(&self) -> Option<Place> {
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            return Some(Place(permit));
+        }
+        let _waiting = Waiting::new(&self.waiting)?;
+        self.tell();
+        let place = tokio::time::timeout(self.wait_max, self.places.clone().acquire_owned()).await;
+        // The semaphore is never closed.
+        Some(Place(place.ok()?.ok()?))
     }
 
-    pub(crate) fn leave(&self) {
-        self.running.fetch_sub(1, Ordering::SeqCst);
+    fn tell(&self) {
+        let now_ms = clock::monotonic_ms();
+        let told_ms = self.told_ms.load(Ordering::Relaxed);
+        let is_due = told_ms == 0 || now_ms.saturating_sub(told_ms) > TELL_EVERY_MS;
+        let told = self
+            .told_ms
+            .compare_exchange(told_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        if is_due && told.is_ok() {
+            tracing::warn!(
+                "{} facets run, as many as this host has room for: those that are idle make place for others",
+                self.max
+            );
+        }
     }
 
-    /// More than three quarters are taken.
-    pub(crate) fn is_scarce(&self) -> bool {
-        self.running.load(Ordering::Relaxed) > self.max / 4 * 3
+    /// How many idle facets should go now: a quarter of all places is kept free for those that come.
+    pub(crate) fn excess(&self) -> usize {
+        let running = self.max - self.places.available_permits().min(self.max);
+        let spared = (self.max - self.max / 4).max(1);
+        running.saturating_sub(spared) + self.waiting.load(Ordering::Relaxed)
     }
 
     pub(crate) fn max(&self) -> usize {
         self.max
+    }
+}
+
+/// Counted among those who wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Option<Self> {
+        let waits = |waiting: usize| (waiting < WAITING_MAX).then_some(waiting + 1);
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, waits).ok()?;
+        Some(Self(count))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_place_waits_for_one_and_not_for_ever() {
+        let mut room = Room::new(2);
+        room.wait_max = Duration::from_millis(20);
+        let (one, other) = (room.enter().await, room.enter().await);
+        assert!(one.is_some() && other.is_some());
+        assert_eq!(room.excess(), 0, "two run, and two of two may");
+        {
+            let third = room.enter();
+            tokio::pin!(third);
+            assert!(futures_util::poll!(third.as_mut()).is_pending());
+            assert_eq!(room.excess(), 1, "somebody waits");
+            drop(one);
+            assert!(third.await.is_some());
+        }
+        assert!(room.enter().await.is_none(), "nobody goes");
+        assert_eq!(room.excess(), 0);
+    }
+
+    #[test]
+    fn a_quarter_is_kept_free() {
+        let room = Room::new(100);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let places: Vec<_> = runtime.block_on(async {
+            let mut places = Vec::new();
+            for _ in 0..80 {
+                places.push(room.enter().await);
+            }
+            places
+        });
+        assert_eq!(room.excess(), 5);
+        drop(places);
+        assert_eq!(room.excess(), 0);
     }
 }

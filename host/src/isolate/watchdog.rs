@@ -14,6 +14,8 @@ use crate::sys::clock;
 
 /// How often limits and idleness are looked at.
 const SWEEP_MS: u64 = 50;
+/// A facet's database is closed when it has been idle for this part of the time after which it is evicted (S14).
+const CLOSES_AFTER_PART: u64 = 2;
 
 struct Watched {
     control: Arc<Control>,
@@ -81,16 +83,35 @@ impl Watchdog {
             ticks += 1;
             if ticks.is_multiple_of(SWEEP_MS / EPOCH_TICK_MS) {
                 let now_ms = clock::monotonic_ms();
-                let scarce = self.room.is_scarce();
-                self.live().watched.retain(|watched| watched.look(now_ms, scarce));
+                let mut live = self.live();
+                live.watched.retain(|watched| watched.look(now_ms));
+                make_place(&live.watched, self.room.excess());
             }
         }
     }
 }
 
+/// Evicts so many of those that are idle, the ones that have been for longest.
+fn make_place(watched: &[Watched], many: usize) {
+    if many == 0 {
+        return;
+    }
+    let since_ms = |watched: &Watched| watched.control.idle_since_ms.load(Ordering::Relaxed);
+    let mut idle: Vec<_> = watched
+        .iter()
+        .map(|watched| (since_ms(watched), watched))
+        .filter(|(since_ms, _)| *since_ms != 0)
+        .collect();
+    if many < idle.len() {
+        idle.select_nth_unstable_by_key(many, |(since_ms, _)| *since_ms);
+        idle.truncate(many);
+    }
+    idle.into_iter().for_each(|(_, watched)| watched.evict());
+}
+
 impl Watched {
     /// False if it needs no watching any more.
-    fn look(&self, now_ms: u64, scarce: bool) -> bool {
+    fn look(&self, now_ms: u64) -> bool {
         if *self.control.gone().borrow() {
             return false;
         }
@@ -102,15 +123,24 @@ impl Watched {
             self.end("wall", "an event took longer than the facet's wall limit");
         } else if past(self.control.gate_deadline_ms.load(Ordering::Relaxed)) {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
-        } else if past(idle_since_ms) && (scarce || now_ms - idle_since_ms > self.control.idle_evict_ms) {
-            // Once: the facet sets it again if it is still idle when it has seen the mail.
-            self.control.idle_since_ms.store(0, Ordering::Relaxed);
-            // A full mailbox or a closed one: it is not idle, or it is on its way out.
-            if let Some(mailbox) = self.mailbox.upgrade() {
-                let _ = mailbox.try_send(Mail::Evict);
+        } else if past(idle_since_ms) {
+            let idle_ms = now_ms - idle_since_ms;
+            if idle_ms > self.control.idle_evict_ms {
+                self.evict();
+            } else if idle_ms > self.control.idle_evict_ms / CLOSES_AFTER_PART {
+                self.control.close_connection(idle_since_ms);
             }
         }
         true
+    }
+
+    fn evict(&self) {
+        // Once: the facet sets it again if it is still idle when it has seen the mail.
+        self.control.idle_since_ms.store(0, Ordering::Relaxed);
+        // A full mailbox or a closed one: it is not idle, or it is on its way out.
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            let _ = mailbox.try_send(Mail::Evict);
+        }
     }
 
     fn end(&self, code: &'static str, message: &str) {

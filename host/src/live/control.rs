@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -58,6 +59,9 @@ pub(crate) struct Control {
     /// Since when there is nothing to do; 0 while there is.
     pub(crate) idle_since_ms: AtomicU64,
     pub(crate) idle_evict_ms: u64,
+    /// The `idle_since_ms` for which the connection was closed.
+    connection_closed_ms: AtomicU64,
+    runtime: Handle,
     /// What the facet waits for, and whether another event may enter meanwhile (S16).
     pub(crate) waits: Arc<Waits>,
     /// Set by the task when store and database are closed.
@@ -65,7 +69,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(incarnation: IncarnationId, node: NodeId, idle_evict_ms: u64) -> Arc<Self> {
+    pub(crate) fn new(incarnation: IncarnationId, node: NodeId, idle_evict_ms: u64, runtime: &Handle) -> Arc<Self> {
         Arc::new(Self {
             incarnation,
             node,
@@ -88,6 +92,8 @@ impl Control {
             gate_deadline_ms: AtomicU64::new(0),
             idle_since_ms: AtomicU64::new(0),
             idle_evict_ms,
+            connection_closed_ms: AtomicU64::new(0),
+            runtime: runtime.clone(),
             waits: Arc::default(),
             gone: tokio::sync::watch::channel(false).0,
         })
@@ -103,6 +109,27 @@ impl Control {
         self.state.store(DEAD, Ordering::SeqCst);
         self.interrupt.interrupt_for_ever();
         self.stop.notify_one();
+    }
+
+    /// Closes the database of a facet that has been idle for a while, and goes on being so. It is opened again when it is
+    /// needed.
+    pub(crate) fn close_connection(self: &Arc<Self>, idle_since_ms: u64) {
+        if self.connection_closed_ms.swap(idle_since_ms, Ordering::Relaxed) == idle_since_ms {
+            return;
+        }
+        let control = self.clone();
+        self.runtime.spawn_blocking(move || {
+            let Some(storage) = control.storage.get() else { return };
+            // Somebody is using it: then it is not idle.
+            let Ok(mut store) = storage.try_lock() else { return };
+            let is_idle = control.idle_since_ms.load(Ordering::Relaxed) == idle_since_ms;
+            if !is_idle || store.in_turn() || control.storage_closed.load(Ordering::SeqCst) {
+                return;
+            }
+            if let Err(error) = store.close() {
+                warn!(%error, "the database of an idle facet cannot be closed");
+            }
+        });
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::error::{CallError, Kind, Outcome};
+use crate::error::{CallError, Outcome};
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::isolate;
@@ -326,15 +326,6 @@ impl Inner {
             Delivery::To(incarnation) => incarnation,
             Delivery::Start(start) => {
                 let incarnation = start.incarnation;
-                if !object.host.room.enter() {
-                    self.tree.retire(incarnation);
-                    self.tree.gone(incarnation);
-                    let message = format!(
-                        "{} facets run, as many as this host has room for; try again",
-                        object.host.room.max()
-                    );
-                    return Err((CallError::new(Kind::Unavailable, "facets", message), mail));
-                }
                 self.start(object, start);
                 incarnation
             }
@@ -355,7 +346,12 @@ impl Inner {
 
     fn start(&mut self, object: &Arc<Object>, start: Start) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX_LEN_MAX);
-        let control = Control::new(start.incarnation, start.node, object.namespace.idle_evict_ms);
+        let control = Control::new(
+            start.incarnation,
+            start.node,
+            object.namespace.idle_evict_ms,
+            &object.host.runtime,
+        );
         let after = start
             .after
             .iter()

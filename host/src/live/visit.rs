@@ -113,7 +113,7 @@ impl Object {
                     .filter_map(|i| inner.control(*i))
                     .map(|c| c.gone())
                     .collect();
-                let control = Control::new(borrow, source.node, u64::MAX);
+                let control = Control::new(borrow, source.node, u64::MAX, &self.host.runtime);
                 inner.hold(borrow, control.clone());
                 Holder::Lent(
                     Loan {

@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     Broken { code: &'static str, message: String },
     /// The host is stopping.
     Unavailable,
+    /// So many facets run as there may, and none of them makes place. Ends no epoch.
+    Full(usize),
 }
 
 impl Cause {
@@ -32,6 +34,11 @@ impl Cause {
             ),
             Self::Deleted => (Kind::Deleted, "", "the facet was deleted".into()),
             Self::Broken { code, message } => (Kind::Broken, *code, message.clone()),
+            Self::Full(max) => (
+                Kind::Unavailable,
+                "facets",
+                format!("{max} facets run, as many as this host has room for; try again"),
+            ),
             Self::Unavailable => (Kind::Unavailable, "", "the host is stopping; try again".into()),
         };
         CallError::new(kind, code, message).outcome(outcome)
