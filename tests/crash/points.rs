@@ -13,10 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::config;
-use crate::shapes::{Operation, Shape, operations};
+use crate::shapes::{Operation, Shape, operations, with_props};
 use crate::support::cli::facetd;
 use crate::support::client::Client;
 use crate::support::host::Host;
@@ -344,8 +344,8 @@ fn lived(mortal: &mut Mortal, ending: Ending) -> Result<Wanted> {
     let (last, fate) = match ending {
         // Copies before it: each clone makes two, `clone` and `clone-over` and `move`.
         Ending::WithAnOrphan => (named("clone")?, "copy-synced:7"),
-        // Of the objects that get an index in this life it is the third.
-        Ending::BeforeFilesFollow => (named("create-first")?, "index-cleared:3"),
+        // Indexes that begin in this life: of `create-first`, of `history` and of the old object, then this one.
+        Ending::BeforeFilesFollow => (named("create-first")?, "index-cleared:4"),
     };
     mortal.fate(None);
     let mut wanted = Wanted {
@@ -384,16 +384,10 @@ fn lived(mortal: &mut Mortal, ending: Ending) -> Result<Wanted> {
 
 /// An object whose index is going to be written anew when it is next read.
 fn mostly_history(mortal: &mut Mortal) -> Result<()> {
-    let get = |props: &str, times: u32| {
-        json!([
-            {"op": "facet.get", "name": "a", "class": "puppet", "as": "a", "props": props, "props_times": times},
-            {"op": "call", "stub": "a", "ops": [{"op": "kv.put", "key": "k", "value": props}]},
-        ])
-    };
     for props in ["a", "b", "c"] {
-        ensure!(mortal.run("t/old", &get(props, 60_000))?);
+        ensure!(mortal.run("t/old", &with_props(props, 60_000))?);
     }
-    ensure!(mortal.run("t/old", &get("d", 1))?);
+    ensure!(mortal.run("t/old", &with_props("d", 1))?);
     Ok(())
 }
 

@@ -82,6 +82,14 @@ impl Shape {
         self
     }
 
+    /// The same with other props of one facet.
+    fn with_props(mut self, path: &str, props: Value) -> Self {
+        if let Some(facet) = self.0.get_mut(path) {
+            facet.props = props;
+        }
+        self
+    }
+
     /// Whether the files of the object are those of this tree. `at_rest`: and of nothing else; while facets live, those
     /// that have lost all they stored may have theirs still.
     pub(crate) fn check_files(&self, data: &Path, on: &str, at_rest: bool) -> Result<()> {
@@ -170,6 +178,14 @@ fn with_child(first: Value, name: &str, ops: Vec<Value>) -> Vec<Value> {
     all
 }
 
+/// The child `a` with so many bytes of props.
+pub(crate) fn with_props(text: &str, times: u32) -> Value {
+    json!([
+        {"op": "facet.get", "name": "a", "class": "puppet", "as": "a", "props": text, "props_times": times},
+        {"op": "call", "stub": "a", "ops": [{"op": "kv.put", "key": "k", "value": text}]},
+    ])
+}
+
 pub(crate) fn operations() -> Vec<Operation> {
     let forest = || {
         let a = with_child(put("root"), "a", with_child(put("a"), "b", vec![put("b")]));
@@ -213,6 +229,15 @@ pub(crate) fn operations() -> Vec<Operation> {
         new("clone-over", forest(), vec![clone("z"), put("done")]),
         new("move", forest(), vec![clone("n"), delete(), put("done")]),
         new("restart", forest(), vec![restart, put("done")]),
+        // The index is mostly history by then, and begins anew with what counts.
+        Operation {
+            halfway: |before| Some(before.clone().with_props("a", json!("d".repeat(10_000)))),
+            ..new(
+                "history",
+                ["a", "b", "c"].map(|text| with_props(text, 60_000)).to_vec(),
+                serde_json::from_value(with_props("d", 10_000)).expect("it is a list"),
+            )
+        },
         new("erase", forest(), [child("e", vec![erase]), vec![abort]].concat()),
         Operation {
             halfway: |before| Some(before.clone().without("a").with_keys("", json!([["k", "done"]]))),

@@ -96,6 +96,7 @@ impl Connected {
         interrupt: &Arc<InterruptCell>,
     ) -> Result<Self, StorageError> {
         let has_log = file.wal_path().exists();
+        identity::check_unopened(file)?;
         let mut connected = Self::connect(file, quota_bytes, interrupt)?;
         let trusted = connected.authorizer.trust();
         identity::check(&connected.conn, file, path)?;

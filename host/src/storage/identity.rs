@@ -12,17 +12,45 @@ use super::template::{self, APPLICATION_ID, FORMAT};
 
 const STAMP: &str = "INSERT OR REPLACE INTO _facetd_meta(one, format, object, file, path) VALUES(1, ?1, ?2, ?3, ?4)";
 
+/// What every SQLite database begins with.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Where in it the application id is, big-endian.
+const APPLICATION_ID_AT: usize = 68;
+/// Bytes of SQLite's header.
+const HEADER_BYTES: u64 = 100;
+
+fn refusal(file: &DbFile, why: &str) -> StorageError {
+    let message = format!(
+        "{} is not the database of this facet: {why}. It is left as it is; put the right file in its place, or delete \
+         the facet",
+        file.path().display()
+    );
+    StorageError::new(StorageCode::Identity, message)
+}
+
+/// Refuses what SQLite must not even open, because that changes it: it begins a database in an empty file, and another
+/// program's is switched to our mode before anything of it can be asked.
+pub(super) fn check_unopened(file: &DbFile) -> Result<(), StorageError> {
+    let place = file.path();
+    let mut header = Vec::new();
+    let read = std::fs::File::open(&place).and_then(|found| found.take(HEADER_BYTES).read_to_end(&mut header));
+    match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StorageError::io("read", &place, &error)),
+        Ok(_) => {}
+    }
+    let application = header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
+    let is_foreign = application.is_some_and(|id| *id != APPLICATION_ID.to_be_bytes());
+    match header.is_empty() || header.starts_with(MAGIC) && is_foreign {
+        true => Err(refusal(file, "facetd did not make it")),
+        // What is no database SQLite says by itself.
+        false => Ok(()),
+    }
+}
+
 /// Refuses a database that is not the one of `file` at `path`.
 pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
-    let place = file.path();
-    let refuse = |why: String| {
-        let message = format!(
-            "{} is not the database of this facet: {why}. It is left as it is; put the right file in its place, or delete \
-             the facet",
-            place.display()
-        );
-        Err(StorageError::new(StorageCode::Identity, message))
-    };
+    let refuse = |why: String| Err(refusal(file, &why));
     let application: i32 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     if application != APPLICATION_ID {
         return refuse("facetd did not make it".to_owned());

@@ -156,18 +156,16 @@ impl FacetStore {
                 stored,
                 quota_bytes,
                 interrupt,
+                refusal_logged,
                 ..
-            } = &*self;
-            let open = match (stored, create) {
+            } = self;
+            let open = match (*stored, create) {
                 (true, _) => match Connected::open(file, path, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
                         // Its log, if it has one, is kept: another try may succeed.
                         self.journal.pins().closed(file, !file.wal_path().exists());
-                        if !self.refusal_logged {
-                            tracing::warn!(file = %file.path().display(), %error, "a database cannot be used");
-                        }
-                        self.refusal_logged = true;
+                        log_once(refusal_logged, file, &error);
                         return Err(error);
                     }
                 },
@@ -177,6 +175,7 @@ impl FacetStore {
                         self.journal.pins().closed(file, !ours);
                         // What could not be opened must not stay behind half written; what was there before must.
                         if error.code() == "identity" {
+                            log_once(refusal_logged, file, &error);
                             return Err(error);
                         }
                         if let Err(left) = remove_db(file) {
@@ -263,6 +262,13 @@ impl FacetStore {
     pub(super) fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
+    }
+}
+
+/// A facet may ask again and again.
+fn log_once(logged: &mut bool, file: &DbFile, error: &StorageError) {
+    if !std::mem::replace(logged, true) {
+        tracing::warn!(file = %file.path().display(), %error, "a database cannot be used");
     }
 }
 
