@@ -33,6 +33,6 @@ mod sys;
 pub use classes::ClassError;
 pub use host::{Host, HostError, ObjectRef};
 pub use live::{Report, Usage};
-pub use offline::{Checked, FacetUse, OfflineError, check, recover};
+pub use offline::{Checked, Diagnosis, FacetUse, OfflineError, check, doctor, recover};
 pub use server::serve;
 pub use sys::data_dir::DataDirError;

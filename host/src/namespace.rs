@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::alarms::Alarms;
 use crate::error::{CallError, Kind};
+use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, ObjectId};
 use crate::limits::Limits;
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
@@ -19,12 +20,58 @@ const OBJECT_NAME_BYTES_MAX: usize = 1_024;
 /// Half of an id: the base, and the proof that it belongs to the namespace.
 const HALF: usize = 16;
 
+/// What the ids of a namespace's objects are derived with.
+#[derive(Debug)]
+struct IdKey {
+    /// SHA-256 of the unique key.
+    key: [u8; 32],
+}
+
+impl IdKey {
+    fn new(unique_key: &str) -> Self {
+        Self {
+            key: Sha256::digest(unique_key.as_bytes()).into(),
+        }
+    }
+
+    fn hmac(&self, data: &[u8]) -> [u8; HALF] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        mac.update(data);
+        mac.finalize().into_bytes()[..HALF]
+            .try_into()
+            .expect("SHA-256 has 32 bytes")
+    }
+
+    fn id_from(&self, base: [u8; HALF]) -> ObjectId {
+        let mut id = [0; 32];
+        id[..HALF].copy_from_slice(&base);
+        id[HALF..].copy_from_slice(&self.hmac(&base));
+        ObjectId(id)
+    }
+
+    fn of_name(&self, name: &str) -> ObjectId {
+        self.id_from(self.hmac(name.as_bytes()))
+    }
+
+    fn made(&self, id: ObjectId) -> bool {
+        let base = id.0[..HALF].try_into().expect("half of 32 bytes");
+        self.id_from(base) == id
+    }
+}
+
+/// The id of an object without a host; an id in hex is taken as it is.
+pub(crate) fn object_id(unique_key: &str, object: &ObjectRef) -> Result<ObjectId, String> {
+    match object {
+        ObjectRef::Name(name) => Ok(IdKey::new(unique_key).of_name(name)),
+        ObjectRef::Id(hex) => hex.parse().map_err(|error| format!("an object id: {error}")),
+    }
+}
+
 /// A set of objects with the same root class.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) name: String,
-    /// SHA-256 of the unique key; keys the ids.
-    key: [u8; 32],
+    ids: IdKey,
     pub(crate) class: ClassDigest,
     pub(crate) limits: Limits,
     pub(crate) idle_evict_ms: u64,
@@ -46,10 +93,9 @@ impl Namespace {
         dir: Arc<Path>,
         alarms: Arc<Alarms>,
     ) -> Self {
-        let key = Sha256::digest(unique_key.as_bytes()).into();
         Self {
             name: name.into(),
-            key,
+            ids: IdKey::new(unique_key),
             class,
             limits,
             idle_evict_ms,
@@ -59,24 +105,9 @@ impl Namespace {
         }
     }
 
-    fn hmac(&self, data: &[u8]) -> [u8; HALF] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.update(data);
-        mac.finalize().into_bytes()[..HALF]
-            .try_into()
-            .expect("SHA-256 has 32 bytes")
-    }
-
-    fn id_from(&self, base: [u8; HALF]) -> ObjectId {
-        let mut id = [0; 32];
-        id[..HALF].copy_from_slice(&base);
-        id[HALF..].copy_from_slice(&self.hmac(&base));
-        ObjectId(id)
-    }
-
     /// The id that a name leads to.
     pub(crate) fn id_of_name(&self, name: &str) -> ObjectId {
-        self.id_from(self.hmac(name.as_bytes()))
+        self.ids.of_name(name)
     }
 
     /// The id of an object by its name, which must be a valid one.
@@ -107,13 +138,12 @@ impl Namespace {
     pub(crate) fn unique_id(&self) -> std::io::Result<ObjectId> {
         let mut base = [0; HALF];
         crate::sys::random::fill(&mut base)?;
-        Ok(self.id_from(base))
+        Ok(self.ids.id_from(base))
     }
 
     /// True for ids made by this namespace.
     pub(crate) fn owns(&self, id: ObjectId) -> bool {
-        let base = id.0[..HALF].try_into().expect("half of 32 bytes");
-        self.id_from(base) == id
+        self.ids.made(id)
     }
 
     /// What roots of this namespace run.

@@ -8,6 +8,7 @@
 mod clones;
 mod damage;
 mod directory;
+mod doctor;
 mod failing;
 mod kill;
 mod ledger;

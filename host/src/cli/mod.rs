@@ -32,6 +32,8 @@ enum Command {
     Tree(Tree),
     /// Check a data directory that no host uses: journal, indexes, databases; changes nothing
     Check(Check),
+    /// Explain one object of a data directory that no host uses, and mend its index if asked to
+    Doctor(Doctor),
     /// After an unclean stop, carry out the journal without starting a host
     Recover(Recover),
 }
@@ -121,6 +123,21 @@ struct Check {
 }
 
 #[derive(Args)]
+struct Doctor {
+    /// NAMESPACE/OBJECT; an object by its id is written id:<64 hex digits>
+    object: String,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The namespace's unique_key, if facetd.toml gives it one
+    #[arg(long, value_name = "KEY")]
+    unique_key: Option<String>,
+    /// Make a new index of what is good, and keep the old one beside it
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Args)]
 struct Recover {
     /// Data directory
     #[arg(long, value_name = "DIR")]
@@ -136,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Call(args) => client::call(&args),
         Command::Tree(args) => client::tree(&args),
         Command::Check(args) => offline::check(&args),
+        Command::Doctor(args) => offline::doctor(&args),
         Command::Recover(args) => offline::recover(&args),
     };
     match result {

@@ -1,4 +1,4 @@
-//! `facetd check` and `facetd recover`: a data directory that no host uses.
+//! `facetd check`, `facetd doctor` and `facetd recover`: a data directory that no host uses.
 
 use anyhow::bail;
 
@@ -40,4 +40,28 @@ pub(super) fn recover(args: &super::Recover) -> anyhow::Result<()> {
     let units = crate::recover(&args.data)?;
     println!("{units} units of the journal were carried out; all databases are ordinary SQLite files now");
     Ok(())
+}
+
+/// Explains one object.
+pub(super) fn doctor(args: &super::Doctor) -> anyhow::Result<()> {
+    let Some((namespace, object)) = args.object.split_once('/') else {
+        bail!("{:?} is no NAMESPACE/OBJECT", args.object);
+    };
+    let object = crate::ObjectRef::parse(object);
+    let found = crate::doctor(&args.data, namespace, &object, args.unique_key.as_deref(), args.repair)?;
+    for fact in &found.facts {
+        println!("{fact}");
+    }
+    for problem in &found.problems {
+        println!("wrong: {problem}");
+    }
+    for repair in &found.repairs {
+        let what = if found.repaired { "mended" } else { "can be mended" };
+        println!("{what}: {repair}");
+    }
+    match (found.repairs.is_empty() || found.repaired, found.problems.is_empty()) {
+        (true, true) => Ok(()),
+        (true, false) => bail!("what is wrong cannot be mended from what is here: restore it from a backup"),
+        (false, _) => bail!("nothing was changed; `--repair` makes a new index, and keeps the old one"),
+    }
 }

@@ -6,6 +6,7 @@ mod frame;
 mod load;
 mod redo;
 mod rewrite;
+mod salvage;
 
 // Made by capnpc from facets.capnp, which says how.
 #[allow(
@@ -26,10 +27,9 @@ use crate::ids::{FacetName, FileId, ObjectId};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
-#[cfg(test)]
-pub(crate) use load::Entry;
-pub(crate) use load::{Loaded, load, read};
+pub(crate) use load::{Entry, Loaded, load, read};
 pub(crate) use redo::{RedoRecord, redo};
+pub(crate) use salvage::{image, salvage};
 
 /// One change of an object's tree.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,6 +1,7 @@
 //! What is done to a data directory that no host uses: it is locked for the time, so that no host begins to.
 
 mod check;
+mod doctor;
 mod orphans;
 
 use std::path::Path;
@@ -10,6 +11,7 @@ use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered, boun
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 pub use check::{Checked, FacetUse, check};
+pub use doctor::{Diagnosis, doctor};
 pub(crate) use orphans::clear as clear_orphans;
 
 /// Why a data directory cannot be looked at or mended.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::StorageError;
 use super::file::DbFile;
-use super::identity;
+use super::identity::{self, Belongs};
 
 /// Complaints of SQLite that are told for one database.
 const COMPLAINTS_MAX: u32 = 10;
@@ -14,10 +14,25 @@ pub(crate) fn check_database(file: &DbFile, path: &str) -> Vec<String> {
     complaints(file, path).unwrap_or_else(|error| vec![error.to_string()])
 }
 
+/// Which facet's database a closed one says that it is.
+pub(crate) fn whose(file: &DbFile) -> Result<Belongs, StorageError> {
+    identity::check_unopened(file)?;
+    identity::read(&open_unchanged(file)?, file)
+}
+
 fn complaints(file: &DbFile, path: &str) -> Result<Vec<String>, StorageError> {
     if file.wal_path().exists() {
         return Ok(vec!["a log lies beside it, though the host stopped cleanly".to_owned()]);
     }
+    identity::check_unopened(file)?;
+    let conn = open_unchanged(file)?;
+    identity::check(&conn, file, path)?;
+    let mut statement = conn.prepare(&format!("PRAGMA integrity_check({COMPLAINTS_MAX})"))?;
+    let answers: Result<Vec<String>, _> = statement.query_map((), |row| row.get(0))?.collect();
+    Ok(answers?.into_iter().filter(|answer| answer != "ok").collect())
+}
+
+fn open_unchanged(file: &DbFile) -> Result<Connection, StorageError> {
     // Immutable: otherwise SQLite makes a log and an index of it beside a database in WAL mode. The path holds the data
     // directory's name, which may hold anything.
     let escaped: String = percent_encoding::percent_encode(
@@ -26,9 +41,8 @@ fn complaints(file: &DbFile, path: &str) -> Result<Vec<String>, StorageError> {
     )
     .to_string();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let conn = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?;
-    identity::check(&conn, file, path)?;
-    let mut statement = conn.prepare(&format!("PRAGMA integrity_check({COMPLAINTS_MAX})"))?;
-    let answers: Result<Vec<String>, _> = statement.query_map((), |row| row.get(0))?.collect();
-    Ok(answers?.into_iter().filter(|answer| answer != "ok").collect())
+    Ok(Connection::open_with_flags(
+        format!("file:{escaped}?immutable=1"),
+        flags,
+    )?)
 }

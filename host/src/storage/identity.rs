@@ -9,6 +9,7 @@ use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
 use super::file::DbFile;
 use super::template::{self, APPLICATION_ID, FORMAT};
+use crate::ids::{FileId, ObjectId};
 
 const STAMP: &str = "INSERT OR REPLACE INTO _facetd_meta(one, format, object, file, path) VALUES(1, ?1, ?2, ?3, ?4)";
 
@@ -48,12 +49,20 @@ pub(super) fn check_unopened(file: &DbFile) -> Result<(), StorageError> {
     }
 }
 
-/// Refuses a database that is not the one of `file` at `path`.
-pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
-    let refuse = |why: String| Err(refusal(file, &why));
+/// The facet whose database it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Belongs {
+    pub(crate) object: ObjectId,
+    pub(crate) file: FileId,
+    /// Names from the root, joined by `/`.
+    pub(crate) path: String,
+}
+
+/// What a database says of itself.
+pub(super) fn read(conn: &Connection, file: &DbFile) -> Result<Belongs, StorageError> {
     let application: i32 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     if application != APPLICATION_ID {
-        return refuse("facetd did not make it".to_owned());
+        return Err(refusal(file, "facetd did not make it"));
     }
     let found = conn
         .query_row(
@@ -69,22 +78,39 @@ pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), 
             },
         )
         .optional()?;
-    let Some((format, object, number, found_path)) = found else {
-        return refuse("nothing was ever committed to it, but the index names it".to_owned());
+    let Some((format, object, number, path)) = found else {
+        return Err(refusal(
+            file,
+            "nothing was ever committed to it, but the index names it",
+        ));
     };
     if format > FORMAT {
-        return refuse(format!(
-            "it has format {format}, this facetd knows {FORMAT}; use a newer facetd"
-        ));
+        let why = format!("it has format {format}, this facetd knows {FORMAT}; use a newer facetd");
+        return Err(refusal(file, &why));
     }
-    if object != file.object.0 {
-        return refuse(format!("it belongs to object {}", hex::encode(object)));
+    let (Ok(object), Ok(number)) = (object.try_into(), number.try_into()) else {
+        return Err(refusal(file, "its identity makes no sense"));
+    };
+    Ok(Belongs {
+        object: ObjectId(object),
+        file: FileId(number),
+        path,
+    })
+}
+
+/// Refuses a database that is not the one of `file` at `path`.
+pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
+    let found = read(conn, file)?;
+    if found.object != file.object {
+        return Err(refusal(file, &format!("it belongs to object {}", found.object)));
     }
-    if number != i64::from(file.file.0) {
-        return refuse(format!("it is file {number} of the object, not {}", file.file));
+    if found.file != file.file {
+        let why = format!("it is file {} of the object, not {}", found.file, file.file);
+        return Err(refusal(file, &why));
     }
-    if found_path != path {
-        return refuse(format!("it belongs to the facet {found_path:?}, not {path:?}"));
+    if found.path != path {
+        let why = format!("it belongs to the facet {:?}, not {path:?}", found.path);
+        return Err(refusal(file, &why));
     }
     Ok(())
 }

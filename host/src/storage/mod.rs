@@ -33,12 +33,12 @@ mod value;
 mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
-pub(crate) use check::check_database;
+pub(crate) use check::{check_database, whose};
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
 pub(crate) use file::{COMPANIONS, DbFile, remove_db, remove_if_there};
 pub(crate) use heap::install as bound_sqlite_memory;
-pub(crate) use identity::is_blank;
+pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{

@@ -1,0 +1,392 @@
+//! One object, explained: what its index and its databases say, where they disagree, and what could be made of it. A repair
+//! makes a new index of the good records and of the databases, each of which knows its facet, and keeps the old file.
+//! Nothing is deleted, and no database is given to another facet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::ObjectRef;
+use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
+use crate::index::{self, Entry, Loaded};
+use crate::namespace::object_id;
+use crate::offline::OfflineError;
+use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::storage::{Belongs, DbFile, bound_sqlite_memory, check_database, whose};
+use crate::sys::data_dir::DataDir;
+
+/// Appended to the name of an index that was damaged, with a number.
+const DAMAGED_SUFFIX: &str = "damaged";
+
+/// What was found, and done.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnosis {
+    /// What there is, line by line.
+    pub facts: Vec<String>,
+    /// What is wrong and stays so.
+    pub problems: Vec<String>,
+    /// What a repair changes, or has changed.
+    pub repairs: Vec<String>,
+    /// The repair was carried out.
+    pub repaired: bool,
+}
+
+/// Explains an object of a data directory that no host uses. `unique_key`: the namespace's, if it is not its name. With
+/// `repair`, makes what can be made.
+pub fn doctor(
+    root: &Path,
+    namespace: &str,
+    object: &ObjectRef,
+    unique_key: Option<&str>,
+    repair: bool,
+) -> Result<Diagnosis, OfflineError> {
+    bound_sqlite_memory();
+    let data = DataDir::open_idle(root)?;
+    if data.was_dirty {
+        let message =
+            "the host did not stop cleanly: run `facetd recover`, or start the host, before anything is judged";
+        return Err(OfflineError::Recover(message.to_owned()));
+    }
+    let dirs = data.namespaces()?;
+    let named = |dir: &&std::path::PathBuf| dir.file_name().is_some_and(|name| name == namespace);
+    let Some(dir) = dirs.iter().find(named) else {
+        let known: Vec<_> = dirs.iter().filter_map(|dir| dir.file_name()?.to_str()).collect();
+        let message = format!(
+            "there is no namespace {namespace:?} here; there are: {}",
+            known.join(", ")
+        );
+        return Err(OfflineError::Recover(message));
+    };
+    let object = object_id(unique_key.unwrap_or(namespace), object).map_err(OfflineError::Recover)?;
+    let mut patient = Patient::read(dir, object)?;
+    patient.judge();
+    if repair && !patient.found.repairs.is_empty() {
+        patient.repair()?;
+    }
+    Ok(patient.found)
+}
+
+struct Patient {
+    dir: Arc<Path>,
+    object: ObjectId,
+    index: Option<Vec<u8>>,
+    /// Of the object, by the number in their names.
+    databases: BTreeMap<FileId, u64>,
+    loaded: Loaded,
+    damaged: bool,
+    found: Diagnosis,
+}
+
+impl Patient {
+    fn read(dir: &Path, object: ObjectId) -> Result<Self, OfflineError> {
+        let mut databases = BTreeMap::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if let Some(super::orphans::Found::Database(of, file)) =
+                entry.file_name().to_str().and_then(super::orphans::parse)
+                && of == object
+            {
+                databases.insert(file, entry.metadata()?.len());
+            }
+        }
+        let index = match std::fs::read(index::path(dir, object)) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let salvaged = index::salvage(index.as_deref().unwrap_or_default(), object);
+        let mut found = Diagnosis::default();
+        let path = index::path(dir, object);
+        let damage = match (&index, index::read(&path, object)) {
+            (None, _) => Vec::new(),
+            (Some(_), Ok(_)) => Vec::new(),
+            (Some(_), Err(error)) => {
+                let mut damage = vec![error.to_string()];
+                damage.extend(salvaged.damage);
+                damage
+            }
+        };
+        let has_children = databases.keys().any(|file| *file != FileId::ROOT);
+        let damaged = !damage.is_empty() || (index.is_none() && has_children);
+        match &index {
+            Some(bytes) => found.facts.push(format!(
+                "{}: {} bytes, {} facets",
+                path.display(),
+                bytes.len(),
+                salvaged.loaded.entries.len()
+            )),
+            None if has_children => found
+                .repairs
+                .push(format!("{} is missing, and is made", path.display())),
+            None => found
+                .facts
+                .push(format!("{}: none, and none is needed", path.display())),
+        }
+        found
+            .repairs
+            .extend(damage.into_iter().map(|why| format!("the index is damaged: {why}")));
+        Ok(Self {
+            dir: dir.into(),
+            object,
+            index,
+            databases,
+            loaded: salvaged.loaded,
+            damaged,
+            found,
+        })
+    }
+
+    fn file(&self, file: FileId) -> DbFile {
+        DbFile {
+            dir: self.dir.clone(),
+            object: self.object,
+            file,
+        }
+    }
+
+    fn judge(&mut self) {
+        for (file, bytes) in self.databases.clone() {
+            self.judge_database(file, bytes);
+        }
+        self.judge_entries();
+        if self.damaged {
+            self.make_whole();
+        }
+    }
+
+    /// Whose it is, and whether the index says the same.
+    fn judge_database(&mut self, file: FileId, bytes: u64) {
+        let database = self.file(file);
+        let place = database.path().display().to_string();
+        let belongs = match whose(&database) {
+            Ok(belongs) => belongs,
+            Err(error) => return self.found.problems.push(format!("{place}: {error}; it is left alone")),
+        };
+        let Belongs {
+            object,
+            file: number,
+            path,
+        } = belongs;
+        if object != self.object || number != file {
+            let whose = match object == self.object {
+                true => format!("it is file {number} of this object, of the facet {path:?}"),
+                false => format!("it belongs to object {object}"),
+            };
+            let hint = "it is left alone: give it its name again if that is free, or restore it from a backup";
+            return self.found.problems.push(format!("{place}: {whose}; {hint}"));
+        }
+        for complaint in check_database(&database, &path) {
+            self.found.problems.push(format!("{place}: {complaint}"));
+        }
+        self.found
+            .facts
+            .push(format!("{place}: {bytes} bytes, of the facet {path:?}"));
+        if file == FileId::ROOT {
+            return;
+        }
+        match self.path_of(file) {
+            Some(named) if named == path => {
+                let entry = self.loaded.entries.get_mut(&file).expect("it has just been found");
+                if !std::mem::replace(&mut entry.has_database, true) {
+                    match self.damaged {
+                        true => self
+                            .found
+                            .repairs
+                            .push(format!("the index learns that {path:?} has a database")),
+                        false => {
+                            let why = "the index says that its facet has none";
+                            self.found.problems.push(format!("{place}: {why}; it is left alone"));
+                        }
+                    }
+                }
+            }
+            Some(named) => {
+                let why = format!("the index gives it to {named:?}");
+                self.found
+                    .problems
+                    .push(format!("{place}: it is of {path:?}, and {why}; it is left alone"));
+            }
+            None if !self.damaged => {
+                let why = "the index, which is whole, does not name it";
+                self.found.problems.push(format!("{place}: {why}; it is left alone"));
+            }
+            None => self.adopt(file, &path, &place),
+        }
+    }
+
+    /// Gives a database its entry back.
+    fn adopt(&mut self, file: FileId, path: &str, place: &str) {
+        let names: Result<Vec<_>, _> = path.split('/').map(FacetName::new).collect();
+        let Ok(names) = names else {
+            return self
+                .found
+                .problems
+                .push(format!("{place}: {path:?} is no path of a facet; it is left alone"));
+        };
+        let mut parent = FileId::ROOT;
+        let (last, above) = names.split_last().expect("a split has one part at least");
+        for name in above {
+            parent = match self.child(parent, name) {
+                Some(found) => found,
+                None => self.insert(None, parent, name.clone()),
+            };
+        }
+        if let Some(other) = self.child(parent, last) {
+            if self.loaded.entries[&other].has_database && self.databases.contains_key(&other) {
+                let why = format!("file {other} is of the same facet, and the index names that");
+                return self.found.problems.push(format!("{place}: {why}; it is left alone"));
+            }
+            self.rename(other, file);
+        } else {
+            self.insert(Some(file), parent, last.clone());
+        }
+        let entry = self.loaded.entries.get_mut(&file).expect("it has just been inserted");
+        entry.has_database = true;
+        let told = format!("{path:?} is named again, with file {file}");
+        let asks = "; what it runs is not known until its parent asks for it";
+        let is_unknown = entry.startup == unknown_startup();
+        self.found.repairs.push(if is_unknown { told + asks } else { told });
+    }
+
+    fn child(&self, parent: FileId, name: &FacetName) -> Option<FileId> {
+        let mut entries = self.loaded.entries.iter();
+        let found = entries.find(|(_, entry)| entry.parent == parent && entry.name == *name);
+        found.map(|(file, _)| *file)
+    }
+
+    fn insert(&mut self, file: Option<FileId>, parent: FileId, name: FacetName) -> FileId {
+        let file = file.unwrap_or_else(|| self.free_file());
+        let entry = Entry {
+            parent,
+            name,
+            startup: unknown_startup(),
+            has_database: false,
+        };
+        self.loaded.entries.insert(file, entry);
+        file
+    }
+
+    /// The entry of a facet whose database has another number than the index knows.
+    fn rename(&mut self, from: FileId, to: FileId) {
+        if let Some(entry) = self.loaded.entries.remove(&from) {
+            self.loaded.entries.insert(to, entry);
+        }
+        for entry in self.loaded.entries.values_mut().filter(|entry| entry.parent == from) {
+            entry.parent = to;
+        }
+    }
+
+    /// Past every number that an entry or a file has.
+    fn free_file(&mut self) -> FileId {
+        let used = self.loaded.entries.keys().chain(self.databases.keys()).max().copied();
+        let next = self.loaded.next_file.max(FileId(used.unwrap_or(FileId::ROOT).0 + 1));
+        self.loaded.next_file = FileId(next.0 + 1);
+        next
+    }
+
+    /// Entries whose databases are not there.
+    fn judge_entries(&mut self) {
+        let lost: Vec<_> = self
+            .loaded
+            .entries
+            .iter()
+            .filter(|(file, entry)| entry.has_database && !self.databases.contains_key(file))
+            .map(|(file, _)| *file)
+            .collect();
+        for file in lost {
+            let path = self.path_of(file).unwrap_or_default();
+            if self.damaged {
+                // What a lost record has deleted has no file any more.
+                let entry = self.loaded.entries.get_mut(&file).expect("it is one of them");
+                entry.has_database = false;
+                self.found
+                    .repairs
+                    .push(format!("{path:?} has no database, and is taken for deleted"));
+            } else {
+                let why = "restore it from a backup, or delete the facet";
+                let place = self.file(file).path().display().to_string();
+                self.found
+                    .problems
+                    .push(format!("{place}: missing, of the facet {path:?}; {why}"));
+            }
+        }
+    }
+
+    /// Entries without parents, or without anything at or below them, go.
+    fn make_whole(&mut self) {
+        loop {
+            let parents: BTreeSet<_> = self.loaded.entries.values().map(|entry| entry.parent).collect();
+            let gone: Vec<_> = self
+                .loaded
+                .entries
+                .iter()
+                .filter(|(file, entry)| {
+                    let is_orphan = entry.parent != FileId::ROOT && !self.loaded.entries.contains_key(&entry.parent);
+                    is_orphan || (!entry.has_database && !parents.contains(file))
+                })
+                .map(|(file, _)| *file)
+                .collect();
+            if gone.is_empty() {
+                break;
+            }
+            for file in gone {
+                self.loaded.entries.remove(&file);
+            }
+        }
+        self.loaded.next_file = self.free_file();
+    }
+
+    /// Names from the root. None if the file has no entry, or one above it has none.
+    fn path_of(&self, file: FileId) -> Option<String> {
+        let (mut names, mut at) = (Vec::new(), file);
+        while at != FileId::ROOT {
+            let entry = self.loaded.entries.get(&at)?;
+            names.push(entry.name.as_str());
+            at = entry.parent;
+            if names.len() > self.loaded.entries.len() {
+                // Records that contradict each other can make a ring.
+                return None;
+            }
+        }
+        names.reverse();
+        Some(names.join("/"))
+    }
+
+    fn repair(&mut self) -> Result<(), OfflineError> {
+        let path = index::path(&self.dir, self.object);
+        if let Some(bytes) = &self.index {
+            let aside = (1..)
+                .map(|number: u32| path.with_extension(format!("facets.{DAMAGED_SUFFIX}{number}")))
+                .find(|aside| !aside.exists())
+                .expect("a free number is found before u32 ends");
+            write_synced(&aside, bytes)?;
+            self.found
+                .repairs
+                .push(format!("the old index is kept as {}", aside.display()));
+        }
+        let temporary = path.with_extension("facets.new");
+        write_synced(&temporary, &index::image(self.object, &self.loaded))?;
+        std::fs::rename(&temporary, &path)?;
+        crate::sys::data_dir::sync_dir(&self.dir)?;
+        self.found.repaired = true;
+        Ok(())
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Of a facet whose record is lost. No class has this digest; a `get` of its parent gives it its own again (S4).
+fn unknown_startup() -> Startup {
+    Startup {
+        class: ClassDigest([0; 32]),
+        props: Payload::empty(),
+        id: None,
+        limits: StartupLimits::default(),
+        on_failure: FailurePolicy::Isolate,
+    }
+}
