@@ -364,6 +364,40 @@ fn s2_depth_and_number_are_limits() {
     f.get(root, "what nobody holds a stub of is forgotten", startup(1));
 }
 
+#[test]
+fn s2_what_was_deleted_does_not_count_and_a_clone_that_does_not_fit_changes_nothing() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (stored, _) = f.get(root, "stored", startup(1));
+    f.store(stored);
+    // Those that run count, be a stub of them held or not. The root is one as well.
+    for i in 2..crate::limits::FACETS_PER_OBJECT_MAX {
+        let (child, _) = f.get(root, &i.to_string(), startup(1));
+        f.start(child);
+    }
+    let full = |f: &mut Fixture| {
+        let more = f
+            .tree
+            .get(root, &name("more"), startup(1), &mut f.changes, &mut f.kills);
+        assert_eq!(more.map(|_| ()), Err(TreeError::TooMany));
+        let copies = f
+            .tree
+            .clone_child(root, &name("stored"), &name("other"), &mut f.changes, &mut f.kills);
+        assert_eq!(copies.map(|_| ()), Err(TreeError::TooMany));
+        assert!(f.tree.lookup(root, &name("other")).is_none() && f.changes.is_empty() && f.kills.is_empty());
+    };
+    full(&mut f);
+    f.delete(root, "2");
+    f.kills.clear();
+    f.settle();
+    let copies = f
+        .tree
+        .clone_child(root, &name("stored"), &name("copy"), &mut f.changes, &mut f.kills);
+    assert_eq!(copies.expect("there is room for one").len(), 1);
+    f.settle();
+    full(&mut f);
+}
+
 /// Numbers that look arbitrary and are the same each time.
 struct Dice(u64);
 

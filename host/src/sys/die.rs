@@ -129,7 +129,8 @@ pub(crate) fn pass(point: Point) {
         None => {}
         Some(Plan::Tell) => eprintln!("{PREFIX} passes {}", point.word()),
         Some(Plan::Die { at, passes_left }) => {
-            if *at == point && passes_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let is_time = *at == point && passes_left.fetch_sub(1, Ordering::SeqCst) == 1;
+            if is_time {
                 eprintln!("{PREFIX} dies at {}", point.word());
                 die();
             }
