@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use crate::ids::{FileId, ObjectId};
 use crate::index;
 use crate::storage::journal::rules::{self, Rule};
-use crate::storage::{COMPANIONS, DbFile, Recovered, is_blank, remove_db, remove_if_there};
+use crate::storage::{COMPANIONS, DbFile, Recovered, TEMPORARY_SUFFIX, is_blank, remove_db, remove_if_there};
 use crate::sys::die::{self, Point};
 
 /// Appended to the name of a database that may or may not belong to its object.
@@ -100,7 +100,10 @@ fn set_aside(database: &DbFile) -> std::io::Result<()> {
 
 /// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`, and what SQLite leaves beside the latter.
 pub(super) fn parse(name: &str) -> Option<Found> {
-    if let Some(database) = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix)) {
+    let temporary = name.rsplit_once(TEMPORARY_SUFFIX);
+    let temporary = temporary.filter(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()));
+    let beside = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix));
+    if let Some(database) = beside.or(temporary.map(|(database, _)| database)) {
         return parse(database)
             .filter(|found| matches!(found, Found::Database(..)))
             .map(|_| Found::Companion);

@@ -49,6 +49,7 @@ pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Column, Rows, Usage, Value};
+pub(crate) use vfs::TEMPORARY_SUFFIX;
 
 #[cfg(test)]
 mod hostile;

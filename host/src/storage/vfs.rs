@@ -28,7 +28,7 @@ use file::{File, Kind, Name};
 /// What a connection may open beside its database.
 const OWN_SUFFIXES: [(&str, Kind); 3] = [("", Kind::Database), ("-wal", Kind::Log), ("-journal", Kind::Journal)];
 /// A temporary file has this name between two calls of the operating system, the number behind it.
-const TEMPORARY_SUFFIX: &str = "-tmp-";
+pub(crate) const TEMPORARY_SUFFIX: &str = "-tmp-";
 
 /// A connection and the files it may use.
 pub(super) struct Opened {

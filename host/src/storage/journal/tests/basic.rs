@@ -606,7 +606,7 @@ fn a_log_whose_database_is_gone_goes_as_well() {
     let data = Data::new();
     let (journal, recovered) = data.open(false).unwrap();
     let dir = data.root().join("t");
-    for name in ["-wal", "-journal"] {
+    for name in ["-wal", "-journal", "-tmp-0", "-tmp-12"] {
         std::fs::write(
             dir.join(format!("{OBJECT}.3.sqlite{name}")),
             b"what a deleted facet held",
