@@ -126,7 +126,7 @@ impl Control {
             if !is_idle || store.in_turn() || control.storage_closed.load(Ordering::SeqCst) {
                 return;
             }
-            if let Err(error) = store.close() {
+            if let Err(error) = store.rest() {
                 warn!(%error, "the database of an idle facet cannot be closed");
             }
         });

@@ -45,6 +45,8 @@ pub(crate) struct FacetStore {
     pub(super) counted: bool,
     /// Something was committed since the database was opened.
     pub(super) wrote: bool,
+    /// It was closed with nothing in it, and nobody has opened it since.
+    pub(super) rests_empty: bool,
     /// The operator has been told that the file cannot be used.
     refusal_logged: bool,
 }
@@ -87,6 +89,7 @@ impl FacetStore {
             newest: Newest::Nothing,
             counted: false,
             wrote: false,
+            rests_empty: false,
             journal,
             refusal_logged: false,
         }
@@ -195,6 +198,7 @@ impl FacetStore {
                     .map_or(Newest::Nothing, Newest::Recorded);
             }
             self.open = Some(Box::new(open));
+            self.rests_empty = false;
         }
         Ok(self.open.as_deref_mut())
     }

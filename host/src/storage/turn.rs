@@ -249,6 +249,15 @@ impl FacetStore {
         Ok(())
     }
 
+    /// Closes the database of a facet that goes on living: the next access opens it again.
+    pub(crate) fn rest(&mut self) -> Result<(), StorageError> {
+        // Asked now, so that nobody need open it for that when the facet stops.
+        let empty = self.open.is_some() && self.is_empty()?;
+        self.close()?;
+        self.rests_empty = empty;
+        Ok(())
+    }
+
     /// Closes the database for good. True if nothing is stored in it (S12): its file goes after the record that says so.
     /// However it ends, the connection is gone: what could not be moved out of the log is left to the next opening.
     /// `rested`: the facet was evicted, not stopped.
@@ -264,8 +273,11 @@ impl FacetStore {
         self.discard_turn();
         // An abort has interrupted the facet's statements for ever; these are the host's.
         self.interrupt.retire();
-        // One that was not even opened has not been emptied.
-        let emptied = !(self.stored && self.open.is_none()) && self.is_empty()?;
+        let emptied = match self.stored && self.open.is_none() {
+            // One that was not even opened has not been emptied.
+            true => self.rests_empty,
+            false => self.is_empty()?,
+        };
         if !emptied && self.wrote && rested && !self.journal.is_tight() {
             self.optimize();
         }
