@@ -29,7 +29,7 @@ const LAST_WORDS: &str = "die-at: dies at ";
 /// Small files, for they are copied.
 const SEGMENT: (&str, &str) = ("FACETD_TEST_SEGMENT_MIB", "4");
 /// A point that one operation passes more often is died at this often.
-const TIMES_MAX: u32 = 3;
+const TIMES_MAX: u32 = 2;
 /// Hosts that die side by side.
 const LANES: usize = 3;
 const REFUSAL_LIMIT: Duration = Duration::from_secs(30);
