@@ -205,12 +205,11 @@ impl Object {
         }
         let mut inner = self.lock();
         let mut kills = Vec::new();
-        let (record, files) = inner.tree.undo(changes, &mut kills);
+        let removed = inner.tree.undo(changes, &mut kills);
         inner.carry_out(kills);
-        if !record.is_empty() || !files.is_empty() {
+        if !removed.is_empty() {
             let changes = Changes {
-                tree: record,
-                removed: files,
+                removed,
                 ..Changes::default()
             };
             self.record(&mut inner, changes);

@@ -81,6 +81,14 @@ impl TurnChanges {
         }
     }
 
+    /// The tops of what it has copied.
+    pub(super) fn copies(&self) -> impl Iterator<Item = NodeId> {
+        self.pending.iter().filter_map(|pending| match pending {
+            Pending::Cloned { top, .. } => Some(*top),
+            Pending::Deleted { .. } | Pending::Restarted { .. } => None,
+        })
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }

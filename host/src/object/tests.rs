@@ -75,7 +75,7 @@ impl Fixture {
         self.tree.settle(std::mem::take(&mut self.changes))
     }
 
-    fn undo(&mut self) -> (Vec<TreeChange>, Vec<FileId>) {
+    fn undo(&mut self) -> Vec<FileId> {
         self.tree.undo(std::mem::take(&mut self.changes), &mut self.kills)
     }
 }
@@ -197,7 +197,7 @@ fn s10_delete_is_seen_at_once_and_undone_with_its_turn() {
     assert!(f.names().is_empty());
     let (fresh, _) = f.get(root, "a", startup(1));
     assert_ne!(fresh, a, "a new facet of that name starts empty");
-    assert_eq!(f.undo(), (Vec::new(), Vec::new()));
+    assert_eq!(f.undo(), []);
     assert_eq!(f.names(), ["a"]);
     f.delete(root, "a");
     let (record, files) = f.settle();
@@ -223,7 +223,7 @@ fn s10a_what_a_lost_turn_deleted_goes_with_the_parent() {
         "{record:?}"
     );
     assert_eq!(files, [file]);
-    assert_eq!(f.tree.undo(lost, &mut f.kills), (Vec::new(), Vec::new()));
+    assert_eq!(f.tree.undo(lost, &mut f.kills), []);
     f.tree.check();
 }
 
@@ -261,7 +261,7 @@ fn s10a_what_a_turn_has_deleted_counts_as_stored_until_it_is_over() {
         "not what is above: the other may come back"
     );
     assert!(!f.tree.needs_no_index());
-    assert_eq!(f.undo(), (Vec::new(), Vec::new()));
+    assert_eq!(f.undo(), []);
     assert!(f.tree.lookup(p, &name("a")).is_some());
     f.delete(p, "a");
     let (record, _) = f.settle();
@@ -333,7 +333,7 @@ fn s13_a_clone_gets_new_files_and_keeps_the_source() {
         .clone_child(root, &src, &dst, &mut f.changes, &mut f.kills)
         .expect("room");
     assert_eq!(
-        (pairs.len(), f.undo().1.len()),
+        (pairs.len(), f.undo().len()),
         (2, 2),
         "the copies of a lost turn are left over"
     );

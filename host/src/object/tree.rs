@@ -1,5 +1,6 @@
 //! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -185,8 +186,8 @@ impl Tree {
                 self.end_subtree(child, &Arc::new(Cause::Restarted), kills);
                 let node = self.node_mut(child);
                 let before = std::mem::replace(&mut node.startup, Arc::new(startup));
-                if !self.open.recorded.contains_key(&child) {
-                    self.open.recorded.insert(child, before.clone());
+                if let Entry::Vacant(entry) = self.open.recorded.entry(child) {
+                    entry.insert(before.clone());
                     changes.pending.push(Pending::Restarted { node: child, before });
                 }
             }

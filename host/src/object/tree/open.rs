@@ -54,10 +54,16 @@ impl Tree {
         self.open.deleted.contains_key(&id)
     }
 
-    /// The index names something below it, or will with a turn that is not over.
+    /// The index names something below it. What was copied there by a turn that is not over is not in it, what was deleted is.
     pub(super) fn has_recorded_children(&self, id: NodeId) -> bool {
-        let deleted = self.open.deleted.get(&id).is_some_and(|deleted| deleted.stored > 0);
-        self.node(id).stored_children > 0 || (deleted && rules::hold(Rule::DeletedIsStoredUntilTheEnd))
+        let deleted = self.open.deleted.get(&id).map_or(0, |deleted| deleted.stored);
+        let copies = self.open.copies.iter().filter_map(|copy| self.nodes.get(copy));
+        let copies = copies.filter(|copy| copy.parent == Some(id) && copy.storage != Storage::None);
+        let stored = self.node(id).stored_children + deleted;
+        match rules::hold(Rule::DeletedIsStoredUntilTheEnd) {
+            true => stored > copies.count(),
+            false => self.node(id).stored_children > 0,
+        }
     }
 
     /// The children of which the index says something: as if no turn were open.
@@ -137,7 +143,7 @@ impl Tree {
         let mut todo = vec![(top, true)];
         while let Some((id, recorded)) = todo.pop() {
             let Some(node) = self.nodes.remove(&id) else { continue };
-            let recorded = recorded && !self.open.copies.contains(&id);
+            let recorded = recorded && !self.open.copies.remove(&id);
             visit(&node, recorded);
             self.open.nodes -= usize::from(counted);
             self.open.recorded.remove(&id);

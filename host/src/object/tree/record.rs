@@ -129,6 +129,9 @@ impl Tree {
     /// The changes of a turn that has committed, in order, and the files whose databases go with them.
     pub(crate) fn settle(&mut self, changes: TurnChanges) -> (Vec<TreeChange>, Vec<FileId>) {
         let (mut record, mut files) = (Vec::new(), Vec::new());
+        for top in changes.copies() {
+            self.open.copies.remove(&top);
+        }
         for pending in changes.pending {
             match pending {
                 Pending::Deleted { parent, top } => {
@@ -159,24 +162,20 @@ impl Tree {
                     top,
                     files: made,
                 } => {
-                    self.open.copies.remove(&top);
                     match self.nodes.contains_key(&top) {
                         true => self.record_copy(parent, top, &mut record),
                         // It has gone with one above it, and nobody else knows what was made for it.
                         false => files.extend(made),
                     }
-                    // There may have been nothing to copy.
-                    record.extend(self.remove_if_only_for_children(parent));
                 }
             }
         }
         (record, files)
     }
 
-    /// The turn was lost: storage is as if it had not been. Answers the entries that are no longer needed, and the files
-    /// that were made for copies.
-    pub(crate) fn undo(&mut self, changes: TurnChanges, kills: &mut Vec<Kill>) -> (Vec<TreeChange>, Vec<FileId>) {
-        let (mut record, mut files) = (Vec::new(), Vec::new());
+    /// The turn was lost: storage is as if it had not been. Answers the files that were made for copies.
+    pub(crate) fn undo(&mut self, changes: TurnChanges, kills: &mut Vec<Kill>) -> Vec<FileId> {
+        let mut files = Vec::new();
         for pending in changes.pending.into_iter().rev() {
             match pending {
                 Pending::Deleted { top, .. } => {
@@ -195,22 +194,17 @@ impl Tree {
                         self.end_subtree(node, &Arc::new(Cause::Restarted), kills);
                     }
                 }
-                Pending::Cloned {
-                    parent,
-                    top,
-                    files: made,
-                } => {
+                Pending::Cloned { top, files: made, .. } => {
                     files.extend(made);
                     if self.nodes.contains_key(&top) {
                         self.end_subtree(top, &Arc::new(Cause::Deleted), kills);
                         self.drop_subtree(top, |_, _| {});
-                        record.extend(self.remove_if_only_for_children(parent));
                     }
                     self.open.copies.remove(&top);
                 }
             }
         }
-        (record, files)
+        files
     }
 
     /// Records the facet and what above it has no entry yet, parents first.

@@ -232,7 +232,11 @@ impl World {
 
     /// Ends a facet from outside the tree, as the watchdog does.
     pub(super) fn break_some(&mut self) {
-        let running: Vec<_> = self.lives.keys().copied().collect();
+        let mut running: Vec<_> = self.lives.keys().copied().collect();
+        let open = |incarnation: &IncarnationId| !self.lives[incarnation].turn.changes.is_empty();
+        if running.iter().any(open) && self.random.one_in(2) {
+            running.retain(open);
+        }
         if let Some(incarnation) = self.random.pick(&running) {
             self.note(|_| format!("the watchdog ends {incarnation:?}"));
             self.control(incarnation).end(Ending::Broken("wall"));

@@ -1,7 +1,8 @@
 //! What guests do: anything that the contract lets them, in any order, some of it after they have been ended.
 
-use super::life::{Effect, Life, Stage};
+use super::life::{Effect, Life, Mood, Stage};
 use super::promised::{self, Rows, Uid};
+use super::random::Random;
 use super::world::{Call, Stub, World, joined, name};
 use super::{Checked, Missing, check, startup};
 use crate::object::{Cause, Kill, NodeId};
@@ -11,6 +12,75 @@ const DEPTH_MAX: usize = 4;
 /// Alarms are set at most so far ahead.
 const ALARM_MS_MAX: usize = 20_000;
 const STUBS_MAX: usize = 6;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    Write,
+    Erase,
+    SetAlarm,
+    Get,
+    Lookup,
+    Names,
+    Call,
+    Abort,
+    Delete,
+    DeleteAll,
+    Clone,
+    DropStub,
+    Trap,
+    EndTurn,
+}
+
+/// How often guests do what, as a rule.
+const USUAL: [(Act, usize); 14] = [
+    (Act::Write, 20),
+    (Act::Erase, 8),
+    (Act::SetAlarm, 4),
+    (Act::Get, 40),
+    (Act::Lookup, 8),
+    (Act::Names, 4),
+    (Act::Call, 36),
+    (Act::Abort, 4),
+    (Act::Delete, 8),
+    (Act::DeleteAll, 1),
+    (Act::Clone, 5),
+    (Act::DropStub, 8),
+    (Act::Trap, 2),
+    (Act::EndTurn, 12),
+];
+
+/// How often they do it in one life: with the usual mixture what needs several rare things would hardly be seen.
+pub(super) struct Taste {
+    weights: Vec<(Act, usize)>,
+    all: usize,
+    restarts: bool,
+}
+
+impl Taste {
+    /// `often`: what they do more often, in any life.
+    pub(super) fn new(random: &mut Random, often: &[Act]) -> Self {
+        let weights = USUAL.map(|(act, weight)| match act {
+            act if often.contains(&act) => (act, weight * 8),
+            Act::Get | Act::Call | Act::Write => (act, weight * [2, 3, 4][random.below(3)]),
+            _ => (act, weight * [0, 1, 2, 4, 8][random.below(5)]),
+        });
+        Self {
+            all: weights.iter().map(|(_, weight)| weight).sum(),
+            weights: weights.into(),
+            restarts: random.one_in(2),
+        }
+    }
+
+    fn pick(&self, random: &mut Random) -> Act {
+        let mut at = random.below(self.all);
+        let found = self.weights.iter().find(|(_, weight)| {
+            let here = at < *weight;
+            at = at.saturating_sub(*weight);
+            here
+        });
+        found.map_or(Act::EndTurn, |(act, _)| *act)
+    }
+}
 
 /// What is decided under the object's lock.
 #[derive(Clone, Copy, Debug)]
@@ -39,27 +109,34 @@ impl World {
             life.stage = Stage::Undo(self.end_of(life));
             return Ok(());
         }
-        let decision = match self.random.below(40) {
-            0..=4 if life.writes => return self.write_rows(life),
-            5 | 6 => return self.erase(life),
-            7 if life.writes => return self.set_alarm(life),
-            8..=17 if life.depth < DEPTH_MAX => {
-                let startup = [1, 1, 1, 1, 1, 1, 2, 3][self.random.below(8)];
+        let decision = match self.taste.pick(&mut self.random) {
+            Act::Write | Act::SetAlarm | Act::Erase if life.mood == Mood::WritesAndErases && self.random.one_in(2) => {
+                return self.erase(life);
+            }
+            Act::Write if life.mood != Mood::Abstains => return self.write_rows(life),
+            Act::Erase => return self.erase(life),
+            Act::SetAlarm if life.mood != Mood::Abstains => return self.set_alarm(life),
+            Act::Get if life.depth < DEPTH_MAX => {
+                let startup = match self.random.below(8) {
+                    0 if self.taste.restarts => 2,
+                    1 if self.taste.restarts => 3,
+                    _ => 1,
+                };
                 Decision::Get(self.some_name(), startup)
             }
-            0..=4 | 8..=19 => Decision::Lookup(self.some_child(life)),
-            7 | 20 => Decision::Names,
-            21..=29 => return self.call(life),
-            30 => Decision::Abort(self.some_child(life)),
-            31 | 32 => Decision::Delete(self.some_child(life)),
-            33 if self.random.one_in(4) => Decision::DeleteAll,
-            33 | 34 => Decision::Clone(self.some_child(life), self.some_name()),
-            35 | 36 => Decision::DropStub(self.random.below(life.stubs.len())),
-            37 if self.random.one_in(3) => {
+            Act::Write | Act::SetAlarm | Act::Get | Act::Lookup => Decision::Lookup(self.some_child(life)),
+            Act::Names => Decision::Names,
+            Act::Call => return self.call(life),
+            Act::Abort => Decision::Abort(self.some_child(life)),
+            Act::Delete => Decision::Delete(self.some_child(life)),
+            Act::DeleteAll => Decision::DeleteAll,
+            Act::Clone => Decision::Clone(self.some_child(life), self.some_name()),
+            Act::DropStub => Decision::DropStub(self.random.below(life.stubs.len())),
+            Act::Trap => {
                 life.stage = self.broken(life, "trap");
                 return Ok(());
             }
-            _ => {
+            Act::EndTurn => {
                 life.stage = self.seal(life);
                 return Ok(());
             }

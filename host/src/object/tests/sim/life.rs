@@ -15,7 +15,7 @@ use crate::object::{Cause, Copy, IncarnationId, TurnChanges};
 /// Events of one facet that have begun.
 const IN_FLIGHT_MAX: usize = 3;
 /// How long a facet lies idle.
-const IDLE_EVICT_MS: u64 = 3_000;
+const IDLE_EVICT_MS: u64 = 1_000;
 /// How long an event may take.
 const WALL_MS: u64 = 30_000;
 /// When an alarm whose handler has failed is due again.
@@ -63,6 +63,14 @@ pub(super) enum Effect {
     Call(CallId, Stub, Vec<Stub>),
     Answer(CallId, Result<Vec<Stub>, CallError>),
     AlarmEnded(FileId),
+}
+
+/// What a guest does with its database, for some events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mood {
+    Abstains,
+    Writes,
+    WritesAndErases,
 }
 
 /// What the running turn has done.
@@ -139,8 +147,7 @@ pub(super) struct Life {
     pub(super) shows: Lsn,
     started: bool,
     pub(super) depth: usize,
-    /// The event that was taken last writes.
-    pub(super) writes: bool,
+    pub(super) mood: Mood,
     /// Its thread is slow: nothing happens before that step.
     pub(super) stalls_until: u64,
     evict: bool,
@@ -164,7 +171,7 @@ impl Life {
             shows: 0,
             started: false,
             depth: 0,
-            writes: true,
+            mood: Mood::Writes,
             stalls_until: 0,
             evict: false,
             idle_since_ms: None,
@@ -219,9 +226,9 @@ impl World {
         }
         let stepped = self.step_stage(&mut life);
         let stalls = match life.stage {
-            Stage::Committing | Stage::Recording(_) | Stage::Undo(_) | Stage::Deciding(_) => self.random.one_in(3),
+            Stage::Committing | Stage::Recording(_) | Stage::Undo(_) | Stage::Deciding(_) => self.random.one_in(4),
             Stage::Running if life.turn.changes.is_empty() => false,
-            Stage::Running | Stage::Copying => self.random.one_in(5),
+            Stage::Running | Stage::Copying => self.slow_turns || self.random.one_in(3),
             Stage::Waiting(_)
             | Stage::Loading
             | Stage::Tell(_)
@@ -234,7 +241,9 @@ impl World {
             | Stage::Gone => self.random.one_in(20),
         };
         if stalls {
-            life.stalls_until = self.steps + self.random.below(STALL_STEPS_MAX) as u64;
+            let slow = self.slow_turns && !life.turn.changes.is_empty();
+            let steps_max = if slow { 4 * STALL_STEPS_MAX } else { STALL_STEPS_MAX };
+            life.stalls_until = self.steps + self.random.below(steps_max) as u64;
         }
         if !matches!(life.stage, Stage::Gone) || !self.is_gone(incarnation) {
             self.lives.insert(incarnation, life);
@@ -381,7 +390,7 @@ impl World {
                 return Ok(Stage::Undo(End::StartFailed));
             }
         }
-        life.depth = stored.path.len();
+        (life.depth, life.mood) = (stored.path.len(), self.some_mood());
         life.store = Some(Store {
             file: stored.file,
             path,
@@ -513,13 +522,19 @@ impl World {
         }
     }
 
+    fn some_mood(&mut self) -> Mood {
+        [Mood::Abstains, Mood::Writes, Mood::WritesAndErases][self.random.below(3)]
+    }
+
     fn admit(&mut self, life: &mut Life) -> Checked {
         let mail = self.running.get_mut(&life.incarnation).expect("it runs").remove(0);
         let left = match self.quiet {
             true => 0,
-            false => 2 + self.random.below(10),
+            false => 2 + self.random.below(14),
         };
-        life.writes = self.random.one_in(2);
+        if self.random.one_in(4) {
+            life.mood = self.some_mood();
+        }
         match mail {
             Mail::Evict => life.evict = true,
             Mail::Event {

@@ -38,7 +38,7 @@ const PROCESSES: usize = 3;
 /// Steps in one of them, at most.
 const STEPS_MAX: usize = 500;
 /// Lives of which one that can go on is looked for.
-const TRIES: usize = 4;
+const TRIES: usize = 8;
 /// In so many an object comes to rest.
 const REST_STEPS_MAX: usize = 20_000;
 
@@ -92,6 +92,10 @@ enum Missing {
 struct Twist {
     without: Option<Missing>,
     without_rule: Option<Rule>,
+    /// What guests do more often than else.
+    often: &'static [guest::Act],
+    /// Turns that have changed the tree take long.
+    slow_turns: bool,
 }
 
 fn startup(number: u8) -> Startup {
@@ -154,26 +158,29 @@ impl World {
         }
         // Slow threads need not be waited for if nothing else happens.
         self.steps += TRIES as u64;
+        if self.random.one_in(3) {
+            self.client_calls()?;
+        }
         Ok(false)
     }
 
     fn step(&mut self) -> Checked {
         self.steps += 1;
-        match self.random.below(30) {
+        match self.random.below(40) {
             0 if self.random.one_in(2) => self.client_calls()?,
             1 | 2 => {
                 let waiting = self.journal.waiting();
                 self.journal.acked += self.random.below(waiting + 1);
             }
             3 | 4 => drop(self.journal.settle(&mut self.disk, self.without)),
-            5 => {
-                self.now_ms += self.random.below(3_000) as u64;
+            5 | 9 => {
+                self.now_ms += self.random.below(1_500) as u64;
                 self.watch();
                 self.ring()?;
             }
             6 if self.random.one_in(2) => self.tell_clients(),
             6 => self.ring_one()?,
-            7 if self.random.one_in(12) => self.break_some(),
+            7 if self.random.one_in(6) => self.break_some(),
             8 if self.random.one_in(200) && self.journal.failed.is_none() => {
                 self.note(|_| "the journal fails".to_owned());
                 self.journal.failed = Some(self.journal.last());
@@ -326,7 +333,7 @@ fn live(seed: u64, twist: Twist, traced: bool) -> Result<Seen, String> {
     let _without = Without::new(twist.without_rule);
     let mut trace = Vec::new();
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(Random::new(seed), twist.without, traced)?;
+        let mut world = World::new(Random::new(seed), twist, traced)?;
         for process in 0..PROCESSES {
             let lived = catch_unwind(AssertUnwindSafe(|| world.process(process + 1 == PROCESSES)));
             trace = world.traced.clone().unwrap_or_default();

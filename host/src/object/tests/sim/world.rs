@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::disk::{Disk, File, Journal, Lsn, Member, TreeUnit, Unit};
+use super::guest::Taste;
 use super::life::Life;
 use super::promised::{self, EpochNo, Promised, ROOT, Rows, Snapshot, Uid};
 use super::random::Random;
-use super::{Checked, Missing, NAMES, OBJECT, check, number, startup};
+use super::{Checked, Missing, NAMES, OBJECT, Twist, check, number, startup};
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, FileId};
 use crate::index;
@@ -162,6 +163,8 @@ impl Seen {
 
 pub(super) struct World {
     pub(super) random: Random,
+    pub(super) taste: Taste,
+    pub(super) slow_turns: bool,
     pub(super) without: Option<Missing>,
     pub(super) traced: Option<Vec<String>>,
     pub(super) now_ms: u64,
@@ -213,10 +216,12 @@ pub(super) fn joined(path: &[FacetName]) -> String {
 }
 
 impl World {
-    pub(super) fn new(random: Random, without: Option<Missing>, traced: bool) -> Checked<Self> {
+    pub(super) fn new(mut random: Random, twist: Twist, traced: bool) -> Checked<Self> {
         let mut world = Self {
+            slow_turns: random.one_in(4) || twist.slow_turns,
+            taste: Taste::new(&mut random, twist.often),
             random,
-            without,
+            without: twist.without,
             traced: traced.then(Vec::new),
             now_ms: 1_000_000,
             steps: 0,
@@ -391,6 +396,16 @@ impl World {
         let delivery = self.tree.deliver(node, to.map(|stub| &stub.epoch));
         self.changed = true;
         let live = self.promised.live.get(&uid).copied();
+        let stored = self
+            .promised
+            .committed
+            .get(&uid)
+            .is_some_and(|facet| facet.database.is_some());
+        // What an alarm has found may have been forgotten since.
+        let expected = match &delivery {
+            Delivery::Ended(cause) if to.is_none() && live.is_none() && !stored => Some((**cause).clone()),
+            Delivery::Ended(_) | Delivery::To(_) | Delivery::Start(_) => expected,
+        };
         let incarnation = match (delivery, expected, live) {
             (Delivery::Ended(cause), Some(expected), _) if *cause == expected => {
                 return self.refuse(mail, &cause.error(Outcome::NotApplied));
@@ -549,14 +564,14 @@ impl World {
             return Ok(());
         }
         let mut kills = Vec::new();
-        let (record, removed) = self.tree.undo(changes, &mut kills);
+        let removed = self.tree.undo(changes, &mut kills);
         self.carry_out(kills, expected)?;
-        if !record.is_empty() || !removed.is_empty() {
+        if !removed.is_empty() {
             let unit = Unit {
                 removed,
                 ..Unit::default()
             };
-            self.record(unit, record);
+            self.record(unit, Vec::new());
         }
         Ok(())
     }
