@@ -1,5 +1,6 @@
-//! Databases that are copied for a clone, one after the other: between two turns of a facet that runs, or on loan while it
-//! does not. What was begun on a thread is finished, even if nobody waits for it any more.
+//! Databases that are copied for a clone, all of them as of one moment: each is held between two turns, of a facet that runs
+//! or on loan while it does not, then all are copied, then all go on. What was begun on a thread is finished, even if
+//! nobody waits for it any more.
 
 use std::collections::VecDeque;
 
@@ -13,19 +14,39 @@ use crate::object::{Borrow, Copy, IncarnationId};
 
 #[derive(Debug)]
 enum At {
-    /// Who has the database?
+    /// Who has the next database?
     Ask,
     /// It runs.
     Live(IncarnationId),
     /// On loan, when those are gone.
     Lent(IncarnationId, Vec<IncarnationId>),
-    /// On a thread, whoever waits for it: the copy is made, the loan is given back.
-    Made(IncarnationId, Option<Rows>),
+    /// All are held; the next copy is begun.
+    Copy,
+    /// On a thread, whoever waits for it.
+    Made,
+}
+
+/// A source that does not change.
+#[derive(Clone, Debug)]
+struct Held {
+    file: FileId,
+    by: By,
+    /// What was committed to it at the moment at which all were held.
+    version: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    Paused(IncarnationId),
+    Lent(IncarnationId),
 }
 
 #[derive(Debug)]
 pub(super) struct Copying {
     turn: IncarnationId,
+    /// Copies whose sources are not held yet, those of each file once.
+    sources: VecDeque<Copy>,
+    held: Vec<Held>,
     left: VecDeque<Copy>,
     unmade: Vec<FileId>,
     at: At,
@@ -33,10 +54,19 @@ pub(super) struct Copying {
     wanted: bool,
 }
 
+fn version(rows: Option<Rows>) -> u64 {
+    rows.map_or(0, |rows| rows.version)
+}
+
 impl World {
     pub(super) fn begin_copies(&mut self, turn: IncarnationId, copies: Vec<Copy>) {
+        let mut sources = copies.clone();
+        sources.sort_by(|a, b| (&a.path, a.file).cmp(&(&b.path, b.file)));
+        sources.dedup_by_key(|copy| copy.file);
         self.copyings.push(Copying {
             turn,
+            sources: sources.into(),
+            held: Vec::new(),
             left: copies.into(),
             unmade: Vec::new(),
             at: At::Ask,
@@ -44,51 +74,66 @@ impl World {
         });
     }
 
+    /// Nothing but the copy that is being made is finished.
     pub(super) fn copies_are_unwanted(&mut self, turn: IncarnationId) {
-        let Some(at) = self
+        let found = self
             .copyings
             .iter()
-            .position(|copying| copying.turn == turn && copying.wanted)
-        else {
+            .position(|copying| copying.turn == turn && copying.wanted);
+        let Some(mut copying) = found.map(|at| self.copyings.swap_remove(at)) else {
             return;
         };
-        match &mut self.copyings[at] {
-            Copying {
-                at: At::Made(..),
-                wanted,
-                ..
-            } => *wanted = false,
-            Copying {
-                at: At::Lent(borrow, _),
-                ..
-            } => {
-                let borrow = *borrow;
-                self.copyings.swap_remove(at);
-                self.give_back(borrow);
+        let of = match copying.at {
+            At::Made => copying.left.front().map(|copy| copy.file),
+            At::Ask | At::Live(_) | At::Lent(..) | At::Copy => None,
+        };
+        if let At::Lent(borrow, _) = copying.at {
+            self.give_back(By::Lent(borrow));
+        }
+        for held in std::mem::take(&mut copying.held) {
+            // A pause ends with the one who waits, a loan with the work.
+            match (Some(held.file) == of, held.by) {
+                (true, By::Lent(_)) => copying.held.push(held),
+                (true, By::Paused(_)) | (false, _) => self.give_back(held.by),
             }
-            Copying { .. } => drop(self.copyings.swap_remove(at)),
+        }
+        if of.is_some() {
+            copying.wanted = false;
+            self.copyings.push(copying);
         }
     }
 
-    fn give_back(&mut self, borrow: IncarnationId) {
-        if self.loans.remove(&borrow).is_some() {
-            self.gone(borrow);
+    fn give_back(&mut self, by: By) {
+        match by {
+            By::Paused(incarnation) => {
+                let pauses = self.pauses.get_mut(&incarnation).expect("it is paused");
+                *pauses -= 1;
+            }
+            By::Lent(borrow) => {
+                self.loans.remove(&borrow);
+                self.gone(borrow);
+            }
         }
+    }
+
+    pub(super) fn is_paused(&self, incarnation: IncarnationId) -> bool {
+        let pauses = self.pauses.get(&incarnation).copied().unwrap_or(0);
+        pauses > 0 && !self.lacks(Missing::SourcesArePaused)
     }
 
     /// The turn waits for its copies. False if it has to wait on.
     pub(super) fn step_copies(&mut self, life: &mut Life) -> Checked<bool> {
-        let Some(at) = self
-            .copyings
-            .iter()
-            .position(|copying| copying.turn == life.incarnation)
-        else {
+        let of_it = |copying: &Copying| copying.turn == life.incarnation;
+        let Some(at) = self.copyings.iter().position(of_it) else {
             return Err(format!("{:?} waits for copies that nobody makes", life.incarnation));
         };
         if !self.copyings[at].left.is_empty() {
             return Ok(false);
         }
-        let unmade = self.copyings.swap_remove(at).unmade;
+        let Copying { unmade, held, .. } = self.copyings.swap_remove(at);
+        for held in held {
+            self.give_back(held.by);
+        }
         life.turn.adopted.retain(|file| !unmade.contains(file));
         self.tree.unmake(&mut life.turn.changes, &unmade);
         for file in unmade {
@@ -105,106 +150,151 @@ impl World {
             return Ok(false);
         };
         let stepped = self.step_copy(&mut copying);
-        if copying.wanted || matches!(copying.at, At::Made(..)) {
-            self.copyings.push(copying);
+        match copying.wanted || matches!(copying.at, At::Made) {
+            true => self.copyings.push(copying),
+            false => copying.held.into_iter().for_each(|held| self.give_back(held.by)),
         }
         stepped
     }
 
     fn step_copy(&mut self, copying: &mut Copying) -> Checked<bool> {
-        let Some(copy) = copying.left.front().cloned() else {
-            return Ok(false);
-        };
-        if matches!(copying.at, At::Made(..)) && !self.random.one_in(4) {
-            // It takes a while.
-            return Ok(true);
-        }
         match &copying.at {
             At::Ask => {
-                let path = joined(&copy.path);
-                copying.at = match self.tree.borrow_files(copy.node, &copy.path) {
-                    Borrow::Live(incarnation) => At::Live(incarnation),
-                    Borrow::Reserved { borrow, after } => {
-                        self.controls.insert(borrow, Control::new());
-                        self.running.insert(borrow, Vec::new());
-                        let loan = Loan {
-                            file: copy.file,
-                            open: false,
-                        };
-                        self.note(|_| format!("{borrow:?} borrows {path:?} after {after:?}"));
-                        self.loans.insert(borrow, loan);
-                        let after = after.into_iter().filter(|before| self.running.contains_key(before));
-                        At::Lent(borrow, after.collect())
+                match copying.sources.pop_front() {
+                    Some(source) => copying.at = self.ask(copying, source),
+                    None => {
+                        let rows = |file| Some(self.promised.committed.get(&self.files[&file])?.database);
+                        let moment = copying.held.iter_mut();
+                        moment.for_each(|held| held.version = rows(held.file).map(version));
+                        copying.at = At::Copy;
                     }
-                };
-                self.changed = true;
+                }
                 Ok(true)
             }
-            At::Live(incarnation) => {
-                let incarnation = *incarnation;
-                if self.is_gone(incarnation) {
-                    copying.at = At::Ask;
-                    return Ok(true);
-                }
-                let between_turns = !self.lacks(Missing::CopiesAreBetweenTurns);
-                let Some(life) = self.lives.get(&incarnation) else {
-                    return Ok(false);
-                };
-                let Some(store) = life.store.as_ref().filter(|store| !store.closed) else {
-                    return Ok(false);
-                };
-                if between_turns && life.is_in_turn() {
-                    return Ok(false);
-                }
-                let rows = match between_turns {
-                    true => store.committed,
-                    false => store.rows(),
-                };
-                check(life.uid() == self.files[&copy.file] || !between_turns, || {
-                    format!("{:?} is copied for {copy:?}", life.uid())
-                })?;
-                let rows = store.stored.then_some(rows);
-                self.copied(copying, &copy, rows)?;
-                copying.at = At::Ask;
-                Ok(true)
-            }
+            At::Live(incarnation) => self.pause(copying, *incarnation),
             At::Lent(borrow, after) => {
                 if after.iter().any(|before| !self.is_gone(*before)) {
                     return Ok(false);
                 }
-                let borrow = *borrow;
-                let open = self.lives.values().filter_map(|life| life.store.as_ref());
-                let met = open.filter(|store| !store.closed).any(|store| store.file == copy.file);
-                check(!met, || format!("{:?} is open twice", copy.file))?;
-                if let Some(loan) = self.loans.get_mut(&borrow) {
-                    loan.open = true;
-                }
-                let found = self.disk.files.get(&copy.file);
-                check(found.is_some() || !self.tree.owns(copy.file), || {
-                    format!("{:?} is to be copied, and is missing", copy.file)
-                })?;
-                copying.at = At::Made(borrow, found.and_then(|file| file.rows));
+                let by = By::Lent(*borrow);
+                let file = self.loans[borrow].file;
+                copying.held.push(Held {
+                    file,
+                    by,
+                    version: None,
+                });
+                copying.at = At::Ask;
                 Ok(true)
             }
-            At::Made(borrow, rows) => {
-                let (borrow, rows) = (*borrow, *rows);
-                self.copied(copying, &copy, rows)?;
-                self.give_back(borrow);
-                copying.at = At::Ask;
+            At::Copy => {
+                let Some(copy) = copying.left.front() else {
+                    return Ok(false);
+                };
+                self.begin_copy(copying, &copy.clone())
+            }
+            At::Made if !self.random.one_in(4) => Ok(true),
+            At::Made => {
+                self.made(copying)?;
+                copying.at = At::Copy;
                 Ok(true)
             }
         }
     }
 
+    fn ask(&mut self, copying: &mut Copying, source: Copy) -> At {
+        self.changed = true;
+        match self.tree.borrow_files(source.node, &source.path) {
+            Borrow::Live(incarnation) => {
+                copying.sources.push_front(source);
+                At::Live(incarnation)
+            }
+            Borrow::Reserved { borrow, after } => {
+                self.note(|_| format!("{borrow:?} borrows {:?} after {after:?}", joined(&source.path)));
+                self.controls.insert(borrow, Control::new());
+                self.running.insert(borrow, Vec::new());
+                let (file, open) = (source.file, false);
+                self.loans.insert(borrow, Loan { file, open });
+                let after = after.into_iter().filter(|before| self.running.contains_key(before));
+                At::Lent(borrow, after.collect())
+            }
+        }
+    }
+
+    /// Pauses a facet that runs, as soon as it is between two turns.
+    fn pause(&mut self, copying: &mut Copying, incarnation: IncarnationId) -> Checked<bool> {
+        if self.is_gone(incarnation) {
+            copying.at = At::Ask;
+            return Ok(true);
+        }
+        let Some(life) = self.lives.get(&incarnation) else {
+            return Ok(false);
+        };
+        let is_open = life.store.as_ref().is_some_and(|store| !store.closed);
+        let between_turns = !life.is_in_turn() || self.lacks(Missing::CopiesAreBetweenTurns);
+        if !is_open || !between_turns {
+            return Ok(false);
+        }
+        let Some(source) = copying.sources.pop_front() else {
+            return Err("it pauses nobody's facet".to_owned());
+        };
+        self.note(|_| format!("{incarnation:?} is paused"));
+        *self.pauses.entry(incarnation).or_default() += 1;
+        let (file, by) = (source.file, By::Paused(incarnation));
+        copying.held.push(Held {
+            file,
+            by,
+            version: None,
+        });
+        copying.at = At::Ask;
+        Ok(true)
+    }
+
+    fn begin_copy(&mut self, copying: &mut Copying, copy: &Copy) -> Checked<bool> {
+        let lent = copying.held.iter().find_map(|held| match held.by {
+            By::Lent(borrow) if held.file == copy.file => Some(borrow),
+            By::Lent(_) | By::Paused(_) => None,
+        });
+        if let Some(borrow) = lent {
+            let open = self.lives.values().filter_map(|life| life.store.as_ref());
+            let met = open.filter(|store| !store.closed).any(|store| store.file == copy.file);
+            check(!met, || format!("{:?} is open twice", copy.file))?;
+            if let Some(loan) = self.loans.get_mut(&borrow) {
+                loan.open = true;
+            }
+            let is_there = self.disk.files.contains_key(&copy.file);
+            check(is_there || !self.tree.owns(copy.file), || {
+                format!("{:?} is to be copied, and is missing", copy.file)
+            })?;
+        }
+        copying.at = At::Made;
+        Ok(true)
+    }
+
     /// The copy is on disk, if there is anything to copy.
-    fn copied(&mut self, copying: &mut Copying, copy: &Copy, rows: Option<Rows>) -> Checked {
-        copying.left.pop_front();
-        let source = self.files[&copy.file];
-        let promised = self.promised.committed.get(&source).map(|facet| facet.database);
-        if let (Some(promised), true) = (promised, copying.wanted) {
-            let data = |rows: Option<Rows>| rows.map_or(0, |rows| rows.version);
-            check(data(promised) == data(rows), || {
-                format!("{source:?} is copied with {rows:?}, it has {promised:?}")
+    fn made(&mut self, copying: &mut Copying) -> Checked {
+        let Some(copy) = copying.left.pop_front() else {
+            return Ok(());
+        };
+        let held = copying.held.iter().find(|held| held.file == copy.file);
+        let live = match held.map(|held| held.by) {
+            Some(By::Paused(incarnation)) => self.lives.get(&incarnation),
+            Some(By::Lent(_)) | None => None,
+        };
+        let store = live.and_then(|life| life.store.as_ref());
+        let rows = match store {
+            // Perhaps of a file that the facet has got since.
+            Some(store) => store.stored.then(|| match self.lacks(Missing::CopiesAreBetweenTurns) {
+                true => store.rows(),
+                false => store.committed,
+            }),
+            None => self.disk.files.get(&copy.file).and_then(|file| file.rows),
+        };
+        if let (Some(moment), true) = (held.and_then(|held| held.version), copying.wanted) {
+            let source = self.files[&copy.file];
+            // What was deleted since may be there still, or not.
+            let is_there = self.promised.committed.contains_key(&source);
+            check(!is_there || moment == version(rows), || {
+                format!("{source:?} is copied with {rows:?}, and had {moment} when all were held")
             })?;
         }
         let made = rows.filter(|rows| rows.version != 0).map(|rows| Rows {

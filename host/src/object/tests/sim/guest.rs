@@ -54,6 +54,8 @@ pub(super) struct Taste {
     weights: Vec<(Act, usize)>,
     all: usize,
     restarts: bool,
+    /// Those who have children mostly store nothing themselves.
+    parents_abstain: bool,
 }
 
 impl Taste {
@@ -68,6 +70,7 @@ impl Taste {
             all: weights.iter().map(|(_, weight)| weight).sum(),
             weights: weights.into(),
             restarts: random.one_in(2),
+            parents_abstain: random.one_in(2),
         }
     }
 
@@ -96,6 +99,19 @@ pub(super) enum Decision {
 }
 
 impl World {
+    /// What a guest will do with its database.
+    pub(super) fn some_mood(&mut self, life: &Life) -> Mood {
+        let is_parent = self
+            .promised
+            .all()
+            .values()
+            .any(|facet| facet.parent == Some(life.uid()));
+        if self.taste.parents_abstain && (is_parent || life.depth < 2) && !self.random.one_in(8) {
+            return Mood::Abstains;
+        }
+        [Mood::Abstains, Mood::Writes, Mood::WritesAndErases][self.random.below(3)]
+    }
+
     /// The event that runs does something.
     pub(super) fn act(&mut self, life: &mut Life, event: u64) -> Checked {
         let event = life.events.get_mut(&event).expect("it runs");
@@ -109,7 +125,13 @@ impl World {
             life.stage = Stage::Undo(self.end_of(life));
             return Ok(());
         }
-        let decision = match self.taste.pick(&mut self.random) {
+        let act = self.taste.pick(&mut self.random);
+        let touches = matches!(act, Act::Write | Act::Erase | Act::SetAlarm | Act::DeleteAll);
+        if touches && self.is_paused(life.incarnation) && !life.turn.touched {
+            // Its first access waits.
+            return Ok(());
+        }
+        let decision = match act {
             Act::Write | Act::SetAlarm | Act::Erase if life.mood == Mood::WritesAndErases && self.random.one_in(2) => {
                 return self.erase(life);
             }

@@ -56,6 +56,7 @@ pub(super) enum End {
     Killed(Arc<Cause>),
     Broken(&'static str),
     StartFailed,
+    NoPlace,
 }
 
 #[derive(Clone, Debug)]
@@ -312,6 +313,11 @@ impl World {
                 return Ok(false);
             }
             Stage::AwaitDurable => Stage::Close,
+            // A clone copies it as it is.
+            Stage::Close if self.is_paused(incarnation) => {
+                life.stage = Stage::Close;
+                return Ok(false);
+            }
             Stage::Close => self.close(life),
             Stage::Emptied => {
                 let file = life.store.as_ref().map_or(FileId::ROOT, |store| store.file);
@@ -339,6 +345,12 @@ impl World {
     /// Those before it are gone.
     fn launch(&mut self, life: &mut Life) -> Checked<Stage> {
         let incarnation = life.incarnation;
+        if self.random.one_in(60) {
+            return Ok(Stage::Tell(match self.controls[&incarnation].ending {
+                Some(_) => self.end_of(life),
+                None => End::NoPlace,
+            }));
+        }
         let Some(stored) = self.tree.launch(incarnation) else {
             return Ok(Stage::Tell(self.end_of(life)));
         };
@@ -390,7 +402,8 @@ impl World {
                 return Ok(Stage::Undo(End::StartFailed));
             }
         }
-        (life.depth, life.mood) = (stored.path.len(), self.some_mood());
+        life.depth = stored.path.len();
+        life.mood = self.some_mood(life);
         life.store = Some(Store {
             file: stored.file,
             path,
@@ -447,6 +460,7 @@ impl World {
             life.stage = Stage::Undo(self.end_of(life));
             return Ok(true);
         }
+        let is_paused = self.is_paused(life.incarnation);
         if let Some(event) = life.runs {
             match life.events.get(&event).map_or(0, |event| event.left) {
                 0 => {
@@ -459,12 +473,20 @@ impl World {
             }
             return Ok(true);
         }
-        if let Some((id, _)) = life.events.iter().find(|(_, event)| event.returned) {
+        let returned = life.events.iter().find(|(_, event)| event.returned);
+        if let Some((id, event)) = returned {
+            if is_paused && matches!(event.pending, Pending::Alarm(_)) {
+                return Ok(false);
+            }
             let id = *id;
             life.stage = self.finish(life, id)?;
             return Ok(true);
         }
         self.note_idleness(life);
+        if is_paused {
+            // The gate is closed, to all.
+            return Ok(false);
+        }
         let answered = |event: &Event| event.waits.is_none_or(|call| self.calls[call].answer.is_some());
         let runnable: Vec<_> = life
             .events
@@ -522,10 +544,6 @@ impl World {
         }
     }
 
-    fn some_mood(&mut self) -> Mood {
-        [Mood::Abstains, Mood::Writes, Mood::WritesAndErases][self.random.below(3)]
-    }
-
     fn admit(&mut self, life: &mut Life) -> Checked {
         let mail = self.running.get_mut(&life.incarnation).expect("it runs").remove(0);
         let left = match self.quiet {
@@ -533,7 +551,7 @@ impl World {
             false => 2 + self.random.below(14),
         };
         if self.random.one_in(4) {
-            life.mood = self.some_mood();
+            life.mood = self.some_mood(life);
         }
         match mail {
             Mail::Evict => life.evict = true,
@@ -798,7 +816,7 @@ impl World {
         let incarnation = life.incarnation;
         match end {
             End::Idle | End::Killed(_) => Ok(()),
-            End::StartFailed => {
+            End::StartFailed | End::NoPlace => {
                 let was_live = self.promised.live.get(&life.uid()) == Some(&incarnation);
                 if was_live {
                     self.promised.live.remove(&life.uid());
@@ -838,13 +856,14 @@ impl World {
                 code,
                 message: "it broke".to_owned(),
             },
+            End::NoPlace => Cause::Full(1),
             End::StartFailed => Cause::Broken {
                 code: "start",
                 message: "it did not start".to_owned(),
             },
         };
         if let Some(promised) = self.promised.ended.get(&life.incarnation) {
-            let by_itself = matches!(end, End::Broken(_) | End::StartFailed);
+            let by_itself = matches!(end, End::Broken(_) | End::StartFailed | End::NoPlace);
             check(*promised == cause || by_itself, || {
                 format!("{cause:?} is told, not {promised:?}")
             })?;

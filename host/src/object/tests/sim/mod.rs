@@ -77,6 +77,8 @@ enum Missing {
     FilesGoBeforeTheNext,
     /// A database is copied between two turns.
     CopiesAreBetweenTurns,
+    /// The sources of a clone begin no turn before all of them are copied.
+    SourcesArePaused,
     /// A copy that nobody waits for any more goes.
     UnwantedCopiesGo,
     /// The first commit of a facet that was deleted meanwhile goes.
@@ -291,6 +293,7 @@ impl World {
         self.lives.clear();
         self.copyings.clear();
         self.loans.clear();
+        self.pauses.clear();
         self.running.clear();
         self.no_unit_is_delayed();
     }

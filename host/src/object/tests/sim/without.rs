@@ -5,7 +5,7 @@ use super::{Missing, Twist, live};
 use crate::object::rules::Rule;
 
 /// Lives in which it must be seen.
-const LIVES_MAX: u64 = 1_000;
+const LIVES_MAX: u64 = 4_000;
 
 fn is_missed_in(twist: Twist) {
     let broken = (0..LIVES_MAX).find_map(|seed| live(seed, twist, false).err().map(|why| (seed, why)));
@@ -67,6 +67,7 @@ are_missed! {
     deps_are_inherited: Missing::DepsAreInherited, [];
     files_go_before_the_next: Missing::FilesGoBeforeTheNext, [];
     copies_are_between_turns: Missing::CopiesAreBetweenTurns, [Act::Clone];
+    sources_are_paused: Missing::SourcesArePaused, [Act::Clone];
     unwanted_copies_go: Missing::UnwantedCopiesGo, [Act::Clone, Act::Abort];
     what_is_named_by_nobody_goes: Missing::WhatIsNamedByNobodyGoes, [Act::Delete];
     objects_are_kept_until_they_are_settled: Missing::KeptUntilSettled, [];

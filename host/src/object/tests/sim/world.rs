@@ -10,7 +10,7 @@ use super::life::Life;
 use super::promised::{self, EpochNo, Promised, ROOT, Rows, Snapshot, Uid};
 use super::random::Random;
 use super::{Checked, Missing, NAMES, OBJECT, Twist, check, number, startup};
-use crate::error::{CallError, Kind, Outcome};
+use crate::error::{CallError, Outcome};
 use crate::ids::{FacetName, FileId};
 use crate::index;
 use crate::object::{
@@ -186,6 +186,8 @@ pub(super) struct World {
     pub(super) copyings: Vec<super::copying::Copying>,
     pub(super) calls: Vec<Call>,
     pub(super) loans: BTreeMap<IncarnationId, Loan>,
+    /// How many hold a facet between two turns.
+    pub(super) pauses: BTreeMap<IncarnationId, usize>,
     /// As the scheduler of alarms has it.
     pub(super) alarms: BTreeMap<FileId, u64>,
     pub(super) alarms_under_way: BTreeSet<FileId>,
@@ -240,6 +242,7 @@ impl World {
             copyings: Vec::new(),
             calls: Vec::new(),
             loans: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             alarms: BTreeMap::new(),
             alarms_under_way: BTreeSet::new(),
             ringing: Vec::new(),
@@ -413,11 +416,6 @@ impl World {
             (Delivery::To(incarnation), None, Some(live)) if incarnation == live => incarnation,
             (Delivery::Start(start), None, None) => {
                 let incarnation = start.incarnation;
-                if self.random.one_in(60) {
-                    self.tree.retire(incarnation);
-                    self.tree.gone(incarnation);
-                    return self.refuse(mail, &CallError::new(Kind::Unavailable, "facets", "no room"));
-                }
                 self.promised.live.insert(uid, incarnation);
                 self.controls.insert(incarnation, Control::new());
                 self.running.insert(incarnation, Vec::new());
@@ -587,15 +585,20 @@ impl World {
             removed: vec![file],
             ..Unit::default()
         };
-        let mut lsn = self.record(unit, tree);
-        if self.has_index && self.tree.needs_no_index() {
-            self.has_index = false;
-            lsn = self.queue(Unit {
-                tree: TreeUnit::Removed,
-                ..Unit::default()
-            });
+        let lsn = self.record(unit, tree);
+        Some(self.drop_index().unwrap_or(lsn))
+    }
+
+    /// S12: an index of nothing goes.
+    fn drop_index(&mut self) -> Option<Lsn> {
+        if !self.has_index || !self.tree.needs_no_index() {
+            return None;
         }
-        Some(lsn)
+        self.has_index = false;
+        Some(self.queue(Unit {
+            tree: TreeUnit::Removed,
+            ..Unit::default()
+        }))
     }
 
     /// Records a commit of the host's own. None if the facet has been deleted.
@@ -630,6 +633,7 @@ impl World {
         self.note(|_| format!("{incarnation:?} is gone"));
         self.tree.gone(incarnation);
         self.running.remove(&incarnation);
+        self.drop_index();
         self.controls.get_mut(&incarnation).expect("it had one").gone = true;
         self.changed = true;
     }
@@ -776,6 +780,9 @@ impl World {
         })?;
         check(self.tree.needs_no_index() == entries.is_empty(), || {
             format!("the index is needed: {}", !self.tree.needs_no_index())
+        })?;
+        check(self.disk.index.is_none() || !entries.is_empty(), || {
+            "an index of nothing is left over".to_owned()
         })
     }
 
