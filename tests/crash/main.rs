@@ -27,9 +27,9 @@ use serde_json::{Value, json};
 
 use support::client::{Client, Failure};
 
-/// The puppets of the conformance cases serve here, too.
+/// The puppet of the conformance cases serves here, too.
 fn config() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance/facetd.toml")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/crash/facetd.toml")
 }
 
 /// Has a child of the root `on` carry out operations. The inner error is the host's, for the root or for the child.

@@ -30,6 +30,8 @@ const LAST_WORDS: &str = "die-at: dies at ";
 const SEGMENT: (&str, &str) = ("FACETD_TEST_SEGMENT_MIB", "4");
 /// A point that one operation passes more often is died at this often.
 const TIMES_MAX: u32 = 2;
+/// In one directory: after a death every database in it is looked at.
+const DEATHS_MAX: usize = 8;
 /// Hosts that die side by side.
 const LANES: usize = 3;
 const REFUSAL_LIMIT: Duration = Duration::from_secs(30);
@@ -163,8 +165,6 @@ fn operations_die(operations: &[Operation]) -> Result<Deaths> {
     for operation in operations {
         deaths += operation_dies(&mut mortal, operation, &mut died)
             .with_context(|| format!("{}\n{}", operation.name, mortal.host.log()))?;
-        // Recovery looks at every database.
-        fs::remove_dir_all(mortal.host.data().join("t"))?;
     }
     println!("{deaths} deaths of operations");
     Ok(died)
@@ -174,20 +174,34 @@ fn operations_die(operations: &[Operation]) -> Result<Deaths> {
 fn operation_dies(mortal: &mut Mortal, operation: &Operation, died: &mut Deaths) -> Result<usize> {
     let peaceful = watch(mortal, operation)?;
     let deaths = plan(operation, &peaceful);
+    for some in deaths.chunks(DEATHS_MAX) {
+        fs::remove_dir_all(mortal.host.data().join("t"))?;
+        some_deaths(mortal, operation, &peaceful, some, died)?;
+    }
+    Ok(deaths.len())
+}
+
+fn some_deaths(
+    mortal: &mut Mortal,
+    operation: &Operation,
+    peaceful: &Peaceful,
+    deaths: &[Death],
+    died: &mut Deaths,
+) -> Result<()> {
     mortal.fate(None);
-    for death in &deaths {
+    for death in deaths {
         mortal.prepare(&death.on, operation)?;
     }
     mortal.host.stop()?;
     let mut found = Vec::new();
     let mut last: Option<(&Death, bool)> = None;
-    for death in &deaths {
+    for death in deaths {
         let fate = format!("{}:{}", death.point, death.nth);
         mortal.fate(Some(&fate));
         let log_bytes = mortal.host.whole_log().len();
         // The life that is going to die is the one that finds what the last one left.
         if let Some((last, acknowledged)) = last {
-            found.push(verify(mortal, operation, &peaceful, last, acknowledged)?);
+            found.push(verify(mortal, operation, peaceful, last, acknowledged)?);
         }
         let acknowledged = mortal.run(&death.on, &operation.act)?;
         let status = mortal.host.finish()?;
@@ -204,7 +218,7 @@ fn operation_dies(mortal: &mut Mortal, operation: &Operation, died: &mut Deaths)
     }
     mortal.fate(None);
     if let Some((last, acknowledged)) = last {
-        found.push(verify(mortal, operation, &peaceful, last, acknowledged)?);
+        found.push(verify(mortal, operation, peaceful, last, acknowledged)?);
     }
     // No later death has touched what an earlier one left.
     for (death, shape) in deaths.iter().zip(&found) {
@@ -218,8 +232,7 @@ fn operation_dies(mortal: &mut Mortal, operation: &Operation, died: &mut Deaths)
     for (death, shape) in deaths.iter().zip(&found) {
         shape.check_files(&mortal.host.data(), &death.on, true)?;
     }
-    check(&mortal.host.data())?;
-    Ok(deaths.len())
+    check(&mortal.host.data())
 }
 
 /// Does it once, in a life that tells which points it passes until it has stopped.
@@ -419,7 +432,7 @@ struct Kept {
 }
 
 impl Kept {
-    const NAMES: [&'static str; 5] = ["DIRTY", "journal", "t", "u", "e"];
+    const NAMES: [&'static str; 3] = ["DIRTY", "journal", "t"];
 
     fn new(data: &Path) -> Result<Self> {
         let copy = data.with_file_name("kept");
