@@ -128,14 +128,15 @@ mod tests {
         let (one, other) = (room.enter().await, room.enter().await);
         assert!(one.is_some() && other.is_some());
         assert_eq!(room.excess(), 0, "two run, and two of two may");
-        {
+        let third = {
             let third = room.enter();
             tokio::pin!(third);
             assert!(futures_util::poll!(third.as_mut()).is_pending());
             assert_eq!(room.excess(), 1, "somebody waits");
             drop(one);
-            assert!(third.await.is_some());
-        }
+            third.await
+        };
+        assert!(third.is_some());
         assert!(room.enter().await.is_none(), "nobody goes");
         assert_eq!(room.excess(), 0);
     }
