@@ -58,7 +58,7 @@ fn idle_facets_make_place_for_those_that_are_called() -> Result<()> {
     }
     for child in 0..CHILDREN {
         let seen = call(child, json!([{"op": "kv.get", "key": "who"}]))?;
-        ensure!(seen[0]["ok"] == child.to_string(), "child {child} has {seen}");
+        ensure!(seen[0]["ok"] == json!(child.to_string()), "child {child} has {seen}");
     }
     // Those that wait for each other take all places: the last is refused, and all others live on.
     let deep = (0..PLACES)

@@ -50,7 +50,8 @@ pub(crate) fn salvage(bytes: &[u8], object: ObjectId) -> Salvaged {
         if let Some(from) = bad_from.take() {
             found.damage.push(format!("bytes {from} to {at} are no record"));
         }
-        if seq != found.loaded.next_seq && !(is_first && !found.damage.is_empty()) {
+        // Behind a header that is lost, any number may come first.
+        if seq != found.loaded.next_seq && (!is_first || found.damage.is_empty()) {
             let why = format!("at byte {at} is record {seq} where {} should be", found.loaded.next_seq);
             found.damage.push(why);
         }

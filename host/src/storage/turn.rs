@@ -253,6 +253,9 @@ impl FacetStore {
     pub(crate) fn rest(&mut self) -> Result<(), StorageError> {
         // Asked now, so that nobody need open it for that when the facet stops.
         let empty = self.open.is_some() && self.is_empty()?;
+        if !empty {
+            self.optimize_once();
+        }
         self.close()?;
         self.rests_empty = empty;
         Ok(())
@@ -278,8 +281,8 @@ impl FacetStore {
             true => self.rests_empty,
             false => self.is_empty()?,
         };
-        if !emptied && self.wrote && rested && !self.journal.is_tight() {
-            self.optimize();
+        if !emptied && rested {
+            self.optimize_once();
         }
         self.close()?;
         Ok(emptied && self.stored)
@@ -290,6 +293,14 @@ impl FacetStore {
         self.discard_turn();
         self.disconnect();
         self.remove_uncommitted();
+    }
+
+    /// If something was written since the last time; not for that alone is a database opened, or a full journal filled.
+    fn optimize_once(&mut self) {
+        if self.open.is_some() && self.wrote && !self.journal.is_tight() {
+            self.optimize();
+            self.wrote = false;
+        }
     }
 
     /// Lets SQLite refresh its statistics, as a turn of the host.
