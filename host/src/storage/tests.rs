@@ -452,6 +452,26 @@ fn is_empty_means_no_keys_and_no_tables() {
 }
 
 #[test]
+fn s12_what_is_emptied_and_rests_is_empty_when_the_facet_stops() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    store.kv_delete("a").unwrap();
+    committed(&mut store);
+    // Twice: in between it may have been called, and have had nothing to do here.
+    store.rest().unwrap();
+    store.rest().unwrap();
+    assert!(store.close_for_good(true).unwrap());
+    // What was written since counts, and what was never looked at is left alone.
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    store.abandon();
+    assert!(!store.close_for_good(true).unwrap());
+    assert!(!dir.store(1, true).close_for_good(true).unwrap());
+}
+
+#[test]
 fn a_copy_is_what_fold_with_its_own_identity() {
     let dir = Dir::new();
     let mut source = dir.store(1, false);

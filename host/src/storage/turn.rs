@@ -251,8 +251,12 @@ impl FacetStore {
 
     /// Closes the database of a facet that goes on living: the next access opens it again.
     pub(crate) fn rest(&mut self) -> Result<(), StorageError> {
+        if self.open.is_none() {
+            // It rests since earlier.
+            return Ok(());
+        }
         // Asked now, so that nobody need open it for that when the facet stops.
-        let empty = self.open.is_some() && self.is_empty()?;
+        let empty = self.is_empty()?;
         if !empty {
             self.optimize_once();
         }

@@ -193,7 +193,7 @@ impl World {
     /// Writes to the database, which is made if there is none.
     fn write_to(&mut self, life: &mut Life, rows: Rows) {
         let store = life.store.as_mut().expect("it has been launched");
-        (store.written, store.open) = (Some(rows), true);
+        (store.written, store.open, store.closed_empty) = (Some(rows), true, false);
         life.turn.touched = true;
         if !store.stored && !self.disk.files.contains_key(&store.file) {
             let file = super::disk::File {

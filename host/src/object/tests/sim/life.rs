@@ -97,6 +97,8 @@ pub(super) struct Store {
     pub(super) path: Arc<str>,
     pub(super) stored: bool,
     pub(super) open: bool,
+    /// Nothing was in it when it was closed, and nobody has opened it since.
+    pub(super) closed_empty: bool,
     pub(super) committed: Rows,
     /// What the running turn has written.
     pub(super) written: Option<Rows>,
@@ -409,6 +411,7 @@ impl World {
             path,
             stored: stored.has_database,
             open: false,
+            closed_empty: false,
             committed: promised.unwrap_or_default(),
             written: None,
             unrecorded: false,
@@ -527,7 +530,7 @@ impl World {
 
     /// The watchdog looks at the clock.
     pub(super) fn watch(&mut self) {
-        let mut slow = Vec::new();
+        let (mut slow, mut closes) = (Vec::new(), Vec::new());
         for (incarnation, life) in &self.lives {
             let mail = self.running.get_mut(incarnation).filter(|mail| mail.is_empty());
             if let (Some(mail), Some(since_ms)) = (mail, life.idle_since_ms)
@@ -535,8 +538,18 @@ impl World {
             {
                 mail.push(Mail::Evict);
             }
+            if life.idle_since_ms.is_some() && life.events.is_empty() && !life.is_in_turn() {
+                closes.push(*incarnation);
+            }
             if life.events.values().any(|event| event.deadline_ms <= self.now_ms) {
                 slow.push(*incarnation);
+            }
+        }
+        for incarnation in closes {
+            let store = self.lives.get_mut(&incarnation).and_then(|life| life.store.as_mut());
+            let store = store.filter(|store| !store.closed && store.stored && store.open);
+            if let (Some(store), true) = (store, self.random.one_in(2)) {
+                (store.open, store.closed_empty) = (false, store.committed.is_empty());
             }
         }
         for incarnation in slow {
@@ -582,7 +595,7 @@ impl World {
         self.seen.alarms += 1;
         let now_ms = self.now_ms;
         let store = life.store.as_mut().expect("it has been launched");
-        store.open |= store.stored;
+        (store.open, store.closed_empty) = (store.open || store.stored, false);
         let rows = store.rows();
         if rows.alarm_ms.is_none_or(|due_ms| due_ms > now_ms) {
             self.alarms_under_way.remove(&file);
@@ -637,6 +650,7 @@ impl World {
                 // Unless the handler has set another one.
                 if rows.alarm_ms.is_none_or(|due_ms| due_ms <= self.now_ms + RETRY_MS) {
                     store.written = Some(Rows { alarm_ms: None, ..rows });
+                    (store.open, store.closed_empty) = (true, false);
                     life.turn.touched = true;
                 }
                 life.turn.effects.push(Effect::AlarmEnded(file));
@@ -898,6 +912,7 @@ impl World {
         };
         self.alarms_under_way.remove(&file);
         let due_ms = self.now_ms + RETRY_MS;
+        (store.open, store.closed_empty) = (true, false);
         store.written = Some(Rows {
             alarm_ms: self.random.one_in(2).then_some(due_ms),
             ..store.committed
@@ -916,8 +931,13 @@ impl World {
             // Made, and never committed to.
             self.journal.remove(&mut self.disk, store.file);
         }
-        let emptied = store.stored && store.open && store.committed.is_empty();
-        if store.open {
+        let emptied = store.stored
+            && if store.open {
+                store.committed.is_empty()
+            } else {
+                store.closed_empty
+            };
+        if store.open || store.closed_empty {
             self.unopened.remove(&life.own.uid);
         }
         match emptied && self.journal.failed.is_none() {
