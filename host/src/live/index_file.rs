@@ -80,3 +80,102 @@ impl IndexFile {
         self.bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ids::{ClassDigest, FacetName, FileId};
+    use crate::object::{Delivery, NodeId, TurnChanges};
+    use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+
+    /// `FACETD_CHURN_CYCLES` makes it more, a million in half a minute.
+    const CYCLES: u32 = 20_000;
+    const CYCLES_VARIABLE: &str = "FACETD_CHURN_CYCLES";
+    const OBJECT: ObjectId = ObjectId([1; 32]);
+
+    struct Churned {
+        tree: Tree,
+        file: IndexFile,
+        bytes: Vec<u8>,
+    }
+
+    impl Churned {
+        fn new() -> Self {
+            Self {
+                tree: Tree::new(startup(), true, Vec::new(), FileId(1)),
+                file: IndexFile::new(false, 1, 0),
+                bytes: Vec::new(),
+            }
+        }
+
+        /// A child that stores something, and its incarnation is over.
+        fn store(&mut self, name: &str) -> NodeId {
+            let (root, name) = (self.tree.root(), FacetName::new(name).unwrap());
+            let mut changes = TurnChanges::default();
+            let (node, _epoch) = self.tree.get(root, &name, Startup::clone(&startup()), &mut changes, &mut Vec::new()).unwrap();
+            let Delivery::Start(start) = self.tree.deliver(node, None) else {
+                panic!("it ran already")
+            };
+            let launched = self.tree.launch(start.incarnation).unwrap();
+            let record = self.tree.now_stored(node, launched.file);
+            self.record(record);
+            assert!(self.tree.retire(start.incarnation));
+            self.tree.gone(start.incarnation);
+            node
+        }
+
+        fn delete(&mut self, name: &str) {
+            let (root, name) = (self.tree.root(), FacetName::new(name).unwrap());
+            let mut changes = TurnChanges::default();
+            self.tree.delete(root, &name, &mut changes, &mut Vec::new());
+            let (record, _files) = self.tree.settle(changes);
+            self.record(record);
+        }
+
+        /// As the keeper has the file follow.
+        fn record(&mut self, record: Vec<TreeChange>) {
+            let record: Vec<_> = record.into_iter().map(Into::into).collect();
+            let append = self.file.append(OBJECT, &self.tree, &record);
+            append.carry_out(&mut self.bytes);
+            assert_eq!(self.file.bytes, self.bytes.len() as u64, "it knows how long the file is");
+        }
+    }
+
+    fn startup() -> Arc<Startup> {
+        Arc::new(Startup {
+            class: ClassDigest([1; 32]),
+            props: Payload::empty(),
+            id: None,
+            limits: StartupLimits::default(),
+            on_failure: FailurePolicy::Isolate,
+        })
+    }
+
+    #[test]
+    fn a_file_stays_bounded_however_much_is_made_and_deleted() {
+        let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |text| text.parse().unwrap());
+        let mut churned = Churned::new();
+        churned.store("stays");
+        let mut longest = 0;
+        for cycle in 0..cycles {
+            churned.store("goes");
+            if cycle % 1_000 == 0 {
+                churned.store(&format!("stays-{cycle}"));
+            }
+            churned.delete("goes");
+            longest = longest.max(churned.bytes.len());
+        }
+        let living = 2 + cycles.div_ceil(1_000);
+        let image = churned.tree.recorded(usize::MAX).unwrap();
+        assert_eq!(image.len() as u32, living - 1);
+        let bound = (WORTH_BYTES + 2 * DEAD_RATIO * u64::from(living) * 512) as usize;
+        assert!(longest < bound, "{longest} bytes for {living} facets");
+        // What is there is all that counts, and no number is given twice.
+        let loaded = crate::index::parse(&churned.bytes, OBJECT).unwrap();
+        assert_eq!(loaded.entries.len(), image.len());
+        assert_eq!(loaded.next_file, churned.tree.next_file());
+        assert_eq!(loaded.next_seq, churned.file.next_seq);
+    }
+}

@@ -130,6 +130,15 @@ impl TreeAppend {
         }
     }
 
+    /// What becomes of the file that holds `bytes`.
+    #[cfg(test)]
+    pub(crate) fn carry_out(&self, bytes: &mut Vec<u8>) {
+        if !self.header.is_empty() {
+            bytes.clone_from(&self.header);
+        }
+        bytes.extend(&self.record);
+    }
+
     /// What it adds to the file.
     pub(crate) fn bytes(&self) -> u64 {
         (self.header.len() + self.record.len()) as u64
