@@ -2,12 +2,16 @@
 //! memory. Whatever happens is compared at once with a short description of what is promised; and when a process has
 //! ended, what the next one finds is what was promised after some unit, at or past the last that anybody was told of.
 
+mod checks;
 mod copying;
 mod disk;
+mod end;
+mod events;
 mod guest;
 mod life;
 mod promised;
 mod random;
+mod turn;
 mod without;
 mod world;
 

@@ -4,18 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::disk::{Disk, File, Journal, Lsn, Member, TreeUnit, Unit};
+use super::disk::{Disk, Journal, Lsn, Member, TreeUnit, Unit};
 use super::guest::Taste;
 use super::life::Life;
-use super::promised::{self, EpochNo, Promised, ROOT, Rows, Snapshot, Uid};
+use super::promised::{EpochNo, Promised, ROOT, Snapshot, Uid};
 use super::random::Random;
 use super::{Checked, Missing, NAMES, OBJECT, Twist, check, number, startup};
 use crate::error::{CallError, Outcome};
 use crate::ids::{FacetName, FileId};
 use crate::index;
-use crate::object::{
-    Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, StoredFacet, Tree, TreeChange, TurnChanges,
-};
+use crate::object::{Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Tree, TreeChange, TurnChanges};
 
 /// Mail that waits for one facet.
 const MAILBOX_LEN_MAX: usize = 4;
@@ -125,7 +123,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u64; 9] {
+    pub(super) fn all(&mut self) -> [&mut u64; 9] {
         let Self {
             starts,
             turns,
@@ -173,11 +171,11 @@ pub(super) struct World {
     pub(super) journal: Journal,
     pub(super) tree: Tree,
     pub(super) promised: Promised,
-    history: Vec<(Lsn, Snapshot)>,
+    pub(super) history: Vec<(Lsn, Snapshot)>,
     /// As in `live::Object`: what has not gone yet, with its mailbox.
     pub(super) running: BTreeMap<IncarnationId, Vec<Mail>>,
-    next_seq: u64,
-    has_index: bool,
+    pub(super) next_seq: u64,
+    pub(super) has_index: bool,
     pub(super) stopped: bool,
     /// Until this is settled the object must not be loaded again.
     pub(super) kept_until: Lsn,
@@ -192,7 +190,7 @@ pub(super) struct World {
     pub(super) alarms: BTreeMap<FileId, u64>,
     pub(super) alarms_under_way: BTreeSet<FileId>,
     /// Their facets have been found.
-    ringing: Vec<(FileId, NodeId, Uid)>,
+    pub(super) ringing: Vec<(FileId, NodeId, Uid)>,
     /// Whose file.
     pub(super) files: BTreeMap<FileId, Uid>,
     /// Facets with an empty database that nobody has opened since the object was: what they hold is found when they run.
@@ -202,8 +200,8 @@ pub(super) struct World {
     /// What clients have seen.
     pub(super) observed: Lsn,
     /// A unit that waits beside the queue, where that is allowed.
-    delayed: Option<Unit>,
-    last_version: u64,
+    pub(super) delayed: Option<Unit>,
+    pub(super) last_version: u64,
     pub(super) changed: bool,
     pub(super) seen: Seen,
 }
@@ -275,92 +273,6 @@ impl World {
         self.last_version
     }
 
-    /// Loads what lies there, as `live::load` does, and compares it with what was promised last.
-    pub(super) fn reopen(&mut self, disk: Disk) -> Checked {
-        let loaded = disk
-            .index
-            .as_deref()
-            .map(|bytes| index::parse(bytes, OBJECT))
-            .transpose()?;
-        self.has_index = loaded.is_some();
-        let (next_file, next_seq) = loaded.as_ref().map_or((FileId(1), 1), |l| (l.next_file, l.next_seq));
-        let entries = loaded.map(|loaded| loaded.entries).unwrap_or_default();
-        let rows = |file| disk.files.get(&file).map(|file: &File| file.rows.unwrap_or_default());
-        let mut found = vec![(String::new(), 0, rows(FileId::ROOT))];
-        let mut files = vec![FileId::ROOT];
-        let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
-        let mut paths = BTreeMap::from([(FileId::ROOT, String::new())]);
-        paths.extend(entries.keys().map(|file| (*file, named(&entries, *file))));
-        let mut by_path: Vec<_> = entries.iter().collect();
-        by_path.sort_by_key(|(file, _)| &paths[file]);
-        for (file, entry) in by_path {
-            found.push((paths[file].clone(), number(&entry.startup), rows(*file)));
-            files.push(*file);
-        }
-        for (file, entry) in &entries {
-            let facet = StoredFacet {
-                name: entry.name.clone(),
-                file: *file,
-                has_database: entry.has_database,
-                startup: Arc::new(entry.startup.clone()),
-                children: Vec::new(),
-            };
-            children.entry(entry.parent).or_default().push(facet);
-        }
-        for (file, entry) in &entries {
-            check(entry.has_database == disk.files.contains_key(file), || {
-                format!(
-                    "the index is wrong about the database of {}: {}",
-                    paths[file], entry.has_database
-                )
-            })?;
-        }
-        for (file, stored) in &disk.files {
-            let path = paths.get(file).ok_or_else(|| format!("nothing names {file:?}"))?;
-            check(**path == *stored.path, || {
-                format!("{path} has the database of {}", stored.path)
-            })?;
-        }
-        let stored = adopt(FileId::ROOT, &mut children)?;
-        let root_has_database = disk.files.contains_key(&FileId::ROOT);
-        self.tree = Tree::new(Arc::new(startup(0)), root_has_database, stored, next_file);
-        self.promised = Promised::reopened(&found);
-        let uids: BTreeMap<_, _> = self
-            .promised
-            .committed
-            .keys()
-            .map(|uid| (promised::path(&self.promised.committed, *uid), *uid))
-            .collect();
-        self.files = files.iter().map(|file| (*file, uids[&paths[file]])).collect();
-        let rows = |uid: &Uid| self.promised.committed[uid].database;
-        self.unopened = self
-            .files
-            .values()
-            .copied()
-            .filter(|uid| rows(uid) == Some(Rows::default()))
-            .collect();
-        let alarms = self
-            .files
-            .iter()
-            .filter_map(|(file, uid)| Some((*file, rows(uid)?.alarm_ms?)));
-        self.alarms = alarms.collect();
-        self.alarms_under_way.clear();
-        self.ringing.clear();
-        self.history = vec![(0, self.promised.snapshot())];
-        (self.next_seq, self.kept_until, self.observed, self.stopped) = (next_seq, 0, 0, false);
-        self.controls.clear();
-        self.calls.clear();
-        self.journal = Journal::new(disk.clone());
-        self.disk = disk;
-        self.compare()
-    }
-
-    /// What was promised after the unit of that number.
-    pub(super) fn promised_at(&self, lsn: Lsn) -> &Snapshot {
-        let mut past = self.history.iter().rev();
-        &past.find(|(at, _)| *at <= lsn).expect("it begins with 0").1
-    }
-
     /// Ends whom the tree says, who must be whom it should be.
     pub(super) fn carry_out(&mut self, kills: Vec<Kill>, mut expected: Vec<IncarnationId>) -> Checked {
         let mut killed: Vec<_> = kills.iter().map(|kill| kill.incarnation).collect();
@@ -404,9 +316,9 @@ impl World {
             .committed
             .get(&uid)
             .is_some_and(|facet| facet.database.is_some());
-        // What an alarm has found may have been forgotten since.
+        // What an alarm has found may have been forgotten since, and made anew.
         let expected = match &delivery {
-            Delivery::Ended(cause) if to.is_none() && live.is_none() && !stored => Some((**cause).clone()),
+            Delivery::Ended(cause) if to.is_none() && !stored => Some((**cause).clone()),
             Delivery::Ended(_) | Delivery::To(_) | Delivery::Start(_) => expected,
         };
         let incarnation = match (delivery, expected, live) {
@@ -519,7 +431,7 @@ impl World {
         self.queue(unit)
     }
 
-    fn queue(&mut self, unit: Unit) -> Lsn {
+    pub(super) fn queue(&mut self, unit: Unit) -> Lsn {
         self.note(|_| format!("  unit: {}", described(&unit)));
         let reads_stale = !matches!(unit.tree, TreeUnit::Unchanged) || !unit.removed.is_empty();
         for member in &unit.members {
@@ -590,7 +502,7 @@ impl World {
     }
 
     /// S12: an index of nothing goes.
-    fn drop_index(&mut self) -> Option<Lsn> {
+    pub(super) fn drop_index(&mut self) -> Option<Lsn> {
         if !self.has_index || !self.tree.needs_no_index() {
             return None;
         }
@@ -704,99 +616,8 @@ impl World {
         }
     }
 
-    pub(super) fn is_unloadable(&self) -> bool {
-        let kept = self.journal.settled < self.kept_until && !self.lacks(Missing::KeptUntilSettled);
-        self.running.is_empty() && self.lives.is_empty() && self.copyings.is_empty() && !kept
-    }
-
-    /// The tree is as it is promised to be.
-    pub(super) fn compare(&mut self) -> Checked {
-        self.changed = false;
-        self.tree.check();
-        let all = self.promised.all();
-        let (must, may) = self.promised.existing(&all);
-        let mut listed = BTreeSet::new();
-        for info in self.tree.subtree(self.tree.root()) {
-            let names = info.path.split('/').filter(|name| !name.is_empty());
-            let uid = names
-                .into_iter()
-                .try_fold(ROOT, |uid, name| promised::child(&all, uid, name));
-            let uid = uid.ok_or_else(|| format!("{:?} exists, and should not", info.path))?;
-            let facet = &all[&uid];
-            let says = |what: &str| format!("{:?} ({uid:?}) has another {what}: {info:?}, not {facet:?}", info.path);
-            check(number(&info.startup) == facet.startup, || says("startup"))?;
-            check(info.incarnation == self.promised.live.get(&uid).copied(), || {
-                says("incarnation")
-            })?;
-            check(info.database.is_some() == facet.database.is_some(), || says("database"))?;
-            if let Some(file) = info.database {
-                check(self.files.get(&file) == Some(&uid), || says("file"))?;
-            }
-            check(uid == ROOT || may.contains(&uid), || {
-                format!("{:?} exists, and nothing keeps it", info.path)
-            })?;
-            listed.insert(uid);
-        }
-        let missing: Vec<_> = must.difference(&listed).map(|uid| promised::path(&all, *uid)).collect();
-        check(missing.is_empty(), || format!("{missing:?} should exist"))
-    }
-
-    /// Everything has settled: exactly what holds something is stored (S12).
-    pub(super) fn nothing_is_left_over(&self) -> Checked {
-        self.promised.is_at_rest()?;
-        let unanswered = self
-            .calls
-            .iter()
-            .position(|call| call.released && call.answer.is_none());
-        check(unanswered.is_none(), || format!("call {unanswered:?} is not answered"))?;
-        let view = &self.promised.committed;
-        for (uid, facet) in view {
-            check(
-                facet.database != Some(Rows::default()) || self.unopened.contains(uid),
-                || {
-                    format!(
-                        "{:?} has stopped with nothing in its database, which is there",
-                        promised::path(view, *uid)
-                    )
-                },
-            )?;
-        }
-        let path = |uid: &Uid| promised::path(view, *uid);
-        let databases = view.iter().filter(|(_, facet)| facet.database.is_some());
-        let expected: BTreeSet<_> = databases.map(|(uid, _)| path(uid)).collect();
-        let found: BTreeSet<_> = self.disk.files.values().map(|file| file.path.to_string()).collect();
-        check(found == expected && found.len() == self.disk.files.len(), || {
-            format!("files of {:?} are there, not of {expected:?}", self.disk.files)
-        })?;
-        let mut stored: BTreeSet<_> = promised::stored(view).iter().map(path).collect();
-        stored.remove("");
-        let entries = match &self.disk.index {
-            Some(bytes) => index::parse(bytes, OBJECT)?.entries,
-            None => BTreeMap::new(),
-        };
-        let paths: BTreeSet<_> = entries.keys().map(|file| named(&entries, *file)).collect();
-        check(paths == stored && paths.len() == entries.len(), || {
-            format!("{paths:?} are in the index, not {stored:?}")
-        })?;
-        check(self.tree.needs_no_index() == entries.is_empty(), || {
-            format!("the index is needed: {}", !self.tree.needs_no_index())
-        })?;
-        check(self.disk.index.is_none() || !entries.is_empty(), || {
-            "an index of nothing is left over".to_owned()
-        })
-    }
-
     pub(super) fn some_name(&mut self) -> &'static str {
         self.random.pick(&NAMES).expect("there are some")
-    }
-}
-
-fn named(entries: &BTreeMap<FileId, index::Entry>, file: FileId) -> String {
-    match entries.get(&file) {
-        Some(entry) => format!("{}/{}", named(entries, entry.parent), entry.name)
-            .trim_start_matches('/')
-            .to_owned(),
-        None => String::new(),
     }
 }
 
@@ -833,15 +654,4 @@ fn line(change: &TreeChange) -> String {
         TreeChange::Restart { file, startup } => format!("restart {file} with {}", number(startup)),
         TreeChange::Delete { file } => format!("delete {file}"),
     }
-}
-
-fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> Checked<Vec<StoredFacet>> {
-    let mut own = children.remove(&parent).unwrap_or_default();
-    for facet in &mut own {
-        facet.children = adopt(facet.file, children)?;
-        check(facet.has_database || !facet.children.is_empty(), || {
-            format!("the database of {:?}, {:?}, is lost", facet.name, facet.file)
-        })?;
-    }
-    Ok(own)
 }
