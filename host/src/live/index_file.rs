@@ -114,7 +114,10 @@ mod tests {
         fn store(&mut self, name: &str) -> NodeId {
             let (root, name) = (self.tree.root(), FacetName::new(name).unwrap());
             let mut changes = TurnChanges::default();
-            let (node, _epoch) = self.tree.get(root, &name, Startup::clone(&startup()), &mut changes, &mut Vec::new()).unwrap();
+            let (node, _epoch) = self
+                .tree
+                .get(root, &name, Startup::clone(&startup()), &mut changes, &mut Vec::new())
+                .unwrap();
             let Delivery::Start(start) = self.tree.deliver(node, None) else {
                 panic!("it ran already")
             };
@@ -139,7 +142,11 @@ mod tests {
             let record: Vec<_> = record.into_iter().map(Into::into).collect();
             let append = self.file.append(OBJECT, &self.tree, &record);
             append.carry_out(&mut self.bytes);
-            assert_eq!(self.file.bytes, self.bytes.len() as u64, "it knows how long the file is");
+            assert_eq!(
+                self.file.bytes,
+                self.bytes.len() as u64,
+                "it knows how long the file is"
+            );
         }
     }
 

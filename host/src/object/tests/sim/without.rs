@@ -53,9 +53,9 @@ are_missed! {
     lost_restarts_are_undone: Rule::LostRestartsAreUndone, [], 0;
     startups_follow_their_turn: Rule::StartupsFollowTheirTurn, [Act::Get, Act::Trap], 160;
     copies_are_of_what_is_committed: Rule::CopiesAreOfWhatIsCommitted, [Act::Clone, Act::Delete], 0;
-    places_are_kept_for_commits: Rule::PlacesAreKeptForCommits, [Act::Abort, Act::DropStub], 300;
+    places_are_kept_for_commits: Rule::PlacesAreKeptForCommits, [Act::Abort, Act::DropStub], 370;
     file_ids_are_new: Rule::FileIdsAreNew, [], 0;
-    file_ids_are_kept: Rule::FileIdsAreKept, [Act::Delete], 3_000;
+    file_ids_are_kept: Rule::FileIdsAreKept, [Act::Delete], 3_250;
     entries_go_with_the_last: Rule::EntriesGoWithTheLast, [Act::Delete], 0;
 }
 
