@@ -9,8 +9,6 @@ use crate::ids::FileId;
 
 /// Events of one facet that have begun.
 const IN_FLIGHT_MAX: usize = 3;
-/// How long a facet lies idle.
-const IDLE_EVICT_MS: u64 = 1_000;
 
 impl World {
     /// The event loop: between two turns, or in one.
@@ -92,7 +90,7 @@ impl World {
         for (incarnation, life) in &self.lives {
             let mail = self.running.get_mut(incarnation).filter(|mail| mail.is_empty());
             if let (Some(mail), Some(since_ms)) = (mail, life.idle_since_ms)
-                && since_ms + IDLE_EVICT_MS <= self.now_ms
+                && since_ms + self.taste.idle_evict_ms <= self.now_ms
             {
                 mail.push(Mail::Evict);
             }

@@ -56,6 +56,8 @@ pub(super) struct Taste {
     restarts: bool,
     /// Those who have children mostly store nothing themselves.
     parents_abstain: bool,
+    /// How long a facet lies idle.
+    pub(super) idle_evict_ms: u64,
 }
 
 impl Taste {
@@ -71,6 +73,7 @@ impl Taste {
             weights: weights.into(),
             restarts: random.one_in(2),
             parents_abstain: random.one_in(2),
+            idle_evict_ms: [500, 2_000, 20_000][random.below(3)],
         }
     }
 

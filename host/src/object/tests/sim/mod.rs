@@ -41,6 +41,8 @@ const TRACE_VARIABLE: &str = "FACETD_SIM_TRACE";
 const PROCESSES: usize = 3;
 /// Steps in one of them, at most.
 const STEPS_MAX: usize = 500;
+/// Steps of a stop, at most, that does not come to its end.
+const STOP_STEPS_MAX: usize = 80;
 /// Lives of which one that can go on is looked for.
 const TRIES: usize = 8;
 /// In so many an object comes to rest.
@@ -259,8 +261,8 @@ impl World {
         ))
     }
 
-    /// As `Object::stop` and `Host::stop`.
-    fn stop(&mut self) -> Checked {
+    /// As `Object::stop`.
+    fn begin_stop(&mut self) -> Checked {
         self.note(|_| "the host stops".to_owned());
         self.seen.stops += 1;
         self.stopped = true;
@@ -268,8 +270,7 @@ impl World {
         let expected = self.promised.end_below(promised::ROOT, &cause);
         let mut kills = Vec::new();
         self.tree.end_all(cause, &mut kills);
-        self.carry_out(kills, expected)?;
-        self.rest()
+        self.carry_out(kills, expected)
     }
 
     /// The process ends, now. What is there of the journal is chosen by the seed.
@@ -311,13 +312,24 @@ impl World {
             return self.crash();
         }
         match self.random.below(4) {
-            2 | 3 if !is_last => self.crash(),
+            2 if !is_last => {
+                // Some are on the way when the stop begins, and some after it.
+                if self.random.one_in(3) {
+                    self.begin_stop()?;
+                    for _ in 0..self.random.below(STOP_STEPS_MAX) {
+                        self.step()?;
+                    }
+                }
+                self.crash()
+            }
+            3 if !is_last => self.crash(),
             choice => {
                 if choice == 0 {
                     self.rest()?;
                     self.nothing_is_left_over()?;
                 }
-                self.stop()?;
+                self.begin_stop()?;
+                self.rest()?;
                 self.nothing_is_left_over()?;
                 let promised = self.promised.snapshot();
                 let disk = self.disk.clone();
