@@ -10,6 +10,7 @@ use crate::live::Object;
 use crate::live::index_file::IndexFile;
 use crate::namespace::Namespace;
 use crate::object::{StoredFacet, Tree};
+use crate::startup::Startup;
 use crate::storage::DbFile;
 
 impl Object {
@@ -32,8 +33,14 @@ impl Object {
             None => (BTreeMap::new(), FileId(1), 1),
             Some(loaded) => {
                 let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
+                let mut last: Option<Arc<Startup>> = None;
                 for (file, entry) in loaded.entries {
-                    let startup = Arc::new(entry.startup);
+                    // Neighbours mostly run the same: it is kept once.
+                    let startup = match last {
+                        Some(last) if *last == entry.startup => last,
+                        Some(_) | None => Arc::new(entry.startup),
+                    };
+                    last = Some(startup.clone());
                     let facet = StoredFacet {
                         name: entry.name,
                         file,
