@@ -43,7 +43,7 @@ const USUAL: [(Act, usize); 14] = [
     (Act::Abort, 4),
     (Act::Delete, 8),
     (Act::DeleteAll, 1),
-    (Act::Clone, 5),
+    (Act::Clone, 8),
     (Act::DropStub, 8),
     (Act::Trap, 2),
     (Act::EndTurn, 12),
@@ -155,7 +155,7 @@ impl World {
             Act::Abort => Decision::Abort(self.some_child(life)),
             Act::Delete => Decision::Delete(self.some_child(life)),
             Act::DeleteAll => Decision::DeleteAll,
-            Act::Clone => Decision::Clone(self.some_child(life), self.some_name()),
+            Act::Clone => Decision::Clone(self.some_stored_child(life), self.some_name()),
             Act::DropStub => Decision::DropStub(self.random.below(life.stubs.len())),
             Act::Trap => {
                 life.stage = self.broken(life, "trap");
@@ -181,6 +181,21 @@ impl World {
         match self.random.one_in(6) {
             true => self.some_name(),
             false => self.random.pick(&names).unwrap_or("a"),
+        }
+    }
+
+    /// The same of one that has something to copy.
+    fn some_stored_child(&mut self, life: &Life) -> &'static str {
+        let all = self.promised.all();
+        let stored = promised::stored(&all);
+        let children = all.iter().filter(|(_, facet)| facet.parent == Some(life.uid()));
+        let names: Vec<_> = children
+            .filter(|(uid, _)| stored.contains(uid))
+            .map(|(_, facet)| facet.name)
+            .collect();
+        match self.random.pick(&names) {
+            Some(name) if !self.random.one_in(6) => name,
+            Some(_) | None => self.some_child(life),
         }
     }
 
