@@ -142,6 +142,7 @@ impl LimitsConfig {
             cpu_ms,
             wall_ms,
             storage_mib,
+            ..StartupLimits::default()
         });
         let default = Limits::default();
         let or = |set: u64, default: u64| if set == u64::MAX { default } else { set };

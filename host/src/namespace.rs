@@ -154,6 +154,8 @@ impl Namespace {
             id: None,
             limits: StartupLimits::default(),
             on_failure: FailurePolicy::Isolate,
+            grants: Vec::new(),
+            withheld: Vec::new(),
         })
     }
 }

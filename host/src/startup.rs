@@ -62,6 +62,19 @@ pub struct StartupLimits {
     pub wall_ms: Option<u64>,
     /// The facet's database, MiB.
     pub storage_mib: Option<u64>,
+    /// Memories and tables of the facet and all below it that run, MiB.
+    pub tree_memory_mib: Option<u64>,
+    /// Databases of the facet and all below it, MiB.
+    pub tree_storage_mib: Option<u64>,
+}
+
+/// An ability that a facet has only because its parent gave it (S24).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// What for.
+    pub name: String,
+    /// How far it goes.
+    pub argument: Payload,
 }
 
 /// What a facet runs, as its parent said it.
@@ -77,4 +90,8 @@ pub struct Startup {
     pub limits: StartupLimits,
     /// What the parent shares of this facet's breaking.
     pub on_failure: FailurePolicy,
+    /// What it may do beyond what every facet may.
+    pub grants: Vec<Grant>,
+    /// What it may not do although every facet may.
+    pub withheld: Vec<String>,
 }

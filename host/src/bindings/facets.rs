@@ -186,6 +186,8 @@ impl HostStartup for FacetState {
             id: None,
             limits: StartupLimits::default(),
             on_failure: FailurePolicy::default(),
+            grants: Vec::new(),
+            withheld: Vec::new(),
         };
         Ok(self.keep(StartupBuilder { startup, wrong: None })?)
     }

@@ -6,7 +6,7 @@ use capnp::serialize;
 use super::TreeChange;
 use super::facets_capnp as wire;
 use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
-use crate::startup::{FacetId, FailurePolicy, Format, Payload, Startup, StartupLimits};
+use crate::startup::{FacetId, FailurePolicy, Format, Grant, Payload, Startup, StartupLimits};
 
 pub(super) fn encode(changes: &[TreeChange]) -> Vec<u8> {
     let mut message = Builder::new_default();
@@ -58,13 +58,11 @@ fn write_startup(mut target: wire::startup::Builder<'_>, startup: &Startup) {
         id,
         limits,
         on_failure,
+        grants,
+        withheld,
     } = startup;
     target.set_class(&class.0);
-    target.set_props_format(match props.format {
-        Format::Bytes => wire::Format::Bytes,
-        Format::Json => wire::Format::Json,
-        Format::Cbor => wire::Format::Cbor,
-    });
+    target.set_props_format(write_format(props.format));
     target.set_props(&props.body);
     let mut id_target = target.reborrow().get_id();
     match id {
@@ -77,6 +75,8 @@ fn write_startup(mut target: wire::startup::Builder<'_>, startup: &Startup) {
         cpu_ms,
         wall_ms,
         storage_mib,
+        tree_memory_mib,
+        tree_storage_mib,
     } = limits;
     if let Some(value) = memory_mib {
         target.reborrow().init_memory_mib().set_value(*value);
@@ -90,10 +90,49 @@ fn write_startup(mut target: wire::startup::Builder<'_>, startup: &Startup) {
     if let Some(value) = storage_mib {
         target.reborrow().init_storage_mib().set_value(*value);
     }
+    if let Some(value) = tree_memory_mib {
+        target.reborrow().init_tree_memory_mib().set_value(*value);
+    }
+    if let Some(value) = tree_storage_mib {
+        target.reborrow().init_tree_storage_mib().set_value(*value);
+    }
+    if !grants.is_empty() {
+        let count = u32::try_from(grants.len()).expect("GRANTS_MAX is a small number");
+        let mut list = target.reborrow().init_grants(count);
+        for (index, grant) in (0..count).zip(grants) {
+            let mut target = list.reborrow().get(index);
+            target.set_name(grant.name.as_str());
+            target.set_format(write_format(grant.argument.format));
+            target.set_argument(&grant.argument.body);
+        }
+    }
+    if !withheld.is_empty() {
+        let count = u32::try_from(withheld.len()).expect("there are few abilities");
+        let mut list = target.reborrow().init_withheld(count);
+        for (index, name) in (0..count).zip(withheld) {
+            list.set(index, name.as_str());
+        }
+    }
     target.set_on_failure(match on_failure {
         FailurePolicy::Isolate => wire::FailurePolicy::Isolate,
         FailurePolicy::Escalate => wire::FailurePolicy::Escalate,
     });
+}
+
+fn write_format(format: Format) -> wire::Format {
+    match format {
+        Format::Bytes => wire::Format::Bytes,
+        Format::Json => wire::Format::Json,
+        Format::Cbor => wire::Format::Cbor,
+    }
+}
+
+fn read_format(format: wire::Format) -> Format {
+    match format {
+        wire::Format::Bytes => Format::Bytes,
+        wire::Format::Json => Format::Json,
+        wire::Format::Cbor => Format::Cbor,
+    }
 }
 
 pub(super) fn decode(mut body: &[u8]) -> Result<Vec<TreeChange>, capnp::Error> {
@@ -142,11 +181,7 @@ fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Er
     Ok(Startup {
         class: ClassDigest(bytes_32(startup.get_class()?, "a class digest")?),
         props: Payload {
-            format: match startup.get_props_format()? {
-                wire::Format::Bytes => Format::Bytes,
-                wire::Format::Json => Format::Json,
-                wire::Format::Cbor => Format::Cbor,
-            },
+            format: read_format(startup.get_props_format()?),
             body: startup.get_props()?.to_vec(),
         },
         id: match startup.get_id().which()? {
@@ -159,10 +194,28 @@ fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Er
             cpu_ms: limit(startup.has_cpu_ms(), startup.get_cpu_ms())?,
             wall_ms: limit(startup.has_wall_ms(), startup.get_wall_ms())?,
             storage_mib: limit(startup.has_storage_mib(), startup.get_storage_mib())?,
+            tree_memory_mib: limit(startup.has_tree_memory_mib(), startup.get_tree_memory_mib())?,
+            tree_storage_mib: limit(startup.has_tree_storage_mib(), startup.get_tree_storage_mib())?,
         },
         on_failure: match startup.get_on_failure()? {
             wire::FailurePolicy::Isolate => FailurePolicy::Isolate,
             wire::FailurePolicy::Escalate => FailurePolicy::Escalate,
+        },
+        grants: startup.get_grants()?.iter().map(read_grant).collect::<Result<_, _>>()?,
+        withheld: startup
+            .get_withheld()?
+            .iter()
+            .map(|name| Ok(name?.to_str()?.to_owned()))
+            .collect::<Result<_, capnp::Error>>()?,
+    })
+}
+
+fn read_grant(grant: wire::grant::Reader<'_>) -> Result<Grant, capnp::Error> {
+    Ok(Grant {
+        name: grant.get_name()?.to_str()?.to_owned(),
+        argument: Payload {
+            format: read_format(grant.get_format()?),
+            body: grant.get_argument()?.to_vec(),
         },
     })
 }

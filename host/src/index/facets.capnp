@@ -63,6 +63,18 @@ struct Startup {
   wallMs @8 :Limit;
   storageMib @9 :Limit;
   onFailure @10 :FailurePolicy;
+  # In the order in which the parent gave them.
+  grants @11 :List(Grant);
+  withheld @12 :List(Text);
+  treeMemoryMib @13 :Limit;
+  treeStorageMib @14 :Limit;
+}
+
+# An ability that the facet has only because its parent gave it.
+struct Grant {
+  name @0 :Text;
+  format @1 :Format;
+  argument @2 :Data;
 }
 
 # Absent: inherited. Zero is a value.

@@ -157,6 +157,8 @@ mod tests {
             id: None,
             limits: StartupLimits::default(),
             on_failure: FailurePolicy::Isolate,
+            grants: Vec::new(),
+            withheld: Vec::new(),
         })
     }
 

@@ -20,6 +20,8 @@ fn startup(class: u8) -> Startup {
         id: None,
         limits: StartupLimits::default(),
         on_failure: FailurePolicy::Isolate,
+        grants: Vec::new(),
+        withheld: Vec::new(),
     }
 }
 

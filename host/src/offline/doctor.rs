@@ -388,5 +388,7 @@ fn unknown_startup() -> Startup {
         id: None,
         limits: StartupLimits::default(),
         on_failure: FailurePolicy::Isolate,
+        grants: Vec::new(),
+        withheld: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ids::ClassDigest;
 use crate::index::frame::{FRAME_BYTES, encode_header, encode_record};
-use crate::startup::{FacetId, FailurePolicy, Format, Payload, StartupLimits};
+use crate::startup::{FacetId, FailurePolicy, Format, Grant, Payload, StartupLimits};
 
 const OBJECT: ObjectId = ObjectId([0xab; 32]);
 const GOLDEN: &[u8] = include_bytes!("golden.facets");
@@ -25,11 +25,30 @@ fn startup(number: u8) -> Startup {
             cpu_ms: (number.is_multiple_of(3)).then_some(u64::MAX),
             wall_ms: Some(30_000),
             storage_mib: None,
+            tree_memory_mib: (number.is_multiple_of(5)).then_some(512),
+            tree_storage_mib: (number.is_multiple_of(7)).then_some(1),
         },
         on_failure: if number.is_multiple_of(2) {
             FailurePolicy::Isolate
         } else {
             FailurePolicy::Escalate
+        },
+        grants: match number % 4 {
+            0 => Vec::new(),
+            many => vec![
+                Grant {
+                    name: "egress".to_owned(),
+                    argument: Payload {
+                        format: Format::Json,
+                        body: b"{\"hosts\":[\"api.example\"]}".to_vec(),
+                    },
+                };
+                usize::from(many)
+            ],
+        },
+        withheld: match number.is_multiple_of(3) {
+            true => vec!["alarms".to_owned(), "facets".to_owned()],
+            false => Vec::new(),
         },
     }
 }

@@ -116,6 +116,8 @@ fn startup(number: u8) -> Startup {
             true => FailurePolicy::Escalate,
             false => FailurePolicy::Isolate,
         },
+        grants: Vec::new(),
+        withheld: Vec::new(),
     }
 }
 

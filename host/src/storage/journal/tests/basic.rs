@@ -86,6 +86,8 @@ fn create(file: u32) -> TreeChange {
         id: None,
         limits: StartupLimits::default(),
         on_failure: FailurePolicy::Isolate,
+        grants: Vec::new(),
+        withheld: Vec::new(),
     };
     TreeChange::Create {
         file: FileId(file),

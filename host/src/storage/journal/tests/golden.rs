@@ -64,6 +64,8 @@ fn units() -> Vec<Unit> {
             id: None,
             limits: StartupLimits::default(),
             on_failure: FailurePolicy::Isolate,
+            grants: Vec::new(),
+            withheld: Vec::new(),
         },
         has_database: true,
     };

@@ -82,6 +82,8 @@ fn startup(version: u8) -> Startup {
         id: None,
         limits: StartupLimits::default(),
         on_failure: FailurePolicy::Isolate,
+        grants: Vec::new(),
+        withheld: Vec::new(),
     }
 }
 
