@@ -20,13 +20,21 @@ use crate::{Site, access, open_site, refused, token};
 
 fn has_classes(response: &Response) -> Result<()> {
     let body: Value = serde_json::from_slice(&response.body)?;
-    ensure!(response.status == 200 && body["classes"][0]["name"] == "puppet", "{}: {body}", response.status);
+    ensure!(
+        response.status == 200 && body["classes"][0]["name"] == "puppet",
+        "{}: {body}",
+        response.status
+    );
     Ok(())
 }
 
 fn tree(args: &[&str], current: Option<&Path>, token: Option<&str>) -> Result<crate::support::process::Output> {
     let mut command = Command::new(FACETD);
-    command.args(["tree", "n/x"]).args(args).env_remove("FACETD_URL").env_remove("FACETD_TOKEN");
+    command
+        .args(["tree", "n/x"])
+        .args(args)
+        .env_remove("FACETD_URL")
+        .env_remove("FACETD_TOKEN");
     if let Some(current) = current {
         command.current_dir(current);
     }
@@ -43,14 +51,23 @@ fn a_served_host_has_its_admin_api_on_a_socket_of_this_user_alone() -> Result<()
     let socket = site.host.admin_socket();
     let made = fs::symlink_metadata(&socket)?;
     ensure!(made.file_type().is_socket(), "{made:?}");
-    ensure!(made.permissions().mode() & 0o777 == 0o600, "mode {:o}", made.permissions().mode());
+    ensure!(
+        made.permissions().mode() & 0o777 == 0o600,
+        "mode {:o}",
+        made.permissions().mode()
+    );
 
     has_classes(&site.host.admin("/admin/classes")?)?;
     let mut wire = Wire::unix(&socket)?;
     has_classes(&wire.get("/admin/classes", &[("host", "any.name.will.do")])?)?;
     refused(&wire.get("/admin/unknown", &[])?, 404, "not-found", "")?;
     refused(&wire.get("/o/n/x/", &[])?, 404, "not-found", "")?;
-    refused(&wire.request("POST", "/admin/classes", &[], b"x")?, 405, "invalid-argument", "")?;
+    refused(
+        &wire.request("POST", "/admin/classes", &[], b"x")?,
+        405,
+        "invalid-argument",
+        "",
+    )?;
 
     // Not where strangers call, and it is said where.
     for path in ["/admin/classes", "/admin/tree/n/x", "/admin/rows/n/x", "/admin"] {
@@ -112,7 +129,10 @@ fn the_socket_can_be_at_another_place_that_nobody_uses() -> Result<()> {
     site.host.stop()?;
     ensure!(!socket.exists(), "the socket is still there");
     let _held = UnixListener::bind(&socket)?;
-    cli::explains(&cli::limited(&mut site.host.serve_command())?, &["here.sock", "another process"])
+    cli::explains(
+        &cli::limited(&mut site.host.serve_command())?,
+        &["here.sock", "another process"],
+    )
 }
 
 #[test]
@@ -136,7 +156,10 @@ fn an_admin_address_wants_its_token() -> Result<()> {
     let admin = format!("admin = {{ listen = \"127.0.0.1:0\", tokens = [\"{hash}\"] }}");
     let mut site = Site::new(&admin, &[("n", access(&[&calls_hash]))])?;
     let url = site.host.url()?;
-    let admin_url = site.host.admin_url().context("it does not say where its admin API is")?;
+    let admin_url = site
+        .host
+        .admin_url()
+        .context("it does not say where its admin API is")?;
     ensure!(!site.host.admin_socket().exists(), "there is a socket, too");
     let ask = |token: Option<&str>| {
         let bearer = token.map(|token| format!("Bearer {token}"));
@@ -146,7 +169,12 @@ fn an_admin_address_wants_its_token() -> Result<()> {
     has_classes(&ask(Some(&token))?)?;
     refused(&ask(None)?, 401, "denied", "token")?;
     refused(&ask(Some(&calls))?, 401, "denied", "token")?;
-    refused(&Wire::tcp(&admin_url)?.get("/admin/nothing", &[])?, 401, "denied", "token")?;
+    refused(
+        &Wire::tcp(&admin_url)?.get("/admin/nothing", &[])?,
+        401,
+        "denied",
+        "token",
+    )?;
     // The operator's token opens no namespace.
     let bearer = format!("Bearer {token}");
     let called = Wire::tcp(&url)?.request("POST", "/rpc/n/x/run", &[("authorization", &bearer)], b"[[]]")?;
@@ -167,6 +195,11 @@ fn a_developers_host_has_it_on_the_main_port_too() -> Result<()> {
     let url = site.host.url()?;
     has_classes(&Wire::tcp(&url)?.get("/admin/classes", &[])?)?;
     has_classes(&site.host.admin("/admin/classes")?)?;
-    refused(&Wire::tcp(&url)?.get("/admin/classes", &[("host", "evil.example")])?, 403, "denied", "host")?;
+    refused(
+        &Wire::tcp(&url)?.get("/admin/classes", &[("host", "evil.example")])?,
+        403,
+        "denied",
+        "host",
+    )?;
     site.host.stop()
 }

@@ -44,7 +44,10 @@ fn heads_have_a_size_and_a_number_of_headers() -> Result<()> {
     }
 
     let path = |bytes: usize| format!("/o/n/x/{}", "a".repeat(bytes - "/o/n/x/".len()));
-    ensure!(Wire::tcp(&url)?.get(&path(8 << 10), &[])?.status == 404, "8 KiB are allowed");
+    ensure!(
+        Wire::tcp(&url)?.get(&path(8 << 10), &[])?.status == 404,
+        "8 KiB are allowed"
+    );
     refused(&Wire::tcp(&url)?.get(&path((8 << 10) + 1), &[])?, 429, "limit", "uri")?;
     site.host.stop()
 }
@@ -57,6 +60,13 @@ fn bodies_have_a_size_and_nobody_waits_for_more() -> Result<()> {
     // Said before: not a byte of it is waited for.
     wire.send("POST /rpc/n/x/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: 8388609\r\n\r\n")?;
     refused(&wire.response()?, 429, "limit", "payload")?;
+    // Said in two ways, of which a proxy may believe the other.
+    let mut wire = Wire::tcp(&url)?;
+    let both = "content-length: 4\r\ntransfer-encoding: chunked";
+    wire.send(format!(
+        "POST /rpc/n/x/run HTTP/1.1\r\nhost: localhost\r\n{both}\r\n\r\n4\r\n[[]]\r\n0\r\n\r\n"
+    ))?;
+    refused(&wire.response()?, 400, "invalid-argument", "")?;
     // Not said before.
     let mut wire = Wire::tcp(&url)?;
     wire.send("POST /rpc/n/x/run HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")?;
@@ -74,7 +84,8 @@ fn bodies_have_a_size_and_nobody_waits_for_more() -> Result<()> {
 fn bodies_of_a_namespace_share_a_number_of_bytes() -> Result<()> {
     let mut site = open_site("http.namespace_bodies_mib_max = 8")?;
     let url = site.host.url()?;
-    let head = |bytes: usize| format!("POST /rpc/n/x/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\n\r\n");
+    let head =
+        |bytes: usize| format!("POST /rpc/n/x/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\n\r\n");
     let mut held = Wire::tcp(&url)?;
     held.send(head(7 << 20))?;
     held.send(vec![b' '; (7 << 20) - 2])?;
@@ -117,12 +128,20 @@ fn a_namespace_takes_so_many_requests_at_a_time() -> Result<()> {
     };
     let held = [begin()?, begin()?];
     refused(&Wire::tcp(&url)?.get("/o/n/x/", &[])?, 429, "limit", "requests")?;
-    refused(&Wire::tcp(&url)?.request("POST", "/rpc/n/x/run", &[], b"[[]]")?, 429, "limit", "requests")?;
+    refused(
+        &Wire::tcp(&url)?.request("POST", "/rpc/n/x/run", &[], b"[[]]")?,
+        429,
+        "limit",
+        "requests",
+    )?;
     ensure!(Wire::tcp(&url)?.get("/healthz", &[])?.status == 200, "the host answers");
     drop(held);
     let begun = Instant::now();
     while Wire::tcp(&url)?.request("POST", "/rpc/n/x/run", &[], b"[[]]")?.status != 200 {
-        ensure!(begun.elapsed() < LIMIT, "requests of clients that have gone count for ever");
+        ensure!(
+            begun.elapsed() < LIMIT,
+            "requests of clients that have gone count for ever"
+        );
     }
     site.host.stop()
 }

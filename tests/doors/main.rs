@@ -103,9 +103,26 @@ fn refused(response: &Response, status: u16, kind: &str, code: &str) -> Result<(
         "expected {status}, {kind} / {code}, not {}: {body}",
         response.status
     );
-    ensure!(error["message"].as_str().is_some_and(|message| message.len() > 20), "explains nothing: {body}");
-    let header = |name: &str| response.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-    ensure!(header("x-content-type-options") == Some("nosniff"), "{:?}", response.headers);
-    ensure!(status != 401 || header("www-authenticate") == Some("Bearer"), "{:?}", response.headers);
+    ensure!(
+        error["message"].as_str().is_some_and(|message| message.len() > 20),
+        "explains nothing: {body}"
+    );
+    let header = |name: &str| {
+        response
+            .headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    };
+    ensure!(
+        header("x-content-type-options") == Some("nosniff"),
+        "{:?}",
+        response.headers
+    );
+    ensure!(
+        status != 401 || header("www-authenticate") == Some("Bearer"),
+        "{:?}",
+        response.headers
+    );
     Ok(())
 }

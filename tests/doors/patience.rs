@@ -40,7 +40,11 @@ fn a_head_that_drips_is_cut_and_a_pause_may_be_longer() -> Result<()> {
     let (came, after) = drip(&mut Wire::tcp(&url)?, endless())?;
     ensure!(came == Came::End && after >= HEAD, "{came:?} after {after:?}");
     let mut silent = Wire::tcp(&url)?;
-    ensure!(silent.is_closed()? && begun.elapsed() >= HEAD, "closed after {:?}", begun.elapsed());
+    ensure!(
+        silent.is_closed()? && begun.elapsed() >= HEAD,
+        "closed after {:?}",
+        begun.elapsed()
+    );
 
     // After an answer: the pause, and then again the head.
     let mut wire = Wire::tcp(&url)?;
@@ -49,7 +53,11 @@ fn a_head_that_drips_is_cut_and_a_pause_may_be_longer() -> Result<()> {
     }
     let begun = Instant::now();
     ensure!(wire.is_closed()?, "a byte for nothing");
-    ensure!(begun.elapsed() >= PAUSE - HEAD, "a pause ended like a head, after {:?}", begun.elapsed());
+    ensure!(
+        begun.elapsed() >= PAUSE - HEAD,
+        "a pause ended like a head, after {:?}",
+        begun.elapsed()
+    );
     let mut wire = Wire::tcp(&url)?;
     ensure!(wire.get("/healthz", &[])?.status == 200);
     let (came, after) = drip(&mut wire, endless())?;
@@ -67,7 +75,11 @@ fn a_body_that_stalls_or_drips_is_answered_and_cut() -> Result<()> {
     let mut stalls = Wire::tcp(&url)?;
     stalls.send(head)?;
     refused(&stalls.response()?, 429, "limit", "time")?;
-    ensure!(begun.elapsed() >= Duration::from_millis(300), "too early: {:?}", begun.elapsed());
+    ensure!(
+        begun.elapsed() >= Duration::from_millis(300),
+        "too early: {:?}",
+        begun.elapsed()
+    );
     ensure!(stalls.is_closed()?, "the rest of the body would be the next request");
 
     let begun = Instant::now();
@@ -75,7 +87,11 @@ fn a_body_that_stalls_or_drips_is_answered_and_cut() -> Result<()> {
     drips.send(head)?;
     let (came, _) = drip(&mut drips, std::iter::repeat(b' '))?;
     ensure!(matches!(came, Came::Bytes(_)), "{came:?}: cut without a word");
-    ensure!(begun.elapsed() >= Duration::from_millis(900), "too early: {:?}", begun.elapsed());
+    ensure!(
+        begun.elapsed() >= Duration::from_millis(900),
+        "too early: {:?}",
+        begun.elapsed()
+    );
 
     // A facet that reads a body which stalls sees it broken off.
     let client = Client::new();
@@ -83,15 +99,25 @@ fn a_body_that_stalls_or_drips_is_answered_and_cut() -> Result<()> {
     ensure!(made.is_ok(), "{made:?}");
     let echoed = |body: &str| -> Result<(Response, Value)> {
         let mut wire = Wire::tcp(&url)?;
-        wire.send(format!("POST /o/n/x/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n{body}"))?;
+        wire.send(format!(
+            "POST /o/n/x/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n{body}"
+        ))?;
         let response = wire.response()?;
         let echo = serde_json::from_slice(&response.body)?;
         Ok((response, echo))
     };
     let (response, echo) = echoed("whole")?;
-    ensure!(response.status == 200 && echo["body"] == 5, "{}: {echo}", response.status);
+    ensure!(
+        response.status == 200 && echo["body"] == 5,
+        "{}: {echo}",
+        response.status
+    );
     let (response, echo) = echoed("hal")?;
-    ensure!(response.status == 200 && echo["error"].is_string(), "{}: {echo}", response.status);
+    ensure!(
+        response.status == 200 && echo["error"].is_string(),
+        "{}: {echo}",
+        response.status
+    );
     site.host.stop()
 }
 

@@ -15,7 +15,11 @@ const EVERYWHERE: &str = "0.0.0.0:0";
 
 fn serve(dir: &TempDir, listen: &str) -> Command {
     let mut command = Command::new(FACETD);
-    command.arg("serve").arg("--config").arg(dir.path()).args(["--listen", listen]);
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(dir.path())
+        .args(["--listen", listen]);
     command
 }
 
@@ -25,15 +29,31 @@ fn an_address_for_others_wants_access_said_for_each_namespace() -> Result<()> {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     let refused = |names: &[&str]| -> Result<()> {
         let output = cli::limited(&mut serve(&dir, EVERYWHERE))?;
-        ensure!(!dir.path().join(".facetd").exists(), "the data directory was touched before");
+        ensure!(
+            !dir.path().join(".facetd").exists(),
+            "the data directory was touched before"
+        );
         cli::explains(&output, names)
     };
-    write_config(&dir, "", &[("one", None), ("two", None), ("said", Some("\"public\"".into()))])?;
-    refused(&["[namespaces.one], [namespaces.two] do", "access = \"public\"", "tokens", EVERYWHERE])?;
+    write_config(
+        &dir,
+        "",
+        &[("one", None), ("two", None), ("said", Some("\"public\"".into()))],
+    )?;
+    refused(&[
+        "[namespaces.one], [namespaces.two] do",
+        "access = \"public\"",
+        "tokens",
+        EVERYWHERE,
+    ])?;
     write_config(&dir, "", &[("one", None), ("two", access(&[&hash]))])?;
     refused(&["[namespaces.one] does"])?;
 
-    write_config(&dir, "", &[("one", Some("\"public\"".into())), ("two", access(&[&hash]))])?;
+    write_config(
+        &dir,
+        "",
+        &[("one", Some("\"public\"".into())), ("two", access(&[&hash]))],
+    )?;
     let mut command = serve(&dir, EVERYWHERE);
     command.stdout(std::process::Stdio::piped());
     let mut process = Process::spawn(&mut command)?;
@@ -52,7 +72,10 @@ fn settings_that_make_no_sense_are_explained() -> Result<()> {
     let mixed = format!("admin = {{ listen = 7, tokens = [\"{secret}\"] }}");
     let hosts = [
         ("admin = {}", vec!["admin", "socket", "listen"]),
-        ("admin = { listen = \"127.0.0.1:0\" }", vec!["admin", "tokens", "facetd token"]),
+        (
+            "admin = { listen = \"127.0.0.1:0\" }",
+            vec!["admin", "tokens", "facetd token"],
+        ),
         ("admin = { socket = \"a\", listen = \"b\" }", vec!["admin", "either"]),
         (secret_line.as_str(), vec!["admin", "token 1", "facetd token"]),
         (mixed.as_str(), vec!["line 2", "facetd token"]),
@@ -62,13 +85,20 @@ fn settings_that_make_no_sense_are_explained() -> Result<()> {
         ("http.head_ms = 0", vec!["head_ms", "1 to"]),
         ("http.head_bytes_max = 100", vec!["head_bytes_max", "8192"]),
         ("http.connections_max = 0", vec!["connections_max"]),
-        ("http.namespace_bodies_mib_max = 7", vec!["namespace_bodies_mib_max", "8 to"]),
+        (
+            "http.namespace_bodies_mib_max = 7",
+            vec!["namespace_bodies_mib_max", "8 to"],
+        ),
         ("http.heads = 1", vec!["heads"]),
     ];
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     let explained = |names: &[&str]| -> Result<()> {
         let output = cli::limited(&mut serve(&dir, "127.0.0.1:0"))?;
-        ensure!(!output.stderr.contains(&secret[7..]), "it shows the secret: {}", output.stderr);
+        ensure!(
+            !output.stderr.contains(&secret[7..]),
+            "it shows the secret: {}",
+            output.stderr
+        );
         cli::explains(&output, names)
     };
     for (host, names) in hosts {
@@ -81,9 +111,18 @@ fn settings_that_make_no_sense_are_explained() -> Result<()> {
         ("[]".to_owned(), vec!["access", "public", "tokens"]),
         ("{}".to_owned(), vec!["tokens"]),
         ("{ token = [] }".to_owned(), vec!["token"]),
-        (format!("{{ tokens = [\"{hash}\", \"{secret}\"] }}"), vec!["[namespaces.n]", "token 2", "facetd token"]),
-        (format!("{{ tokens = \"{secret}\" }}"), vec!["[namespaces.n]", "token 1", "facetd token"]),
-        (format!("{{ tokens = [\"{}\"] }}", &hash[..70]), vec!["[namespaces.n]", "64"]),
+        (
+            format!("{{ tokens = [\"{hash}\", \"{secret}\"] }}"),
+            vec!["[namespaces.n]", "token 2", "facetd token"],
+        ),
+        (
+            format!("{{ tokens = \"{secret}\" }}"),
+            vec!["[namespaces.n]", "token 1", "facetd token"],
+        ),
+        (
+            format!("{{ tokens = [\"{}\"] }}", &hash[..70]),
+            vec!["[namespaces.n]", "64"],
+        ),
     ];
     for (access, names) in accesses {
         write_config(&dir, "", &[("n", Some(access.clone()))])?;

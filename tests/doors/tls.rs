@@ -76,7 +76,10 @@ fn the_main_port_and_an_admin_address_are_encrypted() -> Result<()> {
 
     // Somebody else's certificate is not taken for this one, and plain HTTP is not answered.
     let (_dir, another) = certified()?;
-    ensure!(connect(&url, &another, &TLS13)?.get("/", &[]).is_err(), "any certificate would do");
+    ensure!(
+        connect(&url, &another, &TLS13)?.get("/", &[]).is_err(),
+        "any certificate would do"
+    );
     let mut plain = Wire::tcp(&url)?;
     plain.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
     let mut answer = Vec::new();
@@ -84,7 +87,10 @@ fn the_main_port_and_an_admin_address_are_encrypted() -> Result<()> {
     ensure!(!answer.starts_with(b"HTTP"), "{:?}", String::from_utf8_lossy(&answer));
 
     cli::explains(&cli::call(&url, "n/x", "run", "[]")?, &["TLS", "curl", &url])?;
-    ensure!(!site.host.whole_log().contains("chmod"), "a private key is private enough");
+    ensure!(
+        !site.host.whole_log().contains("chmod"),
+        "a private key is private enough"
+    );
     site.host.stop()
 }
 
@@ -92,12 +98,20 @@ fn the_main_port_and_an_admin_address_are_encrypted() -> Result<()> {
 fn a_handshake_has_a_limit_and_a_stop_does_not_wait_for_it() -> Result<()> {
     const LIMIT_MS: u64 = 400;
     let (dir, certificate) = certified()?;
-    let mut site = Site::in_dir(dir, &format!("{TLS}\nhttp.tls_handshake_ms = {LIMIT_MS}"), &[("n", None)])?;
+    let mut site = Site::in_dir(
+        dir,
+        &format!("{TLS}\nhttp.tls_handshake_ms = {LIMIT_MS}"),
+        &[("n", None)],
+    )?;
     let url = site.host.url()?;
     let begun = Instant::now();
     let mut silent = Wire::tcp(&url)?;
     ensure!(silent.is_closed()?, "a byte for nothing");
-    ensure!(begun.elapsed() >= Duration::from_millis(LIMIT_MS), "too early: {:?}", begun.elapsed());
+    ensure!(
+        begun.elapsed() >= Duration::from_millis(LIMIT_MS),
+        "too early: {:?}",
+        begun.elapsed()
+    );
     // A beginning of a handshake is no handshake.
     let mut half = TcpStream::connect(authority(&url))?;
     half.set_read_timeout(Some(LIMIT))?;
@@ -139,7 +153,10 @@ fn files_that_will_not_do_are_named() -> Result<()> {
     refused_for(&["cert.pem", "BEGIN CERTIFICATE"])?;
     write(&file("cert.pem"), b"-----BEGIN CERTIFICATE-----\nnothing")?;
     refused_for(&["cert.pem", "PEM"])?;
-    write(&file("cert.pem"), b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
+    write(
+        &file("cert.pem"),
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )?;
     refused_for(&["cert.pem"])?;
     write(&file("cert.pem"), &certificate)?;
     write(&file("key.pem"), &certificate)?;
@@ -155,6 +172,9 @@ fn files_that_will_not_do_are_named() -> Result<()> {
     site.host.url()?;
     site.host.stop()?;
     let log = site.host.whole_log();
-    ensure!(log.contains("key.pem") && log.contains("0644") && log.contains("chmod 600"), "{log}");
+    ensure!(
+        log.contains("key.pem") && log.contains("0644") && log.contains("chmod 600"),
+        "{log}"
+    );
     Ok(())
 }

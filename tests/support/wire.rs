@@ -93,13 +93,23 @@ impl<S: Read + Write> Wire<S> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            ensure!(self.0.read(&mut byte)? == 1, "ended in a head: {:?}", String::from_utf8_lossy(&head));
+            ensure!(
+                self.0.read(&mut byte)? == 1,
+                "ended in a head: {:?}",
+                String::from_utf8_lossy(&head)
+            );
             head.push(byte[0]);
         }
         let head = String::from_utf8(head)?;
         let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status")?;
-        let pair = |line: &str| line.split_once(':').map(|(n, v)| (n.to_lowercase(), v.trim().to_owned()));
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .context("no status")?;
+        let pair = |line: &str| {
+            line.split_once(':')
+                .map(|(n, v)| (n.to_lowercase(), v.trim().to_owned()))
+        };
         let headers: Vec<_> = lines.filter_map(pair).collect();
         let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         let mut body = Vec::new();

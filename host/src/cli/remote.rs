@@ -165,7 +165,10 @@ async fn by_socket(path: &Path, request: &Request<'_>) -> anyhow::Result<(u16, S
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|error| anyhow!("{broke_off}: {error}"))?.to_bytes();
-    Ok((status, String::from_utf8(body.into()).context("the host's answer is no text")?))
+    Ok((
+        status,
+        String::from_utf8(body.into()).context("the host's answer is no text")?,
+    ))
 }
 
 #[cfg(test)]
@@ -176,7 +179,10 @@ mod tests {
     fn urls_are_addresses_or_sockets() {
         let http = |url: &str| Place::Http(url.into());
         assert_eq!(Place::parse("http://h:1/").expect("is one"), http("http://h:1"));
-        assert_eq!(Place::parse("unix:/a/b.sock").expect("is one"), Place::Unix("/a/b.sock".into()));
+        assert_eq!(
+            Place::parse("unix:/a/b.sock").expect("is one"),
+            Place::Unix("/a/b.sock".into())
+        );
         let said = Place::parse("https://h").expect_err("no TLS").to_string();
         assert!(said.contains("curl") && said.contains("https://h/rpc"), "{said}");
     }
@@ -190,7 +196,10 @@ mod tests {
         };
         let unix = |path: &str| Place::Unix(path.into());
         assert_eq!(place("").expect("a socket"), unix("/p/.facetd/data/admin.sock"));
-        assert_eq!(place("[host]\ndata = \"d\"").expect("a socket"), unix("/p/d/admin.sock"));
+        assert_eq!(
+            place("[host]\ndata = \"d\"").expect("a socket"),
+            unix("/p/d/admin.sock")
+        );
         assert_eq!(place("[host]\nadmin.socket = \"s\"").expect("a socket"), unix("/p/s"));
         let listen = "[host]\nadmin.listen = \"h:1\"\n";
         assert_eq!(place(listen).expect("an address"), Place::Http("http://h:1".into()));

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -65,8 +65,8 @@ impl Tokens {
         match self.0.iter().position(|hash| hash.0.is_none()) {
             None => Ok(()),
             Some(at) => Err(format!(
-                "token {} of {place} is not {HASH_PREFIX} and 64 hexadecimal digits; only the hash of a token belongs in \
-                 the configuration: `facetd token` makes a token and prints both",
+                "token {} of {place} should be {HASH_PREFIX} and 64 hexadecimal digits: only the hash of a token belongs in \
+                 the configuration; `facetd token` makes a token and prints both",
                 at + 1
             )),
         }
@@ -158,13 +158,27 @@ mod tests {
     #[test]
     fn what_is_no_hash_is_refused_unseen() {
         let hash = "0".repeat(64);
-        for bad in ["facetd_secret", "", "sha256:", &hash, &format!("sha256:{hash}0"), &format!("sha512:{hash}")] {
+        for bad in [
+            "facetd_secret",
+            "",
+            "sha256:",
+            &hash,
+            &format!("sha256:{hash}0"),
+            &format!("sha512:{hash}"),
+        ] {
             let tokens = Tokens(vec![TokenHash::parse(bad)]);
             let said = tokens.check("[namespaces.n]").expect_err(bad);
-            assert!(said.contains("[namespaces.n]") && said.contains("facetd token"), "{said}");
+            assert!(
+                said.contains("[namespaces.n]") && said.contains("facetd token"),
+                "{said}"
+            );
             assert!(bad.is_empty() || bad == "sha256:" || !said.contains(bad), "{said}");
             assert!(!tokens.accept(bad.as_bytes()) && !tokens.accept(b""));
         }
-        assert!(Tokens(vec![TokenHash::parse(&format!("sha256:{hash}"))]).check("x").is_ok());
+        assert!(
+            Tokens(vec![TokenHash::parse(&format!("sha256:{hash}"))])
+                .check("x")
+                .is_ok()
+        );
     }
 }

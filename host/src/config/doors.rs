@@ -40,9 +40,9 @@ impl AdminConfig {
                 Err("`admin` of [host] is a socket, which asks for no tokens: remove them, or use `listen`".into())
             }
             (Some(_), None) => Ok(()),
-            (None, Some(_)) if self.tokens.is_empty() => Err(
-                "`admin` of [host] listens on an address, so it needs `tokens`; `facetd token` makes one".into(),
-            ),
+            (None, Some(_)) if self.tokens.is_empty() => {
+                Err("`admin` of [host] listens on an address, so it needs `tokens`; `facetd token` makes one".into())
+            }
             (None, Some(_)) => self.tokens.check("`admin` of [host]"),
         }
     }
@@ -138,11 +138,18 @@ impl HttpConfig {
             ("connections_max", connections_max, 1, COUNT_MOST),
             ("connections_per_peer_max", connections_per_peer_max, 1, COUNT_MOST),
             ("namespace_requests_max", namespace_requests_max, 1, COUNT_MOST),
-            ("namespace_bodies_mib_max", namespace_bodies_mib_max, BODIES_MIB_LEAST, COUNT_MOST),
+            (
+                "namespace_bodies_mib_max",
+                namespace_bodies_mib_max,
+                BODIES_MIB_LEAST,
+                COUNT_MOST,
+            ),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
-                return Err(format!("`{name}` of [host.http] should be {least} to {most}, not {value}"));
+                return Err(format!(
+                    "`{name}` of [host.http] should be {least} to {most}, not {value}"
+                ));
             }
         }
         let times = [

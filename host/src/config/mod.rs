@@ -221,10 +221,11 @@ impl Config {
             // The line holds a secret, by mistake; it does not go to a log, too.
             let at = error.span().map_or(0, |span| span.start).min(text.len());
             let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let what = Some(error.message()).filter(|message| !message.contains(access::TOKEN_PREFIX));
             format!(
                 "line {line}: {}; there seems to be a token, which should not be in the configuration: only its hash, as \
                  `facetd token` prints it",
-                error.message()
+                what.unwrap_or("not as it should be")
             )
         })
     }

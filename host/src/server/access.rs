@@ -139,7 +139,7 @@ impl Admitted {
 
 /// Refused for want of a token; its status is 401.
 pub(super) fn no_token() -> CallError {
-    let message = "this wants a token, as `Authorization: Bearer <token>`: `facetd call` takes one from FACETD_TOKEN, and \
+    let message = "this needs a token, as `Authorization: Bearer <token>`: `facetd call` takes one from FACETD_TOKEN, and \
                    whoever runs the host makes one by `facetd token`";
     CallError::new(Kind::Denied, "token", message)
 }
@@ -220,7 +220,11 @@ mod tests {
             assert_eq!(found, expected, "{namespace:?} with {token:?}");
         }
         let gate = super::tests::gate(&[("open", Access::Public)]);
-        assert_eq!(gate.verdict("nowhere", None), Public, "nothing is hidden where nothing is guarded");
+        assert_eq!(
+            gate.verdict("nowhere", None),
+            Public,
+            "nothing is hidden where nothing is guarded"
+        );
     }
 
     #[test]

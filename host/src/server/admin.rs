@@ -26,7 +26,10 @@ pub(super) async fn answer(host: &Host, what: Admin<'_>, uri: &Uri) -> Result<Re
         Admin::Tree { namespace, object } => tree(host, &namespace, &object)?,
         Admin::Rows { namespace, object } => rows(host, &namespace, &object, uri).await?,
         Admin::Classes => classes(host),
-        Admin::Unknown => return Err(CallError::not_found("no such address here")),
+        Admin::Unknown => {
+            let message = "no such address here; there are /admin/tree, /admin/rows and /admin/classes";
+            return Err(CallError::not_found(message));
+        }
     };
     Ok(json_response(StatusCode::OK, value.to_string().into_bytes()))
 }

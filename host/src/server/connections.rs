@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::patience::{Answer, Patient, Phase, TimedBody};
+use super::patience::{Answer, Patient, Phase, TimedBody, hold};
 use super::slots::{Slot, Slots};
 use super::{Served, answer};
 
@@ -139,7 +139,7 @@ where
 {
     let phase = Phase::new();
     let io = TokioIo::new(Patient::new(stream, phase.clone(), &served.http));
-    let http = served.http.clone();
+    let (http, conversing) = (served.http.clone(), phase.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         phase.busy();
         let (served, phase) = (served.clone(), phase.clone());
@@ -159,7 +159,11 @@ where
         .max_buf_size(BUFFER_BYTES.max(http.head_bytes_max))
         .max_header_size(http.head_bytes_max)
         .max_headers(http.headers_max);
-    if let Err(error) = watcher.watch(builder.serve_connection(io, service)).await {
-        tracing::debug!(%error, "a connection ended early");
+    let conversation = watcher.watch(builder.serve_connection(io, service));
+    match hold(conversation, &conversing, &http).await {
+        Ok(Ok(())) => {}
+        // With what is behind it: hyper's own words are the same for all of these.
+        Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early"),
+        Err(late) => tracing::debug!("a connection is closed: {late}"),
     }
 }

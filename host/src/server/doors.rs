@@ -38,8 +38,8 @@ pub enum DoorError {
     },
     /// Other machines could reach what nobody has said is for them.
     #[error(
-        "{address} can be reached from other machines, and {places} not say who may call; set `access = \"public\"` for \
-         everybody, or `access = {{ tokens = [...] }}` with what `facetd token` prints"
+        "{address} can be reached from other machines, and {places} not say who may call; each needs `access = \"public\"`, \
+         for everybody, or `access = {{ tokens = [...] }}`, with what `facetd token` prints"
     )]
     Exposed {
         /// As written.
@@ -145,7 +145,10 @@ impl Doors {
                 let address = listener.local_addr().map_err(cannot)?;
                 warn_if_plain(address, tls.is_some(), "the admin API");
                 let tls = tls.clone();
-                (AdminOpen::Listen(Door::Tcp { listener, tls }, tokens), format!("{scheme}://{address}"))
+                (
+                    AdminOpen::Listen(Door::Tcp { listener, tls }, tokens),
+                    format!("{scheme}://{address}"),
+                )
             }
         };
         tracing::info!("the admin API is at {place}");
@@ -172,7 +175,10 @@ async fn resolve(text: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// Whoever opens a port to others says for each namespace who they are.
 fn check_exposed(address: &str, config: &Config) -> Result<(), DoorError> {
-    let unset = config.namespaces.iter().filter(|(_, namespace)| namespace.access.is_none());
+    let unset = config
+        .namespaces
+        .iter()
+        .filter(|(_, namespace)| namespace.access.is_none());
     let unset: Vec<_> = unset.map(|(name, _)| format!("[namespaces.{name}]")).collect();
     if unset.is_empty() {
         return Ok(());

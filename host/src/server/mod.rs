@@ -5,6 +5,8 @@ mod admin;
 mod body;
 mod connections;
 mod doors;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
 mod names;
 mod patience;
@@ -67,7 +69,18 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
     let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
     let most = served.http.uri_bytes_max;
     if length > most {
-        return Err(CallError::limit("uri", format!("path and query have at most {most} bytes")));
+        return Err(CallError::limit(
+            "uri",
+            format!("path and query have at most {most} bytes"),
+        ));
+    }
+    if request.headers().contains_key(header::TRANSFER_ENCODING)
+        && request.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        // A proxy that believes the other one would take the rest of the body for a request.
+        return Err(CallError::invalid(
+            "a request should have content-length or transfer-encoding, not both",
+        ));
     }
     let target = Target::parse(uri.path());
     // Who watches over hosts asks for this by whatever name it has, and learns nothing else.
@@ -75,7 +88,8 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
         return Ok("ok\n".into_response());
     }
     if !served.names.accept(&uri, request.headers()) {
-        let message = "this host has other names: use localhost or a loopback address, or list this name in `names` of [host]";
+        let message =
+            "this host has other names: use localhost or a loopback address, or list this name in `names` of [host]";
         return Err(CallError::new(Kind::Denied, "host", message));
     }
     if !names::same_origin(request.headers()) {
@@ -99,11 +113,25 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
         (Target::Front, Guard::Calls { open: None, .. }) => {
             Ok("facetd. POST a JSON array to /rpc/{namespace}/{object}/{method}.\n".into_response())
         }
-        (Target::Rpc { namespace, object, method }, Guard::Calls { gate, .. }) => {
+        (
+            Target::Rpc {
+                namespace,
+                object,
+                method,
+            },
+            Guard::Calls { gate, .. },
+        ) => {
             let admitted = gate.admit(&namespace, request.headers())?;
             rpc::call(served, admitted, &namespace, &object, &method, request.into_body()).await
         }
-        (Target::Http { namespace, object, rest }, Guard::Calls { gate, .. }) => {
+        (
+            Target::Http {
+                namespace,
+                object,
+                rest,
+            },
+            Guard::Calls { gate, .. },
+        ) => {
             let admitted = gate.admit(&namespace, request.headers())?;
             http::deliver(&served.host, admitted, &namespace, &object, rest, request).await
         }
@@ -124,7 +152,9 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
 fn wrong_method(allow: &'static str) -> Response {
     let mut response = error_response(&CallError::invalid(format!("the method should be one of: {allow}")));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 

@@ -63,7 +63,10 @@ fn host_of(authority: &str) -> Option<&str> {
             (host, port)
         }
     };
-    let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    let port_ok = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
     let host = host.strip_suffix('.').unwrap_or(host);
     (port_ok && is_host_name(host)).then_some(host)
 }
@@ -80,7 +83,9 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 fn is_loopback(host: &str) -> bool {
     let v6 = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match v6 {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|address| loopback_address(address.into())),
+        Some(address) => address
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| loopback_address(address.into())),
         None => host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
     }
 }
@@ -92,7 +97,10 @@ pub(super) fn loopback_address(address: IpAddr) -> bool {
 
 /// True unless a browser says that the request is made by a page of another site.
 pub(super) fn same_origin(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     headers.get_all(header::ORIGIN).iter().all(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         let authority = origin.split_once("://").map(|(_, authority)| authority);
@@ -105,7 +113,9 @@ mod tests {
     use super::*;
 
     fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
-        let values = values.iter().map(|value| (name.clone(), value.parse().expect("a header's value")));
+        let values = values
+            .iter()
+            .map(|value| (name.clone(), value.parse().expect("a header's value")));
         let mut headers = HeaderMap::new();
         for (name, value) in values {
             headers.append(name, value);
@@ -115,7 +125,11 @@ mod tests {
 
     #[test]
     fn a_door_answers_to_these_hosts_only() {
-        let listed = ["facets.example".to_owned(), "10.0.0.1".to_owned(), "[fd00::1]".to_owned()];
+        let listed = [
+            "facets.example".to_owned(),
+            "10.0.0.1".to_owned(),
+            "[fd00::1]".to_owned(),
+        ];
         let on = |configured: &[String], loopback| Names::of(configured, loopback);
         // Host, and whether it is accepted: on loopback, there with names, elsewhere with names.
         let table = [
@@ -159,15 +173,29 @@ mod tests {
         for (host, loopback, both, elsewhere) in table {
             let headers = headers(header::HOST, &[host]);
             assert_eq!(on(&[], true).accept(&uri, &headers), loopback, "{host:?} on loopback");
-            assert_eq!(on(&listed, true).accept(&uri, &headers), both, "{host:?} on loopback, with names");
-            assert_eq!(on(&listed, false).accept(&uri, &headers), elsewhere, "{host:?} elsewhere, with names");
+            assert_eq!(
+                on(&listed, true).accept(&uri, &headers),
+                both,
+                "{host:?} on loopback, with names"
+            );
+            assert_eq!(
+                on(&listed, false).accept(&uri, &headers),
+                elsewhere,
+                "{host:?} elsewhere, with names"
+            );
             assert!(on(&[], false).accept(&uri, &headers), "{host:?} elsewhere");
         }
         let loopback = on(&[], true);
         assert!(!loopback.accept(&uri, &HeaderMap::new()), "no host at all");
-        assert!(!loopback.accept(&uri, &headers(header::HOST, &["localhost", "localhost"])), "two of them");
+        assert!(
+            !loopback.accept(&uri, &headers(header::HOST, &["localhost", "localhost"])),
+            "two of them"
+        );
         let twice = Uri::from_static("http://evil.example/rpc");
-        assert!(!loopback.accept(&twice, &headers(header::HOST, &["localhost"])), "two different ones");
+        assert!(
+            !loopback.accept(&twice, &headers(header::HOST, &["localhost"])),
+            "two different ones"
+        );
         let twice = Uri::from_static("http://127.0.0.1:80/rpc");
         assert!(loopback.accept(&twice, &headers(header::HOST, &["localhost"])));
     }
@@ -192,7 +220,10 @@ mod tests {
         ];
         for (origins, ours) in table {
             let mut headers = headers(header::ORIGIN, &origins);
-            assert!(same_origin(&headers) == origins.is_empty(), "{origins:?} without a host");
+            assert!(
+                same_origin(&headers) == origins.is_empty(),
+                "{origins:?} without a host"
+            );
             headers.insert(header::HOST, "here:1".parse().expect("a host"));
             assert_eq!(same_origin(&headers), ours, "{origins:?}");
         }
@@ -203,7 +234,17 @@ mod tests {
         for good in ["facets.example", "localhost", "10.0.0.1", "[::1]", "a-b_c"] {
             assert!(is_host_name(good), "{good}");
         }
-        for bad in ["", "http://x", "x:80", "::1", "[::1]:80", "*.example", "a b", ".x", "x/"] {
+        for bad in [
+            "",
+            "http://x",
+            "x:80",
+            "::1",
+            "[::1]:80",
+            "*.example",
+            "a b",
+            ".x",
+            "x/",
+        ] {
             assert!(!is_host_name(bad), "{bad}");
         }
     }

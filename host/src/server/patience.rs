@@ -1,9 +1,10 @@
-//! How long a connection is waited for. The time for a request's head, and for the pause before it, runs on the connection;
-//! that between pieces of a body on the body, and only while somebody wants one; a client that takes nothing of its answer
-//! is cut, too.
+//! How long a connection is waited for. The time for a request's head, and for the pause before it, runs beside the
+//! conversation; that between pieces of a body on the body, and only while somebody wants one; a client that takes nothing
+//! of its answer is cut, too.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -46,15 +47,47 @@ impl Phase {
     }
 }
 
-/// A connection whose peer may not take for ever.
+/// Holds a conversation until its end, or until the other side takes too long for what it does: then says what that was.
+pub(super) async fn hold<F: Future>(
+    conversation: F,
+    phase: &Phase,
+    http: &HttpConfig,
+) -> Result<F::Output, &'static str> {
+    let mut conversation = pin!(conversation);
+    let mut timer: Option<(u64, Pin<Box<Sleep>>)> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = conversation.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        // Phases change while the conversation is polled and at no other time, so here is soon enough.
+        let now = phase.0.load(Ordering::Relaxed);
+        let (limit_ms, what) = match now & KIND {
+            HEAD => (http.head_ms, "the head of a request took too long"),
+            PAUSE => (http.keep_alive_ms, "no further request came"),
+            // The timer stays for the next one.
+            _ => return Poll::Pending,
+        };
+        let limit = Duration::from_millis(limit_ms);
+        let timer = match &mut timer {
+            Some((of, timer)) => {
+                if *of != now {
+                    timer.as_mut().reset((clock::now() + limit).into());
+                    *of = now;
+                }
+                timer
+            }
+            None => &mut timer.insert((now, Box::pin(sleep(limit)))).1,
+        };
+        timer.as_mut().poll(cx).map(|()| Err(what))
+    })
+    .await
+}
+
+/// A connection that says when a head begins, and whose peer may not take for ever to take something.
 pub(super) struct Patient<S> {
     stream: S,
     phase: Arc<Phase>,
-    head: Duration,
-    keep_alive: Duration,
     answer_idle: Duration,
-    /// For which phase, and until when.
-    reading: Option<(u64, Pin<Box<Sleep>>)>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -63,35 +96,9 @@ impl<S> Patient<S> {
         Self {
             stream,
             phase,
-            head: Duration::from_millis(http.head_ms),
-            keep_alive: Duration::from_millis(http.keep_alive_ms),
             answer_idle: Duration::from_millis(http.answer_idle_ms),
-            reading: None,
             writing: None,
         }
-    }
-
-    /// Ready when time is up for what is being read.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let phase = self.phase.0.load(Ordering::Relaxed);
-        let (limit, what) = match phase & KIND {
-            HEAD => (self.head, "the head of a request took too long"),
-            PAUSE => (self.keep_alive, "no further request came"),
-            // The timer stays for the next one.
-            _ => return Poll::Pending,
-        };
-        let timer = match &mut self.reading {
-            Some((of, timer)) => {
-                if *of != phase {
-                    timer.as_mut().reset((clock::now() + limit).into());
-                    *of = phase;
-                }
-                timer
-            }
-            None => &mut self.reading.insert((phase, Box::pin(sleep(limit)))).1,
-        };
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
     /// Gives a write that does not get on its time.
@@ -112,18 +119,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {
-                let came = buffer.filled().len() > before;
-                if came && this.phase.0.load(Ordering::Relaxed) & KIND == PAUSE {
-                    this.phase.enter(HEAD);
-                }
-                // Whoever always has another byte ready comes to the end of the largest head soon.
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => this.poll_late(cx).map(Err),
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let came = buffer.filled().len() > before;
+        if came && this.phase.0.load(Ordering::Relaxed) & KIND == PAUSE {
+            this.phase.enter(HEAD);
         }
+        Poll::Ready(Ok(()))
     }
 }
 

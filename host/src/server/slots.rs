@@ -135,7 +135,10 @@ mod tests {
         let other = slots.take(ip("10.0.0.2"));
         let local = slots.take(None);
         assert!(other.is_some() && local.is_some());
-        assert!(slots.take(None).is_none() && slots.take(ip("10.0.0.3")).is_none(), "four in all");
+        assert!(
+            slots.take(None).is_none() && slots.take(ip("10.0.0.3")).is_none(),
+            "four in all"
+        );
         drop(one);
         drop((other, local));
         let taken = slots.taken.lock().expect("not poisoned");

@@ -28,10 +28,16 @@ pub(super) struct SocketFile {
 pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket; remove it"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is a file that is no socket; remove it",
+            ));
         }
         Ok(_) if reach(path, |path| UnixStream::connect(path)).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process listens on it",
+            ));
         }
         Ok(_) => std::fs::remove_file(path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -58,7 +64,11 @@ pub(crate) fn reach<T>(path: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return with(path);
     };
-    let folder = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let folder = rustix::fs::open(
+        folder,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
     let path = short.join(name);
     if too_long(&path) || !short.exists() {

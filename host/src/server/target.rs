@@ -64,7 +64,11 @@ impl<'p> Target<'p> {
                 let (namespace, object) = (decode(namespace)?, decode_object(object)?);
                 Ok(match rest {
                     None => Self::Folder,
-                    Some(rest) => Self::Http { namespace, object, rest },
+                    Some(rest) => Self::Http {
+                        namespace,
+                        object,
+                        rest,
+                    },
                 })
             }
             (Some("admin"), what, namespace, object) => Ok(Self::Admin(match (what, namespace, object) {
@@ -97,7 +101,9 @@ impl<'p> Target<'p> {
 
 fn decode(part: &str) -> Result<Cow<'_, str>, CallError> {
     if part.is_empty() {
-        return Err(CallError::not_found("no such address here: a part of the path is empty"));
+        return Err(CallError::not_found(
+            "no such address here: a part of the path is empty",
+        ));
     }
     percent_decode_str(part)
         .decode_utf8()

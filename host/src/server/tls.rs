@@ -26,7 +26,9 @@ pub enum TlsError {
         expected: &'static str,
     },
     /// Both can be read, and do not fit.
-    #[error("`tls` of [host]: {key} and {certificate} cannot be used together: {what}; use the key that the certificate was made for")]
+    #[error(
+        "`tls` of [host]: {key} and {certificate} cannot be used together: {what}; use the key that the certificate was made for"
+    )]
     Pair {
         /// The key's file.
         key: PathBuf,
