@@ -80,7 +80,7 @@ fn settings_that_make_no_sense_are_explained() -> Result<()> {
         (secret_line.as_str(), vec!["admin", "token 1", "facetd token"]),
         (mixed.as_str(), vec!["line 2", "facetd token"]),
         ("admin = { listen = \"nowhere\", tokens = [] }", vec!["tokens"]),
-        ("tls = { certificate = \"c\" }", vec!["key"]),
+        ("tls = { certificat = \"c\" }", vec!["certificat", "key"]),
         ("names = [\"http://x\"]", vec!["names", "http://x"]),
         ("http.head_ms = 0", vec!["head_ms", "1 to"]),
         ("http.head_bytes_max = 100", vec!["head_bytes_max", "8192"]),

@@ -74,14 +74,6 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
             format!("path and query have at most {most} bytes"),
         ));
     }
-    if request.headers().contains_key(header::TRANSFER_ENCODING)
-        && request.headers().contains_key(header::CONTENT_LENGTH)
-    {
-        // A proxy that believes the other one would take the rest of the body for a request.
-        return Err(CallError::invalid(
-            "a request should have content-length or transfer-encoding, not both",
-        ));
-    }
     let target = Target::parse(uri.path());
     // Who watches over hosts asks for this by whatever name it has, and learns nothing else.
     if matches!(target, Ok(Target::Health)) && request.method() == Method::GET {
