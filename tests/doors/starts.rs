@@ -81,7 +81,7 @@ fn settings_that_make_no_sense_are_explained() -> Result<()> {
         (mixed.as_str(), vec!["line 2", "facetd token"]),
         ("admin = { listen = \"nowhere\", tokens = [] }", vec!["tokens"]),
         ("tls = { certificat = \"c\" }", vec!["certificat", "key"]),
-        ("names = [\"http://x\"]", vec!["names", "http://x"]),
+        ("names = [\"http://x.example\"]", vec!["names", "http://x.example"]),
         ("http.head_ms = 0", vec!["head_ms", "1 to"]),
         ("http.head_bytes_max = 100", vec!["head_bytes_max", "8192"]),
         ("http.connections_max = 0", vec!["connections_max"]),
