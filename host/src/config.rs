@@ -59,6 +59,10 @@ pub struct Config {
     /// The folder of the file: paths in it are relative to that.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// A facetd of this very build, which compiles components in a process with bounds; the binary names itself. None: they
+    /// are compiled in this process, without bounds on time and memory.
+    #[serde(skip)]
+    pub compiler: Option<PathBuf>,
 }
 
 /// `[host]`.

@@ -120,7 +120,8 @@ impl Host {
             crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
         let engine = new_engine().map_err(|e| start(&e))?;
-        let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
+        let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache(), config.compiler.as_ref())
+            .map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
             let path = config.component(name, class);
             let bytes = std::fs::read(&path).map_err(|error| HostError::Component {

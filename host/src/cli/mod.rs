@@ -2,6 +2,7 @@
 
 mod build;
 mod client;
+mod inspect;
 mod offline;
 mod serve;
 
@@ -36,6 +37,11 @@ enum Command {
     Doctor(Doctor),
     /// After an unclean stop, carry out the journal without starting a host
     Recover(Recover),
+    /// Show what a component asks for and offers, and what it would be refused, without running it
+    Inspect(Inspect),
+    /// How the host compiles a component: from standard input to standard output, with bounds
+    #[command(name = crate::classes::compile::COMMAND, hide = true)]
+    CompileComponent,
 }
 
 #[derive(Args)]
@@ -144,6 +150,16 @@ struct Recover {
     data: PathBuf,
 }
 
+#[derive(Args)]
+struct Inspect {
+    /// The component
+    #[arg(value_name = "FILE")]
+    component: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -155,6 +171,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => offline::check(&args),
         Command::Doctor(args) => offline::doctor(&args),
         Command::Recover(args) => offline::recover(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::CompileComponent => return crate::classes::compile::main(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,13 +21,20 @@ const BLOCKING_THREADS_MAX: usize = 64;
 const DRAIN: Duration = Duration::from_secs(3);
 
 pub(super) fn dev(project: &Path, place: &Place) -> anyhow::Result<()> {
-    let config = Config::read(project)?;
+    let config = read(project)?;
     crate::build::build(&config)?;
     run(&config, place)
 }
 
 pub(super) fn serve(path: &Path, place: &Place) -> anyhow::Result<()> {
-    run(&Config::read(path)?, place)
+    run(&read(path)?, place)
+}
+
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let mut config = Config::read(path)?;
+    // This very file, even if another one has been put into its place since.
+    config.compiler = Some("/proc/self/exe".into());
+    Ok(config)
 }
 
 /// Lines of the host and of guests, as `FACETD_LOG` asks.

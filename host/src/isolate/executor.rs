@@ -81,7 +81,7 @@ pub(crate) fn let_others_go() {
 }
 
 /// `tokio::task::block_in_place`, which knows nothing of those who wait here.
-pub(crate) fn block_in_place<R>(work: impl FnOnce() -> R) -> R {
+pub(super) fn block_in_place<R>(work: impl FnOnce() -> R) -> R {
     let_others_go();
     tokio::task::block_in_place(work)
 }

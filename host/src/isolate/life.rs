@@ -143,7 +143,7 @@ impl Life {
         let class = tokio::select! {
             biased;
             _ = self.control.ended() => return (self.ended_from_outside(), None),
-            class = self.object.host.classes.load(digest) => match class {
+            class = self.object.host.classes.load(&self.object.namespace.name, digest) => match class {
                 Ok(class) => class,
                 Err(error) => return (End::StartFailed(error.to_string()), None),
             },
@@ -167,7 +167,7 @@ impl Life {
             biased;
             _ = self.control.ended() => None,
             result = store.run_concurrent(async |accessor| {
-                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.interleaves)?;
+                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.inspected.interleaves)?;
                 std::future::poll_fn(|cx| pump.poll(cx)).await
             }) => Some(result.and_then(|end| end)),
         };
