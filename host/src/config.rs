@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::limits::Limits;
-use crate::startup::StartupLimits;
+use crate::limits::{Limits, SharedLimits};
 
 /// Idle facets are evicted after this, ms (S14).
 const IDLE_EVICT_MS: u64 = 10_000;
@@ -77,6 +76,9 @@ pub struct HostConfig {
     pub open: Option<String>,
     /// Facets that run at a time; default, and at most, what the system has mappings and descriptors for.
     pub running_facets_max: Option<usize>,
+    /// Memories and tables of all facets that run; default three quarters of the machine's memory, or of what its control
+    /// group may have.
+    pub memory_mib: Option<u64>,
 }
 
 /// `[classes.NAME]`: a component, or how to build one.
@@ -124,42 +126,60 @@ pub struct LimitsConfig {
     pub wall_ms: Option<u64>,
     /// Database of a facet.
     pub storage_mib: Option<u64>,
+    /// Memories and tables of all facets of an object that run.
+    pub tree_memory_mib: Option<u64>,
+    /// Databases of all facets of an object.
+    pub tree_storage_mib: Option<u64>,
+    /// Facets of an object that run at a time; default half of what the host has room for.
+    pub tree_running_facets: Option<usize>,
+    /// Memories and tables of all facets of the namespace that run.
+    pub all_memory_mib: Option<u64>,
+    /// Facets of the namespace that run at a time; default three quarters of what the host has room for, if there are other
+    /// namespaces.
+    pub all_running_facets: Option<usize>,
 }
 
 impl LimitsConfig {
-    /// These where they are set, the defaults elsewhere.
+    /// Of each facet: these where they are set, the defaults elsewhere.
     pub fn limits(&self) -> Limits {
-        let unset = Limits {
-            memory_bytes: u64::MAX,
-            cpu_ms: u64::MAX,
-            wall_ms: u64::MAX,
-            storage_bytes: u64::MAX,
-        };
-        let Self {
-            memory_mib,
-            cpu_ms,
-            wall_ms,
-            storage_mib,
-        } = *self;
-        let set = unset.lowered(&StartupLimits {
-            memory_mib,
-            cpu_ms,
-            wall_ms,
-            storage_mib,
-            ..StartupLimits::default()
-        });
         let default = Limits::default();
-        let or = |set: u64, default: u64| if set == u64::MAX { default } else { set };
         Limits {
-            memory_bytes: or(set.memory_bytes, default.memory_bytes),
-            cpu_ms: or(set.cpu_ms, default.cpu_ms),
-            wall_ms: or(set.wall_ms, default.wall_ms),
-            storage_bytes: or(set.storage_bytes, default.storage_bytes),
+            memory_bytes: bytes(self.memory_mib).unwrap_or(default.memory_bytes),
+            cpu_ms: self.cpu_ms.unwrap_or(default.cpu_ms),
+            wall_ms: self.wall_ms.unwrap_or(default.wall_ms),
+            storage_bytes: bytes(self.storage_mib).unwrap_or(default.storage_bytes),
         }
     }
 }
 
+fn bytes(mib: Option<u64>) -> Option<u64> {
+    mib.map(|mib| mib.saturating_mul(1 << 20))
+}
+
 impl NamespaceConfig {
+    /// Of each of its objects, on a host with room for so many facets.
+    pub(crate) fn tree_limits(&self, room: usize) -> SharedLimits {
+        let Self { limits, .. } = self;
+        SharedLimits {
+            memory_bytes: bytes(limits.tree_memory_mib).unwrap_or(u64::MAX),
+            storage_bytes: bytes(limits.tree_storage_mib).unwrap_or(u64::MAX),
+            running: limits.tree_running_facets.unwrap_or(room.div_ceil(2)),
+        }
+    }
+
+    /// Of all its objects together, where there are so many namespaces.
+    pub(crate) fn all_limits(&self, room: usize, namespaces: usize) -> SharedLimits {
+        let running = match namespaces {
+            1 => room,
+            _ => room - room / 4,
+        };
+        SharedLimits {
+            memory_bytes: bytes(self.limits.all_memory_mib).unwrap_or(u64::MAX),
+            storage_bytes: u64::MAX,
+            running: self.limits.all_running_facets.unwrap_or(running),
+        }
+    }
+
     /// As set, or the default.
     pub fn idle_evict_ms(&self) -> u64 {
         self.idle_evict_ms.unwrap_or(IDLE_EVICT_MS)

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use wasmtime::Engine;
 
 use crate::alarms::Alarms;
+use crate::budget::Budget;
 use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::error::{CallError, Kind, Outcome};
@@ -20,6 +21,7 @@ use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
 use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
 use crate::sys::data_dir::{DataDir, DataDirError};
+use crate::sys::machine;
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +89,6 @@ pub(crate) struct HostInner {
     pub(crate) disk: Disk,
     durability: watch::Receiver<Durability>,
     pub(crate) watchdog: Arc<Watchdog>,
-    pub(crate) room: Arc<Room>,
     pub(crate) runtime: Handle,
     namespaces: HashMap<String, Arc<Namespace>>,
     objects: Mutex<Objects>,
@@ -136,6 +137,12 @@ impl Host {
             })?;
             classes.name(name.clone(), digest);
         }
+        let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
+        let memory_bytes = match config.host.memory_mib {
+            Some(mib) => mib.saturating_mul(1 << 20),
+            None => machine::memory_bytes() / 4 * 3,
+        };
+        let memory = Budget::new("this host", memory_bytes, None);
         let mut namespaces = HashMap::new();
         for (name, namespace) in &config.namespaces {
             let dir = data.namespace(name).map_err(|e| start(&e))?;
@@ -143,17 +150,29 @@ impl Host {
                 .named(&namespace.class)
                 .expect("the configuration has been checked");
             let key = namespace.unique_key.as_deref().unwrap_or(name);
-            let limits = namespace.limits.limits();
+            let limits = (namespace.limits.limits(), namespace.tree_limits(room.max()));
+            let all = namespace.all_limits(room.max(), config.namespaces.len());
+            let room = Room::within(&room, "its namespace", all.running);
+            let memory = Budget::new("its namespace", all.memory_bytes, Some(memory.clone()));
             let objects = namespace.objects.clone();
             let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
             let idle_evict_ms = namespace.idle_evict_ms();
-            let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir.into(), alarms);
+            let made = Namespace::new(
+                name,
+                key,
+                class,
+                limits,
+                room,
+                memory,
+                idle_evict_ms,
+                objects,
+                dir.into(),
+                alarms,
+            );
             namespaces.insert(name.clone(), Arc::new(made));
         }
-        let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
         let inner = HostInner {
-            watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,
-            room,
+            watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
             engine,
             classes,
             durability: journal.progress().durability(),

@@ -17,6 +17,7 @@ mod alarms;
 pub mod fuzzing;
 
 mod bindings;
+mod budget;
 mod build;
 mod classes;
 mod host;

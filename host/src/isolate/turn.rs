@@ -34,7 +34,7 @@ impl FacetState {
     /// to all events; `poll_copying` ends it then.
     pub(crate) fn seal_turn(&mut self) -> Result<(), GuestEnd> {
         self.turns += 1;
-        self.limiter.refused = false;
+        self.limiter.refused = None;
         if self.turn.copying.is_some() {
             return Ok(());
         }
