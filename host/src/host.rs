@@ -14,7 +14,7 @@ use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, ObjectId};
-use crate::isolate::{Room, Watchdog, new_engine};
+use crate::isolate::{Lane, Room, Watchdog, new_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
@@ -90,6 +90,8 @@ pub(crate) struct HostInner {
     durability: watch::Receiver<Durability>,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) runtime: Handle,
+    /// For facets that compute.
+    pub(crate) lane: Arc<Lane>,
     namespaces: HashMap<String, Arc<Namespace>>,
     objects: Mutex<Objects>,
     /// True from the beginning of the stop.
@@ -179,6 +181,7 @@ impl Host {
             disk: options.disk,
             journal,
             runtime: Handle::current(),
+            lane: Lane::new(&Handle::current()),
             namespaces,
             objects: Mutex::default(),
             stopping: watch::channel(false).0,

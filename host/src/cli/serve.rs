@@ -15,8 +15,8 @@ use crate::Host;
 use crate::config::Config;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
-/// Threads that open, close, copy and checkpoint databases and compile; waiting for a disk gains nothing from more.
-const BLOCKING_THREADS_MAX: usize = 64;
+/// Threads that open, close, copy and checkpoint databases, and those that replace one which is long in an import.
+const BLOCKING_THREADS_MAX: usize = 256;
 /// Requests under way when the host is told to stop have this long.
 const DRAIN: Duration = Duration::from_secs(3);
 

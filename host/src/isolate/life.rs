@@ -38,7 +38,15 @@ pub(crate) fn spawn(
 ) {
     let watchdog = &object.host.watchdog;
     watchdog.watch(control.clone(), mailbox.downgrade(), object.room.clone());
-    let (runtime, cpu) = (object.host.runtime.clone(), control.cpu.clone());
+    let tenant = executor::Tenant {
+        namespace: Arc::as_ptr(&object.namespace) as usize,
+        object: object.id,
+    };
+    let (runtime, lane, cpu) = (
+        object.host.runtime.clone(),
+        object.host.lane.clone(),
+        control.cpu.clone(),
+    );
     let life = Life {
         object,
         control,
@@ -46,7 +54,7 @@ pub(crate) fn spawn(
         inbox,
         closed: false,
     };
-    executor::spawn(&runtime, meter::metered(cpu, life.run(after)));
+    executor::spawn(&runtime, &lane, tenant, meter::metered(cpu, life.run(after)));
 }
 
 /// How an incarnation ended.

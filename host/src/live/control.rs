@@ -79,7 +79,7 @@ impl Control {
             state: AtomicU8::new(RUNNING),
             ending: OnceLock::new(),
             stop: Notify::new(),
-            interrupt: Arc::new(InterruptCell::default()),
+            interrupt: Arc::new(InterruptCell::new(crate::isolate::lingers)),
             storage: OnceLock::new(),
             storage_closed: AtomicBool::new(false),
             storage_changed: Notify::new(),
