@@ -1,6 +1,8 @@
 //! Changes to Cap'n Proto and back. Decoding accepts only what encoding can make: anything else is damage.
 
-use capnp::message::{Builder, ReaderOptions};
+use std::sync::Arc;
+
+use capnp::message::{Builder, Reader, ReaderOptions, ReaderSegments};
 use capnp::serialize;
 
 use super::TreeChange;
@@ -135,16 +137,50 @@ fn read_format(format: wire::Format) -> Format {
     }
 }
 
-pub(super) fn decode(mut body: &[u8]) -> Result<Vec<TreeChange>, capnp::Error> {
+/// What was decoded last: an index names few startups, over and over, and each of them is kept once.
+#[derive(Default)]
+pub(super) struct Startups {
+    /// The last one first.
+    recent: Vec<Arc<Startup>>,
+}
+
+impl Startups {
+    /// More than that are seldom alternated; what is not found is kept twice, which costs memory and nothing else.
+    const RECENT_MAX: usize = 8;
+
+    fn shared(&mut self, startup: Startup) -> Arc<Startup> {
+        match self.recent.iter().position(|known| **known == startup) {
+            Some(0) => {}
+            Some(at) => self.recent[..=at].rotate_right(1),
+            None => {
+                self.recent.truncate(Self::RECENT_MAX - 1);
+                self.recent.insert(0, Arc::new(startup));
+            }
+        }
+        self.recent[0].clone()
+    }
+}
+
+pub(super) fn decode(mut body: &[u8], startups: &mut Startups) -> Result<Vec<TreeChange>, capnp::Error> {
     let mut options = ReaderOptions::new();
     // The body is in memory and its checksum is right; twice its size bounds what pointers to one place could multiply.
     options.traversal_limit_in_words(Some(body.len() / 4 + 64));
-    let message = serialize::read_message(&mut body, options)?;
-    let changes = message.get_root::<wire::record::Reader<'_>>()?.get_changes()?;
-    changes.iter().map(read_change).collect()
+    // In a file that was read as a whole it is, and is read where it lies.
+    if body.as_ptr().cast::<u64>().is_aligned() {
+        return read_record(&serialize::read_message_from_flat_slice(&mut body, options)?, startups);
+    }
+    read_record(&serialize::read_message(&mut body, options)?, startups)
 }
 
-fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Error> {
+fn read_record(
+    message: &Reader<impl ReaderSegments>,
+    startups: &mut Startups,
+) -> Result<Vec<TreeChange>, capnp::Error> {
+    let changes = message.get_root::<wire::record::Reader<'_>>()?.get_changes()?;
+    changes.iter().map(|change| read_change(change, startups)).collect()
+}
+
+fn read_change(change: wire::change::Reader<'_>, startups: &mut Startups) -> Result<TreeChange, capnp::Error> {
     Ok(match change.which()? {
         wire::change::Create(create) => {
             let create = create?;
@@ -153,7 +189,7 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
                 file: FileId(create.get_file()),
                 parent: FileId(create.get_parent()),
                 name: FacetName::new(name).map_err(|error| capnp::Error::failed(error.to_string()))?,
-                startup: read_startup(create.get_startup()?)?,
+                startup: startups.shared(read_startup(create.get_startup()?)?),
                 has_database: create.get_database(),
             }
         }
@@ -161,7 +197,7 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
             let restart = restart?;
             TreeChange::Restart {
                 file: FileId(restart.get_file()),
-                startup: read_startup(restart.get_startup()?)?,
+                startup: startups.shared(read_startup(restart.get_startup()?)?),
             }
         }
         wire::change::Delete(file) => TreeChange::Delete { file: FileId(file) },

@@ -59,7 +59,7 @@ fn create(file: u32, parent: u32, name: &str) -> TreeChange {
         file: FileId(file),
         parent: FileId(parent),
         name,
-        startup: startup(file as u8),
+        startup: startup(file as u8).into(),
         has_database: true,
     }
 }
@@ -76,7 +76,7 @@ fn history() -> Vec<Vec<TreeChange>> {
         vec![create(3, 0, "out of order")],
         vec![TreeChange::Restart {
             file: FileId(2),
-            startup: startup(77),
+            startup: startup(77).into(),
         }],
         vec![delete(1), delete(2), delete(4), create(5, 3, "a")],
         vec![],
@@ -126,7 +126,7 @@ fn the_golden_file_is_what_this_version_writes_and_reads() {
         (vec![3, 5, 6], FileId(7), 17)
     );
     assert_eq!(loaded.entries[&FileId(5)].parent, FileId(3));
-    assert_eq!(loaded.entries[&FileId(6)].startup, startup(6));
+    assert_eq!(*loaded.entries[&FileId(6)].startup, startup(6));
     let databases = loaded.entries.iter().filter(|(_, entry)| entry.has_database);
     assert_eq!(databases.map(|(file, _)| file.0).collect::<Vec<_>>(), [5, 6]);
     assert_eq!(std::fs::read(&path).unwrap(), GOLDEN, "reading changes nothing");
@@ -138,11 +138,14 @@ fn startups_come_back_as_they_were() {
         let changes = vec![
             TreeChange::Restart {
                 file: FileId(u32::from(number)),
-                startup: startup(number),
+                startup: startup(number).into(),
             },
             create(u32::MAX, 7, &"ü".repeat(128)),
         ];
-        assert_eq!(codec::decode(&codec::encode(&changes)).unwrap(), changes);
+        assert_eq!(
+            codec::decode(&codec::encode(&changes), &mut codec::Startups::default()).unwrap(),
+            changes
+        );
     }
 }
 
@@ -213,6 +216,12 @@ fn changes_that_contradict_each_other_are_refused() {
     assert!(refused(&[vec![create(2, 1, "a")]]).contains("which does not exist"));
     assert!(refused(&[vec![create(1, 0, "a")], vec![delete(1)], vec![create(2, 1, "b")]]).contains("does not exist"));
     assert!(refused(&[vec![create(1, 0, "a"), create(2, 0, "a")]]).contains("are named \"a\""));
+    let ring = [
+        vec![create(1, 0, "a"), create(2, 1, "b")],
+        vec![delete(1)],
+        vec![create(1, 2, "c"), create(3, 2, "d")],
+    ];
+    assert!(refused(&ring).contains("is below itself"));
 }
 
 #[test]
