@@ -16,6 +16,7 @@ use crate::isolate::alarm::{self, Lost};
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
+use crate::isolate::turn::Unreleased;
 use crate::isolate::{Exports, Pending, executor, meter};
 use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object, Work};
@@ -73,8 +74,12 @@ struct Life {
 }
 
 /// What is left of the store when it is dropped.
+#[derive(Default)]
 struct Remains {
     events: Vec<crate::isolate::Event>,
+    /// Answers that were held back, and those of the lost turn.
+    unreleased: Vec<Unreleased>,
+    lost: Vec<Unreleased>,
     turns: u64,
     dep: Lsn,
 }
@@ -263,12 +268,22 @@ impl Life {
                 })
             }
         };
-        let Remains { events, turns, dep } = remains.unwrap_or(Remains {
-            events: Vec::new(),
-            turns: 0,
-            dep: Lsn::ZERO,
-        });
+        let Remains {
+            events,
+            unreleased,
+            lost,
+            turns,
+            dep,
+        } = remains.unwrap_or_default();
+        unreleased.into_iter().for_each(|answer| answer.lose(&cause, dep));
         let mut alarm = None;
+        for answer in lost {
+            match answer.pending {
+                // What its handler has done about it is undone.
+                Pending::Alarm(reply) => alarm = Some(reply),
+                Pending::Call(_) | Pending::Http(_) | Pending::Start => answer.lose(&cause, dep),
+            }
+        }
         for event in events {
             match event.pending {
                 Pending::Alarm(reply) => alarm = Some(reply),
@@ -402,10 +417,12 @@ async fn instantiate(class: &Class, store: &mut Store<FacetState>) -> wasmtime::
 /// Ends the store; its last turn is lost.
 fn remains(mut store: Store<FacetState>) -> Remains {
     let state = store.data_mut();
-    state.lose_turn();
+    let lost = state.lose_turn();
     let events = std::mem::take(&mut state.events).into_values().collect();
     Remains {
         events,
+        unreleased: std::mem::take(&mut state.unreleased),
+        lost,
         turns: state.turns,
         dep: state.dep,
     }
