@@ -207,13 +207,15 @@ fn read_change(change: wire::change::Reader<'_>, startups: &mut Startups) -> Res
 }
 
 fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Error> {
-    let limit = |has: bool, value: capnp::Result<wire::limit::Reader<'_>>| {
-        if has {
-            value.map(|limit| Some(limit.get_value()))
-        } else {
-            Ok(None)
-        }
-    };
+    // Asked for only if it is there: most startups set none.
+    macro_rules! limit {
+        ($has:ident, $get:ident) => {
+            match startup.$has() {
+                true => Some(startup.$get()?.get_value()),
+                false => None,
+            }
+        };
+    }
     Ok(Startup {
         class: ClassDigest(bytes_32(startup.get_class()?, "a class digest")?),
         props: Payload {
@@ -226,23 +228,30 @@ fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Er
             wire::startup::id::Text(text) => Some(FacetId::Text(text?.to_str()?.to_owned())),
         },
         limits: StartupLimits {
-            memory_mib: limit(startup.has_memory_mib(), startup.get_memory_mib())?,
-            cpu_ms: limit(startup.has_cpu_ms(), startup.get_cpu_ms())?,
-            wall_ms: limit(startup.has_wall_ms(), startup.get_wall_ms())?,
-            storage_mib: limit(startup.has_storage_mib(), startup.get_storage_mib())?,
-            tree_memory_mib: limit(startup.has_tree_memory_mib(), startup.get_tree_memory_mib())?,
-            tree_storage_mib: limit(startup.has_tree_storage_mib(), startup.get_tree_storage_mib())?,
+            memory_mib: limit!(has_memory_mib, get_memory_mib),
+            cpu_ms: limit!(has_cpu_ms, get_cpu_ms),
+            wall_ms: limit!(has_wall_ms, get_wall_ms),
+            storage_mib: limit!(has_storage_mib, get_storage_mib),
+            tree_memory_mib: limit!(has_tree_memory_mib, get_tree_memory_mib),
+            tree_storage_mib: limit!(has_tree_storage_mib, get_tree_storage_mib),
         },
         on_failure: match startup.get_on_failure()? {
             wire::FailurePolicy::Isolate => FailurePolicy::Isolate,
             wire::FailurePolicy::Escalate => FailurePolicy::Escalate,
         },
-        grants: startup.get_grants()?.iter().map(read_grant).collect::<Result<_, _>>()?,
-        withheld: startup
-            .get_withheld()?
-            .iter()
-            .map(|name| Ok(name?.to_str()?.to_owned()))
-            .collect::<Result<_, capnp::Error>>()?,
+        grants: match startup.has_grants() {
+            true => startup.get_grants()?.iter().map(read_grant).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        },
+        withheld: match startup.has_withheld() {
+            true => {
+                let names = startup.get_withheld()?.iter();
+                names
+                    .map(|name| Ok(name?.to_str()?.to_owned()))
+                    .collect::<Result<_, capnp::Error>>()?
+            }
+            false => Vec::new(),
+        },
     })
 }
 

@@ -1,7 +1,7 @@
 //! Loading answers the records that were written, never anything else: what a crash left unfinished has been mended from
 //! the journal before, so whatever is not whole is damage, and refused.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -188,17 +188,19 @@ fn check_roots(loaded: &Loaded) -> Result<(), String> {
 }
 
 fn check_names(loaded: &Loaded) -> Result<(), String> {
-    let mut seen = HashSet::with_capacity(loaded.entries.len());
-    match loaded
+    let place = |entry: &Entry| (entry.parent, entry.name.beginning());
+    let mut places: Vec<_> = loaded
         .entries
         .values()
-        .find(|entry| !seen.insert((entry.parent, &entry.name)))
-    {
-        Some(twice) => Err(format!(
-            "two facets below {} are named {:?}",
-            twice.parent,
-            twice.name.as_str()
-        )),
+        .map(|entry| (place(entry), &entry.name))
+        .collect();
+    // By numbers first: most names differ there.
+    places.sort_unstable();
+    match places.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => {
+            let ((parent, _), name) = twice[0];
+            Err(format!("two facets below {parent} are named {:?}", name.as_str()))
+        }
         None => Ok(()),
     }
 }

@@ -39,7 +39,6 @@ impl Object {
             startup: entry.startup,
             has_database: entry.has_database,
         });
-        let stored = stored.collect();
         let root_has_database = db(FileId::ROOT).path().exists();
         let tree = Tree::new(namespace.root_startup(), root_has_database, stored, next_file);
         let object = Self::new(

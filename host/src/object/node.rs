@@ -57,8 +57,6 @@ pub(super) struct Node {
     pub(super) parent: Option<NodeId>,
     pub(super) name: Option<FacetName>,
     pub(super) children: BTreeMap<FacetName, NodeId>,
-    /// Root: 1.
-    pub(super) depth: usize,
     pub(super) startup: Arc<Startup>,
     /// Made when somebody first asks for it: most of what is stored is never touched.
     pub(super) epoch: OnceCell<Arc<Epoch>>,
@@ -73,12 +71,11 @@ pub(super) struct Node {
 
 impl Node {
     /// A facet that does not run, of which nothing is stored.
-    pub(super) fn new(parent: Option<NodeId>, name: Option<FacetName>, depth: usize, startup: Arc<Startup>) -> Self {
+    pub(super) fn new(parent: Option<NodeId>, name: Option<FacetName>, startup: Arc<Startup>) -> Self {
         Self {
             parent,
             name,
             children: BTreeMap::new(),
-            depth,
             startup,
             epoch: OnceCell::new(),
             slot: Slot::Cold,

@@ -90,7 +90,7 @@ mod tests {
     use crate::ids::ClassDigest;
     use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 
-    fn node(depth: usize) -> Node {
+    fn node(mark: usize) -> Node {
         let startup = Startup {
             class: ClassDigest([1; 32]),
             props: Payload::empty(),
@@ -100,7 +100,9 @@ mod tests {
             grants: Vec::new(),
             withheld: Vec::new(),
         };
-        Node::new(None, None, depth, Arc::new(startup))
+        let mut node = Node::new(None, None, Arc::new(startup));
+        node.stored_children = mark;
+        node
     }
 
     #[test]
@@ -111,7 +113,7 @@ mod tests {
         let came = nodes.insert(node(3));
         assert_eq!(came.place, goes.place, "its place is used again");
         assert!(nodes.get(goes).is_none() && nodes.get_mut(goes).is_none() && nodes.remove(goes).is_none());
-        assert_eq!(nodes.get(came).map(|node| node.depth), Some(3));
+        assert_eq!(nodes.get(came).map(|node| node.stored_children), Some(3));
         assert_eq!(nodes.iter().map(|(id, _)| id).collect::<Vec<_>>(), [stays, came]);
         assert_eq!(nodes.len(), 2);
     }

@@ -271,6 +271,30 @@ fn a_file_of_history_is_rewritten_and_ids_are_not_used_again() {
 }
 
 #[test]
+fn a_facet_takes_no_less_than_a_rewrite_thinks() {
+    let least = |file: u32| TreeChange::Create {
+        file: FileId(file),
+        parent: FileId(0),
+        // Names of one byte are few.
+        name: FacetName::new(char::from_u32(0x21 + file % 0x1000).unwrap().encode_utf8(&mut [0; 4])).unwrap(),
+        startup: Startup {
+            class: ClassDigest([1; 32]),
+            props: Payload::empty(),
+            id: None,
+            limits: StartupLimits::default(),
+            on_failure: FailurePolicy::Isolate,
+            grants: Vec::new(),
+            withheld: Vec::new(),
+        }
+        .into(),
+        has_database: false,
+    };
+    let (loaded, _) = parse(&file_of(&[(128..1_128).map(least).collect()]), OBJECT).unwrap();
+    let (image, _) = rewrite::image(OBJECT, &loaded);
+    assert!(image.len() >= 1_000 * rewrite::ENTRY_BYTES_MIN, "{} bytes", image.len());
+}
+
+#[test]
 fn a_rewrite_puts_parents_first() {
     // Ids are given when a facet is first named, records are written when it first stores something.
     let history = vec![

@@ -114,7 +114,7 @@ struct Both {
 impl Both {
     fn new() -> Self {
         Self {
-            tree: Tree::new(Arc::new(startup(0)), false, Vec::new(), FileId(1)),
+            tree: Tree::new(Arc::new(startup(0)), false, std::iter::empty(), FileId(1)),
             index: index::encode_header(OBJECT, FileId(1), 1),
             next_seq: 1,
             files: BTreeMap::new(),
@@ -292,7 +292,6 @@ impl Both {
                 has_database: entry.has_database,
             }
         });
-        let stored = stored.collect();
         let named = |file: &FileId| *file == FileId::ROOT || loaded.entries.contains_key(file);
         assert!(self.files.keys().all(named), "{:?}", self.files);
         let has_root = self.files.contains_key(&FileId::ROOT);

@@ -19,24 +19,27 @@ impl Tree {
     pub(crate) fn new(
         root: Arc<Startup>,
         root_has_database: bool,
-        mut stored: Vec<StoredFacet>,
+        stored: impl ExactSizeIterator<Item = StoredFacet>,
         next_file: FileId,
     ) -> Self {
         let mut nodes = Nodes::with_room(stored.len() + 1);
-        let mut root = Node::new(None, None, 1, root);
+        let mut root = Node::new(None, None, root);
         root.file_reserved = Some(FileId::ROOT);
         let root = nodes.insert(root);
         let mut files = ByFile::with_capacity_and_hasher(stored.len() + 1, Default::default());
         files.insert(FileId::ROOT, root);
         // Siblings side by side, in the order of their names: so the maps of children are made as a whole.
-        stored.sort_unstable_by(|a, b| (a.parent, &a.name).cmp(&(b.parent, &b.name)));
+        let mut places: Vec<_> = stored
+            .map(|facet| ((facet.parent, facet.name.beginning()), facet))
+            .collect();
+        places.sort_unstable_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
         let mut families: Vec<(FileId, Vec<(FacetName, NodeId)>)> = Vec::new();
-        for facet in stored {
+        for (_, facet) in places {
             let storage = match facet.has_database {
                 true => Storage::Database(facet.file),
                 false => Storage::Entry(facet.file),
             };
-            let mut node = Node::new(None, Some(facet.name.clone()), 0, facet.startup);
+            let mut node = Node::new(None, Some(facet.name.clone()), facet.startup);
             node.storage = storage;
             node.file_reserved = storage.entry();
             let id = nodes.insert(node);
@@ -74,16 +77,6 @@ impl Tree {
         if root_has_database {
             tree.set_storage(root, Storage::Database(FileId::ROOT));
         }
-        tree.set_depths();
         tree
-    }
-
-    fn set_depths(&mut self) {
-        let mut todo = vec![(self.root, 1)];
-        while let Some((id, depth)) = todo.pop() {
-            let node = self.node_mut(id);
-            node.depth = depth;
-            todo.extend(node.children.values().map(|child| (*child, depth + 1)));
-        }
     }
 }

@@ -70,7 +70,7 @@ impl Tree {
         startup: Arc<Startup>,
         storage: Storage,
     ) -> NodeId {
-        let mut node = Node::new(Some(parent), Some(name.clone()), self.node(parent).depth + 1, startup);
+        let mut node = Node::new(Some(parent), Some(name.clone()), startup);
         node.file_reserved = storage.entry();
         let id = self.nodes.insert(node);
         self.node_mut(parent).children.insert(name, id);
@@ -218,7 +218,7 @@ impl Tree {
     }
 
     pub(super) fn check_room(&mut self, parent: NodeId, depth: usize, many: usize) -> Result<(), TreeError> {
-        if self.node(parent).depth + depth > TREE_DEPTH_MAX {
+        if self.ancestors(parent).len() + depth > TREE_DEPTH_MAX {
             return Err(TreeError::TooDeep);
         }
         // What was deleted does not count (S2).

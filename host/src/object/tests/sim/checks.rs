@@ -60,7 +60,6 @@ impl World {
             startup: entry.startup,
             has_database: entry.has_database,
         });
-        let stored = stored.collect();
         let root_has_database = disk.files.contains_key(&FileId::ROOT);
         self.tree = Tree::new(Arc::new(startup(0)), root_has_database, stored, next_file);
         self.promised = Promised::reopened(&found);
