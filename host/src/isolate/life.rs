@@ -1,10 +1,10 @@
-//! The life of one incarnation: wait for those before it, start, run, end. However it ends, the store is dropped, then the
-//! database is closed, and only then may a successor start.
+//! The life of one incarnation: wait for those before it, start, run, end. However it ends, who waits is answered first;
+//! then the store is dropped, then the database is closed, and only then may a successor start.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info, warn};
 use wasmtime::{AsContextMut, Store, Trap};
 use wasmtime_wasi::I32Exit;
@@ -16,16 +16,22 @@ use crate::isolate::alarm::{self, Lost};
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
+use crate::isolate::turn::Unreleased;
 use crate::isolate::{Exports, Pending, executor, meter};
 use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object, Work};
-use crate::object::{Cause, Epoch};
+use crate::object::{Cause, Epoch, Owner};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn, wait_settled};
 use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
 const HOSTCALL_FUEL_BYTES: usize = 16 << 20;
+
+/// Stores that are dropped at a time: each takes the kernel's lock on the memory of all, so more of them are no faster,
+/// and they would take the processors from those who have just been answered.
+const STORES_DROPPED_MAX: usize = 1;
+static DROPPING: Semaphore = Semaphore::const_new(STORES_DROPPED_MAX);
 
 /// Starts the task of an incarnation.
 pub(crate) fn spawn(
@@ -84,9 +90,14 @@ struct Life {
     closed: bool,
 }
 
-/// What is left of the store when it is dropped.
+/// What is left when the guest has run for the last time.
+#[derive(Default)]
 struct Remains {
+    store: Option<Store<FacetState>>,
     events: Vec<crate::isolate::Event>,
+    /// Answers that were held back, and those of the lost turn.
+    unreleased: Vec<Unreleased>,
+    lost: Vec<Unreleased>,
     turns: u64,
     dep: Lsn,
 }
@@ -277,12 +288,23 @@ impl Life {
                 })
             }
         };
-        let Remains { events, turns, dep } = remains.unwrap_or(Remains {
-            events: Vec::new(),
-            turns: 0,
-            dep: Lsn::ZERO,
-        });
+        let Remains {
+            store,
+            events,
+            unreleased,
+            lost,
+            turns,
+            dep,
+        } = remains.unwrap_or_default();
+        unreleased.into_iter().for_each(|answer| answer.lose(&cause, dep));
         let mut alarm = None;
+        for answer in lost {
+            match answer.pending {
+                // What its handler has done about it is undone.
+                Pending::Alarm(reply) => alarm = Some(reply),
+                Pending::Call(_) | Pending::Http(_) | Pending::Start => answer.lose(&cause, dep),
+            }
+        }
         for event in events {
             match event.pending {
                 Pending::Alarm(reply) => alarm = Some(reply),
@@ -311,6 +333,9 @@ impl Life {
             dep = dep.max(lsn.unwrap_or(dep));
             reply.send(end, dep);
         }
+        if let Some(store) = store {
+            drop_store(store).await;
+        }
         if let Some((storage, of)) = storage {
             self.close_database(storage, of, dep, rested).await;
         }
@@ -329,23 +354,42 @@ impl Life {
         let closed = loop {
             // A clone copies it as it is.
             self.control.unpaused().await;
-            let (control, storage) = (self.control.clone(), storage.clone());
-            let closed = tokio::task::spawn_blocking(move || {
-                let mut store = storage
-                    .lock()
-                    .expect("storage does not panic: a panic would end this task first");
+            // No other facet ever gets its file.
+            let is_removed = self.object.owner(of) == Owner::Nobody;
+            let control = self.control.clone();
+            let close = move |store: &mut FacetStore| {
                 if control.is_paused() {
                     return Ok(None);
                 }
                 control.storage_closed.store(true, Ordering::SeqCst);
-                if durable {
+                if is_removed {
+                    store.forsake();
+                    Ok(Some(false))
+                } else if durable {
                     store.close_for_good(rested).map(Some)
                 } else {
                     store.abandon();
                     Ok(Some(false))
                 }
-            });
-            match closed.await {
+            };
+            let at_once = match storage.try_lock() {
+                Ok(mut store) if store.is_closed() => Some(close(&mut store)),
+                Ok(_) | Err(_) => None,
+            };
+            let closed = match at_once {
+                Some(closed) => Ok(closed),
+                None => {
+                    let storage = storage.clone();
+                    let close = move || {
+                        let mut store = storage
+                            .lock()
+                            .expect("storage does not panic: a panic would end this task first");
+                        close(&mut store)
+                    };
+                    tokio::task::spawn_blocking(close).await
+                }
+            };
+            match closed {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(emptied))) => break Ok(Ok(emptied)),
                 Ok(Err(error)) => break Ok(Err(error)),
@@ -413,14 +457,28 @@ async fn instantiate(class: &Class, store: &mut Store<FacetState>) -> wasmtime::
     class.exports.of(store, &instance)
 }
 
-/// Ends the store; its last turn is lost.
+/// Takes some time, which those who were answered need not wait for.
+async fn drop_store(store: Store<FacetState>) {
+    let _turn = DROPPING.acquire().await;
+    let dropped = tokio::task::spawn_blocking(move || drop(store)).await;
+    if let Err(error) = dropped
+        && error.is_panic()
+    {
+        warn!(%error, "dropping a store panicked");
+    }
+}
+
+/// Ends the guest; its last turn is lost.
 fn remains(mut store: Store<FacetState>) -> Remains {
     let state = store.data_mut();
-    state.lose_turn();
+    let lost = state.lose_turn();
     let events = std::mem::take(&mut state.events).into_values().collect();
     Remains {
         events,
+        unreleased: std::mem::take(&mut state.unreleased),
+        lost,
         turns: state.turns,
         dep: state.dep,
+        store: Some(store),
     }
 }

@@ -176,7 +176,8 @@ impl<'a> Pump<'a> {
     fn finish(&mut self, id: EventId, done: Done) -> wasmtime::Result<()> {
         self.accessor.with(|mut access| {
             let state = access.get();
-            let effect = match (done, state.leave(id)) {
+            let (pending, entered_in) = state.leave(id).map(|event| (event.pending, event.entered_in)).unzip();
+            let effect = match (done, pending) {
                 (Done::Start(result), _) => {
                     result.map(|_| ())?;
                     *self.started = true;
@@ -202,7 +203,7 @@ impl<'a> Pump<'a> {
                 }
                 (Done::Call(_) | Done::Http(_) | Done::Alarm(_), _) => return Ok(()),
             };
-            state.send(effect);
+            state.send_answer(entered_in.unwrap_or_default(), effect);
             Ok(())
         })
     }
@@ -400,12 +401,12 @@ impl FacetState {
     }
 
     /// An event has been answered.
-    fn leave(&mut self, id: EventId) -> Option<Pending> {
+    fn leave(&mut self, id: EventId) -> Option<Event> {
         self.charge_before_leaving(id);
         let event = self.events.remove(&id)?;
         self.tasks.retain(|_, of| *of != id);
         self.note_events();
-        Some(event.pending)
+        Some(event)
     }
 
     pub(super) fn note_events(&self) {

@@ -440,15 +440,12 @@ impl From<TreeChange> for crate::index::TreeChange {
                 file,
                 parent,
                 name,
-                startup: Arc::unwrap_or_clone(startup),
+                startup,
                 has_database,
             },
             TreeChange::Store { file } => Self::Store { file },
             TreeChange::Empty { file } => Self::Empty { file },
-            TreeChange::Restart { file, startup } => Self::Restart {
-                file,
-                startup: Arc::unwrap_or_clone(startup),
-            },
+            TreeChange::Restart { file, startup } => Self::Restart { file, startup },
             TreeChange::Delete { file } => Self::Delete { file },
         }
     }

@@ -33,9 +33,13 @@ pub(crate) struct Sealed {
     pub(crate) recorded: Lsn,
 }
 
-/// Why a turn's effects were not released.
+/// A turn whose effects were not released: an abort came between its seal and that.
 #[derive(Debug)]
-pub(crate) struct Killed(pub(crate) Lsn);
+pub(crate) struct Killed {
+    pub(crate) recorded: Lsn,
+    /// Who waits for an answer among them is still to be told.
+    pub(crate) effects: Vec<Effect>,
+}
 
 impl Object {
     /// Records what the turn committed and releases what it sent. Answers the facet's new dep, and the unit. `Killed`: an abort came
@@ -87,7 +91,10 @@ impl Object {
             inner.recount(self);
         }
         if !control.end_seal() {
-            return Err(Killed(recorded));
+            return Err(Killed {
+                recorded,
+                effects: turn.effects,
+            });
         }
         for effect in turn.effects {
             inner.release(self, forwarder, effect, dep);
