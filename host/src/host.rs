@@ -58,7 +58,7 @@ pub enum HostError {
 }
 
 /// Which object of a namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ObjectRef {
     /// By name.
     Name(String),

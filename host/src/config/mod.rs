@@ -1,12 +1,19 @@
 //! `facetd.toml`: which classes there are, which namespaces, and where. Unknown fields are errors, so that a typo is not a
 //! setting that silently does nothing.
 
+mod access;
+mod doors;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::limits::{Limits, SharedLimits};
+
+pub(crate) use access::new_token;
+pub use access::{Access, Tokens};
+pub use doors::{AdminConfig, HttpConfig, TlsConfig};
 
 /// Idle facets are evicted after this, ms (S14).
 const IDLE_EVICT_MS: u64 = 10_000;
@@ -79,6 +86,16 @@ pub struct HostConfig {
     /// Memories and tables of all facets that run; default three quarters of the machine's memory, or of what its control
     /// group may have.
     pub memory_mib: Option<u64>,
+    /// Names by which clients reach the host, beside its loopback addresses: others in `Host` are refused.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Where operators reach it; default a unix socket in the data directory.
+    pub admin: Option<AdminConfig>,
+    /// Certificate and key; without them HTTP is not encrypted.
+    pub tls: Option<TlsConfig>,
+    /// What a client may take.
+    #[serde(default)]
+    pub http: HttpConfig,
 }
 
 /// `[classes.NAME]`: a component, or how to build one.
@@ -102,6 +119,8 @@ pub struct ClassConfig {
 pub struct NamespaceConfig {
     /// Name of the class that roots run.
     pub class: String,
+    /// Who may call its objects from outside; unset, everybody who reaches a loopback address.
+    pub access: Option<Access>,
     /// Keys the object ids; default the namespace's name. Changing it leaves the old objects behind.
     pub unique_key: Option<String>,
     /// Namespaces whose objects root facets may address.
@@ -198,9 +217,9 @@ impl Config {
             path: path.clone(),
             error,
         })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        let mut config = Self::parse(&text).map_err(|message| ConfigError::Parse {
             path: path.clone(),
-            message: error.to_string(),
+            message,
         })?;
         let dir = path
             .parent()
@@ -216,7 +235,28 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// The text of a file, not checked yet.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let shown = error.to_string();
+            if !shown.contains(access::TOKEN_PREFIX) {
+                return shown;
+            }
+            // The line holds a secret, by mistake; it does not go to a log, too.
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let what = Some(error.message()).filter(|message| !message.contains(access::TOKEN_PREFIX));
+            format!(
+                "line {line}: {}; there seems to be a token, which should not be in the configuration: only its hash, as \
+                 `facetd token` prints it",
+                what.unwrap_or("not as it should be")
+            )
+        })
+    }
+
+    /// What makes no sense although it parses.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.host.check_doors()?;
         for (name, class) in &self.classes {
             match (&class.component, &class.build) {
                 (Some(_), Some(_)) | (None, None) => {
@@ -235,6 +275,9 @@ impl Config {
                     "{name:?} cannot name a namespace: use letters, digits, - and _, and none of {:?}",
                     crate::sys::data_dir::RESERVED
                 ));
+            }
+            if let Some(Access::Tokens(tokens)) = &namespace.access {
+                tokens.check(&format!("[namespaces.{name}]"))?;
             }
             if !self.classes.contains_key(&namespace.class) {
                 return Err(format!(
