@@ -11,6 +11,7 @@ use wasmtime::Engine;
 use crate::alarms::Alarms;
 use crate::classes::{ClassError, Registry};
 use crate::config::Config;
+use crate::egress;
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, ObjectId};
 use crate::isolate::{Room, Watchdog, new_engine};
@@ -83,6 +84,7 @@ pub struct Host {
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) classes: Registry,
+    pub(crate) egress: egress::Client,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) disk: Disk,
     durability: watch::Receiver<Durability>,
@@ -146,15 +148,23 @@ impl Host {
             let objects = namespace.objects.clone();
             let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
             let idle_evict_ms = namespace.idle_evict_ms();
-            let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir.into(), alarms);
+            let (hosts, private) = namespace
+                .egress
+                .rules()
+                .map_err(|error| HostError::Start(format!("[namespaces.{name}.egress]: {error}")))?;
+            let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir.into(), alarms)
+                .with_egress(hosts, private);
             namespaces.insert(name.clone(), Arc::new(made));
         }
+        let egress = egress::Client::new(config.egress_roots().as_deref())
+            .map_err(|error| HostError::Start(format!("egress_roots of [host]: {error}")))?;
         let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
         let inner = HostInner {
             watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,
             room,
             engine,
             classes,
+            egress,
             durability: journal.progress().durability(),
             disk: options.disk,
             journal,

@@ -19,6 +19,8 @@ pub mod fuzzing;
 mod bindings;
 mod build;
 mod classes;
+mod egress;
+mod grants;
 mod host;
 mod index;
 mod isolate;

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::alarms::Alarms;
+use crate::egress::{self, HostList};
 use crate::error::{CallError, Kind};
 use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, ObjectId};
@@ -79,6 +81,9 @@ pub(crate) struct Namespace {
     pub(crate) objects: Vec<String>,
     pub(crate) dir: Arc<Path>,
     pub(crate) alarms: Arc<Alarms>,
+    /// Hosts that its root facets may reach.
+    pub(crate) egress_hosts: Arc<HostList>,
+    pub(crate) egress: egress::Rules,
 }
 
 impl Namespace {
@@ -102,6 +107,17 @@ impl Namespace {
             objects,
             dir,
             alarms,
+            egress_hosts: Arc::default(),
+            egress: egress::Rules::new(Vec::new()),
+        }
+    }
+
+    /// What its facets may reach of the network; without this, nothing.
+    pub(crate) fn with_egress(self, hosts: HostList, allow_private: Vec<IpNet>) -> Self {
+        Self {
+            egress_hosts: Arc::new(hosts),
+            egress: egress::Rules::new(allow_private),
+            ..self
         }
     }
 

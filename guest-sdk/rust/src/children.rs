@@ -30,11 +30,7 @@ impl Startup {
     /// What the child reads with [`context::props`](crate::context::props). Written with sorted keys, because startups
     /// are compared byte for byte.
     pub fn props<T: Serialize + ?Sized>(self, props: &T) -> Result<Self> {
-        let body = json::to_canonical_string(props)?.into_bytes();
-        Ok(self.raw_props(&Payload {
-            format: Format::Json,
-            body,
-        }))
+        Ok(self.raw_props(&canonical(props)?))
     }
 
     /// Props as they are.
@@ -55,6 +51,17 @@ impl Startup {
         Ok(self)
     }
 
+    /// Lets the child send requests to these hosts, as far as this facet may: `api.example.com`, `*.example.org`,
+    /// `a.example:8080` (see [`egress`](crate::egress)).
+    pub fn egress_to(self, hosts: &[&str]) -> Result<Self> {
+        self.grant("egress", &canonical(&serde_json::json!({ "hosts": hosts }))?)
+    }
+
+    /// Lets the child send requests through this facet, whose method `outbound` sees each of them.
+    pub fn egress_through_parent(self) -> Result<Self> {
+        self.grant("egress", &canonical(&serde_json::json!({ "via": "parent" }))?)
+    }
+
     /// Gives the child an ability that it has not by itself.
     pub fn grant(self, name: &str, argument: &Payload) -> Result<Self> {
         self.0.grant(name, argument)?;
@@ -66,6 +73,12 @@ impl Startup {
         self.0.set_failure_policy("escalate")?;
         Ok(self)
     }
+}
+
+fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Payload> {
+    let body = json::to_canonical_string(value)?.into_bytes();
+    let format = Format::Json;
+    Ok(Payload { format, body })
 }
 
 /// A stub of the child of that name, which starts on its first event.

@@ -4,17 +4,20 @@
 use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use crate::classes::ClassError;
+use crate::grants::{Ability, Need};
 use crate::limits::COMPONENT_BYTES_MAX;
 
 /// What matters of a component before it runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Inspected {
     /// Every export is lifted with a callback, so that events interleave; in doubt they do not (S16).
     pub(crate) interleaves: bool,
+    /// What it imports that has to be granted.
+    pub(crate) needs: Vec<Need>,
 }
 
 /// Interfaces of `facetd:runtime` that a facet may import.
-const RUNTIME: [&str; 21] = [
+const RUNTIME: [&str; 23] = [
     "types",
     "context",
     "clock",
@@ -36,6 +39,8 @@ const RUNTIME: [&str; 21] = [
     "http-types",
     "bodies",
     "blocking-bodies",
+    "egress",
+    "blocking-egress",
 ];
 
 /// WASI 0.2 interfaces that ordinary toolchains import whether they need them or not. What they reach is closed: no file,
@@ -78,7 +83,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
     Validator::new_with_features(features)
         .validate_all(bytes)
         .map_err(|error| ClassError::Invalid(error.to_string()))?;
-    let (mut has_handler, mut interleaves) = (false, true);
+    let (mut has_handler, mut interleaves, mut needs) = (false, true, Vec::new());
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| ClassError::Invalid(error.to_string()))? {
@@ -90,12 +95,12 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
             // Nested components import from the one around them, not from the host.
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    check_import(
-                        import
-                            .map_err(|error| ClassError::Invalid(error.to_string()))?
-                            .name
-                            .name,
-                    )?;
+                    let name = import
+                        .map_err(|error| ClassError::Invalid(error.to_string()))?
+                        .name
+                        .name;
+                    check_import(name)?;
+                    needs.extend(need(name));
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
@@ -122,7 +127,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
         }
     }
     if has_handler {
-        Ok(Inspected { interleaves })
+        Ok(Inspected { interleaves, needs })
     } else {
         Err(ClassError::NoHandler)
     }
@@ -132,6 +137,18 @@ fn is_runtime(name: &str, interface: &str) -> bool {
     name.strip_prefix("facetd:runtime/")
         .and_then(|rest| rest.strip_suffix("@0.1.0"))
         == Some(interface)
+}
+
+/// What has to be granted for this import.
+fn need(import: &str) -> Option<Need> {
+    let ability = Ability::ALL.into_iter().find(|ability| {
+        ability
+            .interfaces()
+            .iter()
+            .any(|interface| is_runtime(import, interface))
+    })?;
+    let import = import.to_owned();
+    Some(Need { ability, import })
 }
 
 fn check_import(name: &str) -> Result<(), ClassError> {

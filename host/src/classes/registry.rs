@@ -14,6 +14,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::classes::cache::Cache;
 use crate::classes::inspect;
 use crate::error::{CallError, Kind};
+use crate::grants::Need;
 use crate::ids::ClassDigest;
 use crate::isolate::{FacetState, HandlerExports};
 use crate::limits::COMPONENT_BYTES_MAX;
@@ -85,6 +86,8 @@ pub(crate) struct Class {
     pub(crate) digest: ClassDigest,
     /// Events interleave where the guest awaits.
     pub(crate) interleaves: bool,
+    /// What it imports that has to be granted.
+    pub(crate) needs: Vec<Need>,
     pub(crate) pre: InstancePre<FacetState>,
     pub(crate) exports: HandlerExports,
 }
@@ -210,6 +213,7 @@ impl Registry {
         Ok(Arc::new(Class {
             digest,
             interleaves: inspected.interleaves,
+            needs: inspected.needs,
             pre,
             exports,
         }))

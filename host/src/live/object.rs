@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
 use crate::error::{CallError, Outcome};
+use crate::grants::Grants;
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::isolate;
@@ -58,6 +59,7 @@ pub(super) struct Running {
 pub(crate) struct Launched {
     pub(crate) stored: Stored,
     pub(crate) limits: Limits,
+    pub(crate) grants: Grants,
     pub(crate) file: DbFile,
 }
 
@@ -171,6 +173,11 @@ impl Object {
         self.lock().deliver(self, node, epoch, mail)
     }
 
+    /// The epoch of a facet: why what it was asked is not answered.
+    pub(crate) fn epoch(&self, node: NodeId) -> Option<Arc<Epoch>> {
+        self.lock().tree.epoch(node)
+    }
+
     /// What the incarnation is started with, once those before it are gone.
     pub(crate) fn launch(&self, control: &Control) -> Option<Launched> {
         let stored = self.lock().tree.launch(control.incarnation)?;
@@ -178,8 +185,14 @@ impl Object {
             .lineage
             .iter()
             .fold(self.namespace.limits, |limits, s| limits.lowered(&s.limits));
+        let grants = Grants::of(&stored.lineage, &self.namespace.egress_hosts);
         let file = self.db_file(stored.file);
-        Some(Launched { stored, limits, file })
+        Some(Launched {
+            stored,
+            limits,
+            grants,
+            file,
+        })
     }
 
     /// Ends an incarnation that has nothing to do. False if there is mail, or it was killed meanwhile.
