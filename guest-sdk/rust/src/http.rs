@@ -136,7 +136,10 @@ impl Body {
 impl Response {
     /// The value of a header, if it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let header = self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let header = self
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(&header.value).ok()
     }
 

@@ -81,7 +81,7 @@ impl Puppet {
             #[cfg(feature = "egress")]
             "egress.fetch" => self.egress_fetch(&op).await,
             #[cfg(feature = "egress")]
-            "egress.start" => self.egress_start(&op),
+            "egress.start" => self.egress_start(&op).await,
             "sleep" => self.sleep(&op).await,
             "spin" => self.spin(&op),
             "alloc" => self.alloc(&op),
