@@ -114,6 +114,8 @@ impl Host {
     /// multi-threaded tokio runtime, on which the host then runs.
     pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+        let egress = egress::Client::new(config.egress_roots().as_deref())
+            .map_err(|error| HostError::Start(format!("egress_roots of [host]: {error}")))?;
         // Before anything uses SQLite.
         crate::storage::bound_sqlite_memory();
         let data = DataDir::open(data)?;
@@ -156,8 +158,6 @@ impl Host {
                 .with_egress(hosts, private);
             namespaces.insert(name.clone(), Arc::new(made));
         }
-        let egress = egress::Client::new(config.egress_roots().as_deref())
-            .map_err(|error| HostError::Start(format!("egress_roots of [host]: {error}")))?;
         let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
         let inner = HostInner {
             watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,

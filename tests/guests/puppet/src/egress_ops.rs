@@ -8,6 +8,7 @@ use facetd_sdk::{egress, log, spawn};
 use serde_json::{Value, json};
 
 use crate::Puppet;
+use crate::http_ops::streamed;
 use crate::op::{Op, Outcome};
 use crate::outbound::{headers_of, headers_to, known};
 
@@ -21,7 +22,8 @@ impl Puppet {
         Ok(json!({ "status": status, "body": response.body.text(SHOWN_BYTES_MAX).await? }))
     }
 
-    /// Everything of a request and a response. `pieces` instead of `body`: what is written while it is sent. `read`: `"count"`
+    /// Everything of a request and a response. `pieces` instead of `body`: what is written while it is sent, text or steps as in
+    /// `http.program`; null breaks it off. `read`: `"count"`
     /// answers how many bytes came, `"no"` drops the body unread.
     pub(crate) async fn egress_fetch(&self, op: &Op<'_>) -> Outcome {
         let body = match op.optional("pieces", "a list", Value::as_array)? {
@@ -31,9 +33,12 @@ impl Puppet {
                 let pieces = pieces.clone();
                 spawn(async move {
                     for piece in &pieces {
-                        // Null: it is broken off there.
-                        let Some(text) = piece.as_str() else { return };
-                        if let Err(error) = writer.write(text.as_bytes()).await {
+                        let written = match piece {
+                            Value::Null => return,
+                            Value::String(text) => writer.write(text.as_bytes()).await,
+                            step => streamed(&mut writer, step).await,
+                        };
+                        if let Err(error) = written {
                             return log::info(format!("a piece was not taken: {error}"));
                         }
                     }
