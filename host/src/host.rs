@@ -12,6 +12,7 @@ use crate::alarms::Alarms;
 use crate::budget::Budget;
 use crate::classes::{ClassError, Registry};
 use crate::config::Config;
+use crate::egress;
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, ObjectId};
 use crate::isolate::{Lane, Room, Watchdog, new_engine};
@@ -85,6 +86,7 @@ pub struct Host {
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) classes: Registry,
+    pub(crate) egress: egress::Client,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) disk: Disk,
     durability: watch::Receiver<Durability>,
@@ -115,6 +117,8 @@ impl Host {
     /// multi-threaded tokio runtime, on which the host then runs.
     pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+        let egress = egress::Client::new(config.egress_roots().as_deref())
+            .map_err(|error| HostError::Start(format!("egress_roots of [host]: {error}")))?;
         // Before anything uses SQLite.
         crate::storage::bound_sqlite_memory();
         let data = DataDir::open(data)?;
@@ -159,6 +163,10 @@ impl Host {
             let objects = namespace.objects.clone();
             let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
             let idle_evict_ms = namespace.idle_evict_ms();
+            let (hosts, private) = namespace
+                .egress
+                .rules()
+                .map_err(|error| HostError::Start(format!("[namespaces.{name}.egress]: {error}")))?;
             let made = Namespace::new(
                 name,
                 key,
@@ -170,13 +178,16 @@ impl Host {
                 objects,
                 dir.into(),
                 alarms,
-            );
+            )
+            .with_egress(hosts, private)
+            .without(namespace.withhold.clone());
             namespaces.insert(name.clone(), Arc::new(made));
         }
         let inner = HostInner {
             watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
             engine,
             classes,
+            egress,
             durability: journal.progress().durability(),
             disk: options.disk,
             journal,

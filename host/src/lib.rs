@@ -20,6 +20,8 @@ mod bindings;
 mod budget;
 mod build;
 mod classes;
+mod egress;
+mod grants;
 mod host;
 mod index;
 mod isolate;

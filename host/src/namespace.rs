@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::alarms::Alarms;
 use crate::budget::Budget;
+use crate::egress::{self, HostList};
 use crate::error::{CallError, Kind};
 use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, ObjectId};
@@ -88,6 +90,11 @@ pub(crate) struct Namespace {
     pub(crate) objects: Vec<String>,
     pub(crate) dir: Arc<Path>,
     pub(crate) alarms: Arc<Alarms>,
+    /// Interfaces that none of its facets has.
+    pub(crate) withheld: Vec<String>,
+    /// Hosts that its root facets may reach.
+    pub(crate) egress_hosts: Arc<HostList>,
+    pub(crate) egress: egress::Rules,
 }
 
 impl Namespace {
@@ -116,6 +123,23 @@ impl Namespace {
             objects,
             dir,
             alarms,
+            withheld: Vec::new(),
+            egress_hosts: Arc::default(),
+            egress: egress::Rules::new(Vec::new()),
+        }
+    }
+
+    /// What none of its facets has.
+    pub(crate) fn without(self, withheld: Vec<String>) -> Self {
+        Self { withheld, ..self }
+    }
+
+    /// What its facets may reach of the network; without this, nothing.
+    pub(crate) fn with_egress(self, hosts: HostList, allow_private: Vec<IpNet>) -> Self {
+        Self {
+            egress_hosts: Arc::new(hosts),
+            egress: egress::Rules::new(allow_private),
+            ..self
         }
     }
 

@@ -8,6 +8,7 @@ mod clock;
 mod context;
 mod convert;
 mod durability;
+mod egress;
 mod facets;
 mod http;
 mod kv;
@@ -56,6 +57,8 @@ pub(crate) mod wit {
                 import facetd:runtime/http-types@0.1.0;
                 import facetd:runtime/bodies@0.1.0;
                 import facetd:runtime/blocking-bodies@0.1.0;
+                import facetd:runtime/egress@0.1.0;
+                import facetd:runtime/blocking-egress@0.1.0;
             }
         ",
         world: "facetd:host/imports",
@@ -69,6 +72,7 @@ pub(crate) mod wit {
             "facetd:runtime/blocking-calls.[method]pending.wait": async | trappable,
             "facetd:runtime/blocking-bodies.read": async | trappable,
             "facetd:runtime/blocking-bodies.write": async | trappable,
+            "facetd:runtime/blocking-egress.fetch": async | trappable,
             default: trappable,
         },
         with: {
@@ -114,5 +118,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<FacetState>) -> wasmtime::Result
     runtime::http_types::add_to_linker::<_, D>(linker, state)?;
     runtime::bodies::add_to_linker::<_, D>(linker, state)?;
     runtime::blocking_bodies::add_to_linker::<_, D>(linker, state)?;
+    runtime::egress::add_to_linker::<_, D>(linker, state)?;
+    runtime::blocking_egress::add_to_linker::<_, D>(linker, state)?;
     wasi::add_to_linker(linker)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Interfaces of `facetd:runtime` that a facet may import.
-pub(crate) const RUNTIME: [&str; 21] = [
+pub(crate) const RUNTIME: [&str; 23] = [
     "types",
     "context",
     "clock",
@@ -25,6 +25,8 @@ pub(crate) const RUNTIME: [&str; 21] = [
     "http-types",
     "bodies",
     "blocking-bodies",
+    "egress",
+    "blocking-egress",
 ];
 
 /// The version of `facetd:runtime` that this host serves.

@@ -7,8 +7,11 @@ mod doors;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::egress::HostList;
+use crate::grants::check_withheld;
 use crate::limits::{Limits, SharedLimits};
 
 pub(crate) use access::new_token;
@@ -96,6 +99,8 @@ pub struct HostConfig {
     /// What a client may take.
     #[serde(default)]
     pub http: HttpConfig,
+    /// Certificates, PEM, of authorities that facets trust beside Mozilla's when they use HTTPS.
+    pub egress_roots: Option<PathBuf>,
 }
 
 /// `[classes.NAME]`: a component, or how to build one.
@@ -131,6 +136,35 @@ pub struct NamespaceConfig {
     /// Limits of its facets; unset ones as in docs/limits.md.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Interfaces that none of its facets has: `facets`, `alarms` ...; see docs/limits.md.
+    #[serde(default)]
+    pub withhold: Vec<String>,
+    /// What of the network its root facets may reach; default nothing.
+    #[serde(default)]
+    pub egress: EgressConfig,
+}
+
+/// `[namespaces.NAME.egress]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Hosts: `api.example.com`, `*.example.org`, `127.0.0.1:8080`, or `*` for any.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Ranges of addresses that are not public and may be reached all the same: `10.0.0.0/8`.
+    #[serde(default)]
+    pub allow_private: Vec<String>,
+}
+
+impl EgressConfig {
+    pub(crate) fn rules(&self) -> Result<(HostList, Vec<IpNet>), String> {
+        let range = |text: &String| {
+            text.parse()
+                .map_err(|_| format!("`allow_private` has {text:?}, which is no range like 10.0.0.0/8 or ::1/128"))
+        };
+        let hosts = HostList::parse(&self.hosts).map_err(|error| format!("`hosts`: {error}"))?;
+        Ok((hosts, self.allow_private.iter().map(range).collect::<Result<_, _>>()?))
+    }
 }
 
 /// Limits of the facets of a namespace.
@@ -295,6 +329,13 @@ impl Config {
                     "[namespaces.{name}] is bound to {unknown:?}, which is not defined"
                 ));
             }
+            for name_withheld in &namespace.withhold {
+                check_withheld(name_withheld).map_err(|error| format!("[namespaces.{name}] withhold: {error}"))?;
+            }
+            namespace
+                .egress
+                .rules()
+                .map_err(|error| format!("[namespaces.{name}.egress]: {error}"))?;
         }
         if let Some(open) = &self.host.open
             && !open
@@ -312,6 +353,11 @@ impl Config {
             Some(component) => self.dir.join(component),
             None => self.dir.join(".facetd/build").join(format!("{name}.wasm")),
         }
+    }
+
+    /// The file of `egress_roots`.
+    pub(crate) fn egress_roots(&self) -> Option<PathBuf> {
+        self.host.egress_roots.as_ref().map(|file| self.dir.join(file))
     }
 
     /// The data directory, unless the command line says otherwise.

@@ -99,7 +99,7 @@ fn write_startup(mut target: wire::startup::Builder<'_>, startup: &Startup) {
         target.reborrow().init_tree_storage_mib().set_value(*value);
     }
     if !grants.is_empty() {
-        let count = u32::try_from(grants.len()).expect("GRANTS_MAX is a small number");
+        let count = u32::try_from(grants.len()).expect("there is one for each ability");
         let mut list = target.reborrow().init_grants(count);
         for (index, grant) in (0..count).zip(grants) {
             let mut target = list.reborrow().get(index);

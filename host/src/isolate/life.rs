@@ -171,6 +171,9 @@ impl Life {
                 Err(error) => return (End::StartFailed(error.to_string()), None),
             },
         };
+        if let Err(missing) = launched.grants.suffice(&class.inspected.imports) {
+            return (End::StartFailed(missing), None);
+        }
         let mut store = self.new_store(launched, class.clone(), storage);
         let deadline_ms = clock::monotonic_ms().saturating_add(START_WALL_MS);
         self.control.wall_deadline_ms.store(deadline_ms, Ordering::Relaxed);
@@ -206,7 +209,11 @@ impl Life {
 
     fn new_store(&self, launched: Launched, class: Arc<Class>, storage: Arc<Mutex<FacetStore>>) -> Store<FacetState> {
         let Launched {
-            stored, limits, memory, ..
+            stored,
+            limits,
+            memory,
+            grants,
+            ..
         } = launched;
         let own = stored.lineage.last().expect("a lineage ends with the facet itself");
         let id = stored
@@ -218,6 +225,7 @@ impl Life {
         let identity = Identity {
             id,
             is_root: stored.path.is_empty(),
+            parent: stored.parent,
             path: stored.path,
             props: own.props.clone(),
             file: stored.file,
@@ -228,7 +236,7 @@ impl Life {
         let engine = &self.object.host.engine;
         let mut store = Store::new(
             engine,
-            FacetState::new(object, control, epoch, class, identity, storage, limiter),
+            FacetState::new(object, control, epoch, class, identity, grants, storage, limiter),
         );
         store.data_mut().forgive();
         store.limiter(|state| &mut state.limiter);

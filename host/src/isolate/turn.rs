@@ -50,7 +50,12 @@ fn answers(effects: Vec<Effect>, outcome: impl FnMut() -> Outcome) -> Vec<Unrele
         Effect::Answer(reply, _) => Some(Pending::Call(reply)),
         Effect::Respond(reply, _) => Some(Pending::Http(reply)),
         Effect::Alarm(reply, _) => Some(Pending::Alarm(reply)),
-        Effect::Call(_) | Effect::Piece(..) | Effect::Finish(_) | Effect::Sync(_) => None,
+        Effect::Call(_)
+        | Effect::Fetch(_)
+        | Effect::Outbound(_)
+        | Effect::Piece(..)
+        | Effect::Finish(_)
+        | Effect::Sync(_) => None,
     });
     let outcomes = std::iter::repeat_with(outcome);
     pending

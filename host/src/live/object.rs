@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
 use crate::error::{CallError, Outcome};
+use crate::grants::Grants;
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
 use crate::isolate::{self, Room};
@@ -69,6 +70,7 @@ pub(crate) struct Launched {
     pub(crate) memory: Arc<Budget>,
     /// What bounds its storage beside its own limit.
     pub(crate) storage: Option<Arc<Budget>>,
+    pub(crate) grants: Grants,
     pub(crate) file: DbFile,
 }
 
@@ -188,6 +190,11 @@ impl Object {
         self.lock().deliver(self, node, epoch, mail)
     }
 
+    /// The epoch of a facet: why what it was asked is not answered.
+    pub(crate) fn epoch(&self, node: NodeId) -> Option<Arc<Epoch>> {
+        self.lock().tree.epoch(node)
+    }
+
     /// What the incarnation is started with, once those before it are gone.
     pub(crate) fn launch(&self, control: &Control) -> Option<Launched> {
         let mut inner = self.lock();
@@ -201,12 +208,14 @@ impl Object {
             .lineage
             .iter()
             .fold(self.namespace.limits, |limits, s| limits.lowered(&s.limits));
+        let grants = Grants::of(&stored.lineage, &self.namespace.egress_hosts, &self.namespace.withheld);
         let file = self.db_file(stored.file);
         Some(Launched {
             stored,
             limits,
             memory,
             storage,
+            grants,
             file,
         })
     }

@@ -97,6 +97,7 @@ pub(crate) struct Stored {
     pub(crate) path: Vec<FacetName>,
     /// Startups from the root's to its own.
     pub(crate) lineage: Vec<Arc<Startup>>,
+    pub(crate) parent: Option<NodeId>,
     pub(crate) file: FileId,
     /// A committed database of that file exists.
     pub(crate) has_database: bool,
@@ -360,6 +361,7 @@ impl Tree {
         Some(Stored {
             path: self.path(id),
             lineage,
+            parent: self.node(id).parent,
             file,
             has_database,
         })
