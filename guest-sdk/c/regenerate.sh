@@ -15,7 +15,7 @@ tool=${WIT_BINDGEN:-wit-bindgen}
 new=$(mktemp -d "${TMPDIR:-/tmp}/gen.XXXXXX")
 trap 'rm -rf "$new" "$new.log"' EXIT
 
-for world in blocking-facet full-blocking-facet; do
+for world in blocking-facet full-blocking-facet online-blocking-facet gateway-blocking-facet; do
   "$tool" c ../../wit --world $world --rename-world facet --out-dir "$new/$world" >"$new.log" 2>&1 || { cat "$new.log" >&2; exit 1; }
   python3 - "$new/$world/facet_component_type.o" "$new/$world/component_type.c" $world <<'P'
 import sys

@@ -17,8 +17,11 @@ mod alarms;
 pub mod fuzzing;
 
 mod bindings;
+mod budget;
 mod build;
 mod classes;
+mod egress;
+mod grants;
 mod host;
 mod index;
 mod isolate;

@@ -26,6 +26,7 @@ pub(crate) const RUNTIME: &[&str] = &[
     "blocking-bodies",
     "blocking-calls",
     "blocking-durability",
+    "blocking-egress",
     "blocking-timers",
     "bodies",
     "calls",
@@ -33,6 +34,7 @@ pub(crate) const RUNTIME: &[&str] = &[
     "clock",
     "context",
     "durability",
+    "egress",
     "facets",
     "http-types",
     "kv",
@@ -102,11 +104,12 @@ fn component(imports: &[String]) -> Result<Vec<u8>> {
     Ok(wat::parse_str(text)?)
 }
 
-/// A project of one class with this component.
+/// A project of one class with this component, to which all is granted.
 fn project(component: &[u8]) -> Result<TempDir> {
     let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     fs::write(directory.path().join("mine.wasm"), component)?;
-    let config = "[classes.mine]\ncomponent = \"mine.wasm\"\n\n[namespaces.n]\nclass = \"mine\"\n";
+    let config =
+        "[classes.mine]\ncomponent = \"mine.wasm\"\n\n[namespaces.n]\nclass = \"mine\"\negress.hosts = [\"*\"]\n";
     fs::write(directory.path().join("facetd.toml"), config)?;
     Ok(directory)
 }

@@ -104,6 +104,7 @@ const WRITE: &str = r#"[{"op": "kv.put", "key": "k", "value": "new"}]"#;
 pub(crate) fn all() -> Vec<Row> {
     let mut rows = answers();
     rows.extend(inside());
+    rows.extend(through_the_parent());
     rows.extend(other_objects());
     rows.extend(bodies());
     rows
@@ -308,6 +309,29 @@ fn inside() -> Vec<Row> {
             )
         },
     ]
+}
+
+/// Requests through the parent, inside an object like calls.
+fn through_the_parent() -> Vec<Row> {
+    let kid =
+        r#"{"op": "facet.get", "name": "kid", "class": "net", "as": "kid", "grants": {"egress": {"via": "parent"}}}"#;
+    let kid: Value = serde_json::from_str(kid).unwrap_or_default();
+    let logs = json!([{"op": "log", "message": "<request-through-the-parent: x>"}]);
+    vec![Row {
+        setup: json!([
+            {"op": "outbound.program", "act": "answer", "ops": logs},
+            kid,
+            {"op": "call", "stub": "kid", "ops": [{"op": "kv.put", "key": "k", "value": "old"}]},
+        ]),
+        ..at_once(
+            "request-through-the-parent",
+            r#"[{"op": "facet.get", "name": "kid", "class": "net", "as": "kid", "grants": {"egress": {"via": "parent"}}},
+                {"op": "call", "stub": "kid", "ops": [{"op": "kv.put", "key": "k", "value": "new"},
+                                                      {"op": "egress.get", "url": "http://a.test/"}]}]"#,
+            Seen::Line("x"),
+            Later::Answer,
+        )
+    }]
 }
 
 /// Calls to other objects, and their answers.

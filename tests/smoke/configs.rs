@@ -97,3 +97,30 @@ fn a_component_too_large_is_refused() -> Result<()> {
     file.set_len(100_000_000)?;
     refused(&config, &["mine", "x.wasm"])
 }
+
+#[test]
+fn egress_that_cannot_be_is_explained() -> Result<()> {
+    let with = |egress: &str| format!("{ONE_CLASS}egress = {egress}\n");
+    for (egress, names) in [
+        (
+            r#"{ hosts = ["https://a.example"] }"#,
+            &["namespaces.n.egress", "https://a.example"][..],
+        ),
+        (
+            r#"{ hosts = ["a.example", "127.1"] }"#,
+            &["namespaces.n.egress", "127.1"],
+        ),
+        (
+            r#"{ hosts = ["*"], allow_private = ["10.0.0.1"] }"#,
+            &["namespaces.n.egress", "10.0.0.1", "/8"],
+        ),
+        (r#"{ host = ["a.example"] }"#, &["host"]),
+    ] {
+        refused_text(&with(egress), None, names)?;
+    }
+    refused_text(
+        &format!("[host]\negress_roots = \"none.pem\"\n\n{ONE_CLASS}"),
+        None,
+        &["none.pem"],
+    )
+}

@@ -30,11 +30,7 @@ impl Startup {
     /// What the child reads with [`context::props`](crate::context::props). Written with sorted keys, because startups
     /// are compared byte for byte.
     pub fn props<T: Serialize + ?Sized>(self, props: &T) -> Result<Self> {
-        let body = json::to_canonical_string(props)?.into_bytes();
-        Ok(self.raw_props(&Payload {
-            format: Format::Json,
-            body,
-        }))
+        Ok(self.raw_props(&canonical(props)?))
     }
 
     /// Props as they are.
@@ -49,10 +45,22 @@ impl Startup {
         self
     }
 
-    /// Lowers a limit for the child and all below it: `memory-mib`, `cpu-ms`, `wall-ms` or `storage-mib`.
+    /// Lowers a limit for the child and each facet below it, `memory-mib`, `cpu-ms`, `wall-ms` or `storage-mib`; or for all of
+    /// them together, `tree-memory-mib` or `tree-storage-mib`.
     pub fn limit(self, name: &str, value: u64) -> Result<Self> {
         self.0.set_limit(name, value)?;
         Ok(self)
+    }
+
+    /// Lets the child send requests to these hosts, as far as this facet may: `api.example.com`, `*.example.org`,
+    /// `a.example:8080` (see [`egress`](crate::egress)).
+    pub fn egress_to(self, hosts: &[&str]) -> Result<Self> {
+        self.grant("egress", &canonical(&serde_json::json!({ "hosts": hosts }))?)
+    }
+
+    /// Lets the child send requests through this facet, whose method `outbound` sees each of them.
+    pub fn egress_through_parent(self) -> Result<Self> {
+        self.grant("egress", &canonical(&serde_json::json!({ "via": "parent" }))?)
     }
 
     /// Gives the child an ability that it has not by itself.
@@ -61,11 +69,26 @@ impl Startup {
         Ok(self)
     }
 
+    /// Takes interfaces from the child and all below it: `facets`, `alarms`, `sql` ...; a class that imports one of them does
+    /// not start there.
+    pub fn withhold(self, names: &[&str]) -> Result<Self> {
+        for name in names {
+            self.0.withhold(name)?;
+        }
+        Ok(self)
+    }
+
     /// If the child breaks, this facet breaks, too. By default it does not.
     pub fn escalate(self) -> Result<Self> {
         self.0.set_failure_policy("escalate")?;
         Ok(self)
     }
+}
+
+fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Payload> {
+    let body = json::to_canonical_string(value)?.into_bytes();
+    let format = Format::Json;
+    Ok(Payload { format, body })
 }
 
 /// A stub of the child of that name, which starts on its first event.

@@ -28,6 +28,13 @@ pub trait Facet: Sized + 'static {
         async { Ok(Response::text(404, "this facet does not speak HTTP\n")) }
     }
 
+    /// What the child of that name fetches through this facet (see [`egress`](crate::egress)). Only called for a type named in
+    /// `export!(Type, outbound)`.
+    fn outbound(&self, child: String, request: Request) -> impl Future<Output = Result<Response>> {
+        let _ = (child, request);
+        async { Err(Error::new("no-outbound", "this facet hands no requests on")) }
+    }
+
     /// The facet's alarm is due (see [`alarms`](crate::alarms)). Only called for a type named in `export!(Type, alarm)`.
     fn alarm(&self, alarm: Alarm) -> impl Future<Output = Result<()>> {
         let _ = alarm;
@@ -87,35 +94,54 @@ pub async fn export_alarm<F: Facet>(facet: Option<Rc<F>>, alarm: Alarm) -> Resul
     Ok(event::with_badge(Rc::from(""), facet.alarm(alarm)).await?)
 }
 
+/// Used by [`export!`](crate::export).
+#[doc(hidden)]
+pub async fn export_outbound<F: Facet>(
+    facet: Option<Rc<F>>,
+    child: String,
+    request: Request,
+) -> Result<Response, Failure> {
+    let facet = facet.ok_or_else(not_started)?;
+    Ok(event::with_badge(Rc::from(""), facet.outbound(child, request)).await?)
+}
+
 fn not_started() -> Error {
     Error::new("not-started", "an event came before `start`")
 }
 
-/// Makes a type that implements [`Facet`] the class of this component; `export!(Type, alarm)` one that can set alarms.
+/// Makes a type that implements [`Facet`] the class of this component; `export!(Type, alarm)` one that can set alarms,
+/// `export!(Type, outbound)` one whose children can reach the network through it, `export!(Type, alarm, outbound)` both.
 /// `#[facet]` does it by itself.
 #[macro_export]
 macro_rules! export {
-    ($facet:ty) => {
-        $crate::export!(@ $facet, {});
-    };
-    ($facet:ty, alarm) => {
-        $crate::export!(@ $facet, {
-            use $crate::bindings::alarm::exports::facetd::runtime::alarm;
+    (@ alarm) => {
+        use $crate::bindings::alarm::exports::facetd::runtime::alarm;
 
-            impl alarm::Guest for Exports {
-                async fn alarm(info: alarm::Info) -> ::std::result::Result<(), types::Failure> {
-                    let alarm = $crate::alarms::Alarm {
-                        scheduled_ms: info.scheduled_ms,
-                        retry: info.retry,
-                    };
-                    $crate::__private::export_alarm(instance(), alarm).await
-                }
+        impl alarm::Guest for Exports {
+            async fn alarm(info: alarm::Info) -> ::std::result::Result<(), types::Failure> {
+                let alarm = $crate::alarms::Alarm {
+                    scheduled_ms: info.scheduled_ms,
+                    retry: info.retry,
+                };
+                $crate::__private::export_alarm(instance(), alarm).await
             }
+        }
 
-            $crate::bindings::alarm::export_alarm_bindings!(Exports with_types_in $crate::bindings::alarm);
-        });
+        $crate::bindings::alarm::export_alarm_bindings!(Exports with_types_in $crate::bindings::alarm);
     };
-    (@ $facet:ty, { $($alarm:tt)* }) => {
+    (@ outbound) => {
+        impl $crate::bindings::outbound::exports::facetd::runtime::outbound::Guest for Exports {
+            async fn handle(
+                child: ::std::string::String,
+                request: http_types::Request,
+            ) -> ::std::result::Result<http_types::Response, types::Failure> {
+                $crate::__private::export_outbound(instance(), child, request).await
+            }
+        }
+
+        $crate::bindings::outbound::export_outbound_bindings!(Exports with_types_in $crate::bindings::outbound);
+    };
+    ($facet:ty $(, $also:ident)* $(,)?) => {
         const _: () = {
             use $crate::bindings::exports::facetd::runtime as exports;
             use $crate::bindings::facetd::runtime::{http_types, types};
@@ -161,7 +187,7 @@ macro_rules! export {
 
             $crate::bindings::export_bindings!(Exports with_types_in $crate::bindings);
 
-            $($alarm)*
+            $($crate::export!(@ $also);)*
         };
     };
 }

@@ -1,4 +1,4 @@
-//! HTTP requests to a root facet, and its responses. A facet that wants them has a method `fetch` (see
+//! HTTP requests to a root facet, and its responses; and requests to the network, see [`egress`](crate::egress). A facet that wants them has a method `fetch` (see
 //! [`facet`](crate::facet)); what is under `/o/{namespace}/{object}/` arrives there with the rest of the path.
 
 use serde::Serialize;
@@ -13,6 +13,38 @@ use crate::json;
 const PIECE: u32 = 64 << 10;
 
 impl Request {
+    /// A request for [`egress::fetch`](crate::egress::fetch); the URI is absolute.
+    pub fn new(method: &str, uri: &str, body: Body) -> Self {
+        Request {
+            method: method.to_owned(),
+            uri: uri.to_owned(),
+            headers: Vec::new(),
+            body,
+        }
+    }
+
+    /// A GET of that absolute URI.
+    pub fn get(uri: &str) -> Self {
+        Self::new("GET", uri, Body::of_bytes(&[]))
+    }
+
+    /// A POST of a value as JSON to that absolute URI.
+    pub fn post_json<T: Serialize + ?Sized>(uri: &str, value: &T) -> Result<Self> {
+        let body = Body::of_bytes(json::to_string(value)?.as_bytes());
+        Ok(Self::new("POST", uri, body).with_header("content-type", "application/json"))
+    }
+
+    /// Sets a header, in place of those of that name.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        self.headers.retain(|header| header.name != name);
+        self.headers.push(Header {
+            name,
+            value: value.as_bytes().to_vec(),
+        });
+        self
+    }
+
     /// The path without the query, as it came (percent-encoded).
     pub fn path(&self) -> &str {
         self.uri.split_once('?').map_or(self.uri.as_str(), |(path, _)| path)
@@ -102,6 +134,15 @@ impl Body {
 }
 
 impl Response {
+    /// The value of a header, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let header = self
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(&header.value).ok()
+    }
+
     /// A response with that body.
     pub fn new(status: u16, content_type: &str, body: &[u8]) -> Self {
         Self::stream(status, Body::of_bytes(body)).with_header("content-type", content_type)

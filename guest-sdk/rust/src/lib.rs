@@ -59,6 +59,7 @@ pub mod children;
 pub mod classes;
 pub mod context;
 mod de;
+pub mod egress;
 mod environment;
 mod error;
 mod event;
@@ -88,7 +89,7 @@ pub mod prelude {
     pub use crate::children::Startup;
     pub use crate::{Bytes, Error, Facet, Payload, Result, Stub, fail, params};
     pub use crate::{
-        alarms, children, classes, clock, context, facet, http, kv, log, objects, random, sql, storage, timers,
+        alarms, children, classes, clock, context, egress, facet, http, kv, log, objects, random, sql, storage, timers,
     };
 }
 
@@ -96,5 +97,5 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::args::Args;
-    pub use crate::facet::{export_alarm, export_call, export_fetch, export_start};
+    pub use crate::facet::{export_alarm, export_call, export_fetch, export_outbound, export_start};
 }

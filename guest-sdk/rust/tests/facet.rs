@@ -73,6 +73,11 @@ impl Desk {
         Ok(())
     }
 
+    /// Handed what children fetch, and nothing else.
+    fn outbound(&self, child: String, request: http::Request) -> Result<http::Response> {
+        fail!("not-mine", "{child} wants {}", request.uri)
+    }
+
     fn secret(&self) -> u32 {
         self.calls.get()
     }
@@ -130,6 +135,12 @@ fn the_alarm_handler_is_no_method() {
     alarm(3).unwrap();
     assert_eq!(desk.secret(), 3);
     assert_eq!(call(&desk, "alarm", "[]").unwrap_err().code(), "no-such-method");
+}
+
+#[test]
+fn what_children_fetch_is_handed_to_no_method() {
+    let desk = now(Desk::start()).unwrap();
+    assert_eq!(call(&desk, "outbound", "[]").unwrap_err().code(), "no-such-method");
 }
 
 #[test]

@@ -7,13 +7,14 @@ use crate::bindings::payload_out;
 use crate::bindings::wit::facetd::runtime::facets::{Host, HostStartup};
 use crate::bindings::wit::facetd::runtime::types::{FacetId, Payload};
 use crate::classes::ClassHandle;
-use crate::error::{CallError, Kind};
+use crate::error::CallError;
+use crate::grants::check_withheld;
 use crate::ids::FacetName;
 use crate::isolate::{FacetState, GuestEnd};
 use crate::limits::{LABEL_BYTES_MAX, PROPS_BYTES_MAX};
 use crate::live::{Stub, Target};
 use crate::object::{Cause, Kill, Tree, TreeError, TurnChanges};
-use crate::startup::{self, FailurePolicy, Format, Startup, StartupLimits};
+use crate::startup::{self, FailurePolicy, Format, Grant, Startup, StartupLimits};
 
 /// Names that one `facets.names` answers.
 const NAMES_MAX: usize = 10_000;
@@ -233,8 +234,12 @@ impl HostStartup for FacetState {
             "cpu-ms" => &mut limits.cpu_ms,
             "wall-ms" => &mut limits.wall_ms,
             "storage-mib" => &mut limits.storage_mib,
+            "tree-memory-mib" => &mut limits.tree_memory_mib,
+            "tree-storage-mib" => &mut limits.tree_storage_mib,
             _ => {
-                let message = format!("{name:?} is no limit; there are memory-mib, cpu-ms, wall-ms and storage-mib");
+                let message = format!(
+                    "{name:?} is no limit; there are memory-mib, cpu-ms, wall-ms, storage-mib, tree-memory-mib and tree-storage-mib"
+                );
                 return answered(Err(CallError::invalid(message)));
             }
         };
@@ -245,10 +250,31 @@ impl HostStartup for FacetState {
         answered(Ok(()))
     }
 
-    fn grant(&mut self, _builder: Resource<StartupBuilder>, name: String, _argument: Payload) -> Answered<()> {
+    fn grant(&mut self, builder: Resource<StartupBuilder>, name: String, argument: Payload) -> Answered<()> {
         self.alive()?;
-        let message = format!("this host grants nothing named {name:?}");
-        answered(Err(CallError::new(Kind::Denied, "grant", message)))
+        let grant = Grant {
+            name,
+            argument: argument.into(),
+        };
+        if let Err(error) = self.grants.check(&grant, self.class.exports.has_outbound()) {
+            return answered(Err(error));
+        }
+        let grants = &mut self.table.get_mut(&builder)?.startup.grants;
+        grants.retain(|other| other.name != grant.name);
+        grants.push(grant);
+        answered(Ok(()))
+    }
+
+    fn withhold(&mut self, builder: Resource<StartupBuilder>, name: String) -> Answered<()> {
+        self.alive()?;
+        if let Err(error) = check_withheld(&name) {
+            return answered(Err(CallError::invalid(error)));
+        }
+        let withheld = &mut self.table.get_mut(&builder)?.startup.withheld;
+        if let Err(place) = withheld.binary_search(&name) {
+            withheld.insert(place, name);
+        }
+        answered(Ok(()))
     }
 
     fn set_failure_policy(&mut self, builder: Resource<StartupBuilder>, policy: String) -> Answered<()> {

@@ -147,6 +147,38 @@ pub(crate) fn request_in(state: &mut FacetState, request: HttpRequest) -> Result
     })
 }
 
+/// Takes a request from the guest.
+pub(super) fn request_out(state: &mut FacetState, request: Request) -> Result<HttpRequest, CallError> {
+    let Request {
+        method,
+        uri,
+        headers,
+        body,
+    } = request;
+    let body = state.table.delete(body).ok().and_then(BodyEntry::into_body);
+    let body = body.ok_or_else(|| CallError::invalid("the body of the request has been read already"))?;
+    Ok(HttpRequest {
+        method,
+        uri,
+        headers: headers.into_iter().map(|header| (header.name, header.value)).collect(),
+        body,
+    })
+}
+
+/// Gives a response to the guest.
+pub(super) fn response_in(state: &mut FacetState, response: HttpResponse) -> Result<Response, CallError> {
+    let HttpResponse { status, headers, body } = response;
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| Header { name, value })
+        .collect();
+    // It was sent, and what came back is lost.
+    let body = state
+        .keep(BodyEntry::new(body))
+        .map_err(|error| error.outcome(Outcome::Unknown))?;
+    Ok(Response { status, headers, body })
+}
+
 /// Takes a response from the guest.
 pub(crate) fn response_out(state: &mut FacetState, response: Response) -> Result<HttpResponse, CallError> {
     let Response { status, headers, body } = response;

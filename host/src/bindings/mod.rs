@@ -8,6 +8,7 @@ mod clock;
 mod context;
 mod convert;
 mod durability;
+mod egress;
 mod facets;
 mod http;
 mod kv;
@@ -56,18 +57,22 @@ pub(crate) mod wit {
                 import facetd:runtime/http-types@0.1.0;
                 import facetd:runtime/bodies@0.1.0;
                 import facetd:runtime/blocking-bodies@0.1.0;
+                import facetd:runtime/egress@0.1.0;
+                import facetd:runtime/blocking-egress@0.1.0;
             }
         ",
         world: "facetd:host/imports",
         imports: {
             "facetd:runtime/context.block": store | trappable,
             "facetd:runtime/context.deadline-ms": store | trappable,
+            "facetd:runtime/classes.[static]upload.finish": async | trappable,
             "facetd:runtime/blocking-timers.sleep": async | trappable,
             "facetd:runtime/blocking-durability.sync": async | trappable,
             "facetd:runtime/blocking-calls.call": async | trappable,
             "facetd:runtime/blocking-calls.[method]pending.wait": async | trappable,
             "facetd:runtime/blocking-bodies.read": async | trappable,
             "facetd:runtime/blocking-bodies.write": async | trappable,
+            "facetd:runtime/blocking-egress.fetch": async | trappable,
             default: trappable,
         },
         with: {
@@ -113,5 +118,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<FacetState>) -> wasmtime::Result
     runtime::http_types::add_to_linker::<_, D>(linker, state)?;
     runtime::bodies::add_to_linker::<_, D>(linker, state)?;
     runtime::blocking_bodies::add_to_linker::<_, D>(linker, state)?;
+    runtime::egress::add_to_linker::<_, D>(linker, state)?;
+    runtime::blocking_egress::add_to_linker::<_, D>(linker, state)?;
     wasi::add_to_linker(linker)
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod client;
+mod inspect;
 mod offline;
 mod remote;
 mod serve;
@@ -40,6 +41,11 @@ enum Command {
     Token,
     /// After an unclean stop, carry out the journal without starting a host
     Recover(Recover),
+    /// Show what a component asks for and offers, and what it would be refused, without running it
+    Inspect(Inspect),
+    /// How the host compiles a component: from standard input to standard output, with bounds
+    #[command(name = crate::classes::compile::COMMAND, hide = true)]
+    CompileComponent,
 }
 
 #[derive(Args)]
@@ -152,6 +158,16 @@ struct Recover {
     data: PathBuf,
 }
 
+#[derive(Args)]
+struct Inspect {
+    /// The component
+    #[arg(value_name = "FILE")]
+    component: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -164,6 +180,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => offline::doctor(&args),
         Command::Token => token::token(),
         Command::Recover(args) => offline::recover(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::CompileComponent => return crate::classes::compile::main(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,19 +13,26 @@ use super::Place;
 use crate::config::Config;
 use crate::{Doors, Host};
 
-/// Threads that open, close, copy and checkpoint databases and compile; waiting for a disk gains nothing from more.
-const BLOCKING_THREADS_MAX: usize = 64;
+/// Threads that open, close, copy and checkpoint databases, and those that replace one which is long in an import.
+const BLOCKING_THREADS_MAX: usize = 256;
 /// Requests under way when the host is told to stop have this long.
 const DRAIN: Duration = Duration::from_secs(3);
 
 pub(super) fn dev(project: &Path, place: &Place) -> anyhow::Result<()> {
-    let config = Config::read(project)?;
+    let config = read(project)?;
     crate::build::build(&config)?;
     run(&config, place, true)
 }
 
 pub(super) fn serve(path: &Path, place: &Place) -> anyhow::Result<()> {
-    run(&Config::read(path)?, place, false)
+    run(&read(path)?, place, false)
+}
+
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let mut config = Config::read(path)?;
+    // This very file, even if another one has been put into its place since.
+    config.compiler = Some("/proc/self/exe".into());
+    Ok(config)
 }
 
 /// Lines of the host and of guests, as `FACETD_LOG` asks.

@@ -7,10 +7,12 @@ mod doors;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::limits::Limits;
-use crate::startup::StartupLimits;
+use crate::egress::HostList;
+use crate::grants::check_withheld;
+use crate::limits::{Limits, SharedLimits};
 
 pub(crate) use access::new_token;
 pub use access::{Access, Tokens};
@@ -66,6 +68,10 @@ pub struct Config {
     /// The folder of the file: paths in it are relative to that.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// A facetd of this very build, which compiles components in a process with bounds; the binary names itself. None: they
+    /// are compiled in this process, without bounds on time and memory.
+    #[serde(skip)]
+    pub compiler: Option<PathBuf>,
 }
 
 /// `[host]`.
@@ -80,6 +86,9 @@ pub struct HostConfig {
     pub open: Option<String>,
     /// Facets that run at a time; default, and at most, what the system has mappings and descriptors for.
     pub running_facets_max: Option<usize>,
+    /// Memories and tables of all facets that run; default three quarters of the machine's memory, or of what its control
+    /// group may have.
+    pub memory_mib: Option<u64>,
     /// Names by which clients reach the host, beside its loopback addresses: others in `Host` are refused.
     #[serde(default)]
     pub names: Vec<String>,
@@ -90,6 +99,8 @@ pub struct HostConfig {
     /// What a client may take.
     #[serde(default)]
     pub http: HttpConfig,
+    /// Certificates, PEM, of authorities that facets trust beside Mozilla's when they use HTTPS.
+    pub egress_roots: Option<PathBuf>,
 }
 
 /// `[classes.NAME]`: a component, or how to build one.
@@ -125,6 +136,35 @@ pub struct NamespaceConfig {
     /// Limits of its facets; unset ones as in docs/limits.md.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Interfaces that none of its facets has: `facets`, `alarms` ...; see docs/limits.md.
+    #[serde(default)]
+    pub withhold: Vec<String>,
+    /// What of the network its root facets may reach; default nothing.
+    #[serde(default)]
+    pub egress: EgressConfig,
+}
+
+/// `[namespaces.NAME.egress]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Hosts: `api.example.com`, `*.example.org`, `127.0.0.1:8080`, or `*` for any.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Ranges of addresses that are not public and may be reached all the same: `10.0.0.0/8`.
+    #[serde(default)]
+    pub allow_private: Vec<String>,
+}
+
+impl EgressConfig {
+    pub(crate) fn rules(&self) -> Result<(HostList, Vec<IpNet>), String> {
+        let range = |text: &String| {
+            text.parse()
+                .map_err(|_| format!("`allow_private` has {text:?}, which is no range like 10.0.0.0/8 or ::1/128"))
+        };
+        let hosts = HostList::parse(&self.hosts).map_err(|error| format!("`hosts`: {error}"))?;
+        Ok((hosts, self.allow_private.iter().map(range).collect::<Result<_, _>>()?))
+    }
 }
 
 /// Limits of the facets of a namespace.
@@ -139,42 +179,60 @@ pub struct LimitsConfig {
     pub wall_ms: Option<u64>,
     /// Database of a facet.
     pub storage_mib: Option<u64>,
+    /// Memories and tables of all facets of an object that run.
+    pub tree_memory_mib: Option<u64>,
+    /// Databases of all facets of an object.
+    pub tree_storage_mib: Option<u64>,
+    /// Facets of an object that run at a time; default half of what the host has room for.
+    pub tree_running_facets: Option<usize>,
+    /// Memories and tables of all facets of the namespace that run.
+    pub all_memory_mib: Option<u64>,
+    /// Facets of the namespace that run at a time; default three quarters of what the host has room for, if there are other
+    /// namespaces.
+    pub all_running_facets: Option<usize>,
 }
 
 impl LimitsConfig {
-    /// These where they are set, the defaults elsewhere.
+    /// Of each facet: these where they are set, the defaults elsewhere.
     pub fn limits(&self) -> Limits {
-        let unset = Limits {
-            memory_bytes: u64::MAX,
-            cpu_ms: u64::MAX,
-            wall_ms: u64::MAX,
-            storage_bytes: u64::MAX,
-        };
-        let Self {
-            memory_mib,
-            cpu_ms,
-            wall_ms,
-            storage_mib,
-        } = *self;
-        let set = unset.lowered(&StartupLimits {
-            memory_mib,
-            cpu_ms,
-            wall_ms,
-            storage_mib,
-            ..StartupLimits::default()
-        });
         let default = Limits::default();
-        let or = |set: u64, default: u64| if set == u64::MAX { default } else { set };
         Limits {
-            memory_bytes: or(set.memory_bytes, default.memory_bytes),
-            cpu_ms: or(set.cpu_ms, default.cpu_ms),
-            wall_ms: or(set.wall_ms, default.wall_ms),
-            storage_bytes: or(set.storage_bytes, default.storage_bytes),
+            memory_bytes: bytes(self.memory_mib).unwrap_or(default.memory_bytes),
+            cpu_ms: self.cpu_ms.unwrap_or(default.cpu_ms),
+            wall_ms: self.wall_ms.unwrap_or(default.wall_ms),
+            storage_bytes: bytes(self.storage_mib).unwrap_or(default.storage_bytes),
         }
     }
 }
 
+fn bytes(mib: Option<u64>) -> Option<u64> {
+    mib.map(|mib| mib.saturating_mul(1 << 20))
+}
+
 impl NamespaceConfig {
+    /// Of each of its objects, on a host with room for so many facets.
+    pub(crate) fn tree_limits(&self, room: usize) -> SharedLimits {
+        let Self { limits, .. } = self;
+        SharedLimits {
+            memory_bytes: bytes(limits.tree_memory_mib).unwrap_or(u64::MAX),
+            storage_bytes: bytes(limits.tree_storage_mib).unwrap_or(u64::MAX),
+            running: limits.tree_running_facets.unwrap_or(room.div_ceil(2)),
+        }
+    }
+
+    /// Of all its objects together, where there are so many namespaces.
+    pub(crate) fn all_limits(&self, room: usize, namespaces: usize) -> SharedLimits {
+        let running = match namespaces {
+            1 => room,
+            _ => room - room / 4,
+        };
+        SharedLimits {
+            memory_bytes: bytes(self.limits.all_memory_mib).unwrap_or(u64::MAX),
+            storage_bytes: u64::MAX,
+            running: self.limits.all_running_facets.unwrap_or(running),
+        }
+    }
+
     /// As set, or the default.
     pub fn idle_evict_ms(&self) -> u64 {
         self.idle_evict_ms.unwrap_or(IDLE_EVICT_MS)
@@ -271,6 +329,13 @@ impl Config {
                     "[namespaces.{name}] is bound to {unknown:?}, which is not defined"
                 ));
             }
+            for name_withheld in &namespace.withhold {
+                check_withheld(name_withheld).map_err(|error| format!("[namespaces.{name}] withhold: {error}"))?;
+            }
+            namespace
+                .egress
+                .rules()
+                .map_err(|error| format!("[namespaces.{name}.egress]: {error}"))?;
         }
         if let Some(open) = &self.host.open
             && !open
@@ -288,6 +353,11 @@ impl Config {
             Some(component) => self.dir.join(component),
             None => self.dir.join(".facetd/build").join(format!("{name}.wasm")),
         }
+    }
+
+    /// The file of `egress_roots`.
+    pub(crate) fn egress_roots(&self) -> Option<PathBuf> {
+        self.host.egress_roots.as_ref().map(|file| self.dir.join(file))
     }
 
     /// The data directory, unless the command line says otherwise.

@@ -13,17 +13,17 @@ use crate::storage::Lsn;
 use crate::sys::clock;
 
 /// Calls, pieces and answers that one turn sends.
-const EFFECTS_PER_TURN_MAX: usize = 1_024;
+pub(super) const EFFECTS_PER_TURN_MAX: usize = 1_024;
 
-/// A call that has been queued or has left.
+/// A call or request that has been queued or has left.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
-    answer: Delivered<Answer>,
-    deadline: Option<Instant>,
+pub(crate) struct Outgoing<T = Answer> {
+    pub(super) answer: Delivered<T>,
+    pub(super) deadline: Option<Instant>,
     /// The callee's, where it is known: why the answer will never come.
-    epoch: Option<Arc<Epoch>>,
+    pub(super) epoch: Option<Arc<Epoch>>,
     /// If the callee is in the same tree.
-    waited: Option<Waited>,
+    pub(super) waited: Option<Waited>,
 }
 
 /// `blocking-calls.pending`: a call that a blocking guest has started.
@@ -87,7 +87,7 @@ impl FacetState {
     }
 
     /// Who waits for this facet when it is not known which event calls: everybody who waits for any.
-    fn chain_of_all(&self) -> Chain {
+    pub(super) fn chain_of_all(&self) -> Chain {
         let mut chain: Vec<ChainLink> = Vec::new();
         let own = ChainLink {
             object: self.object.id,
@@ -115,13 +115,13 @@ impl FacetState {
     }
 }
 
-impl Outgoing {
+impl<T> Outgoing<T> {
     pub(crate) fn wait(&self) -> Option<WaitId> {
         self.waited.as_ref().map(Waited::id)
     }
 
     /// Waits for the answer. A deadline ends the waiting only.
-    pub(crate) async fn answer(self) -> (Result<Answer, CallError>, Lsn) {
+    pub(crate) async fn answer(self) -> (Result<T, CallError>, Lsn) {
         let Self {
             answer,
             deadline,

@@ -14,6 +14,7 @@ type CallFunc = TypedFunc<(String, Payload, Vec<Resource<Stub>>, String), (Resul
 type StartFunc = TypedFunc<(), (Result<(), Failure>,)>;
 type AlarmFunc = TypedFunc<(AlarmInfo,), (Result<(), Failure>,)>;
 type HttpFunc = TypedFunc<(Request,), (Result<Response, Failure>,)>;
+type OutboundFunc = TypedFunc<(String, Request), (Result<Response, Failure>,)>;
 
 /// `alarm.info`. By hand, as bindings are generated for imports only.
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
@@ -37,6 +38,7 @@ pub(crate) struct HandlerExports {
     start: Option<ComponentExportIndex>,
     http: Option<ComponentExportIndex>,
     alarm: Option<ComponentExportIndex>,
+    outbound: Option<ComponentExportIndex>,
 }
 
 /// The exports of one instance.
@@ -46,6 +48,7 @@ pub(crate) struct Exports {
     pub(crate) start: Option<StartFunc>,
     pub(crate) http: Option<HttpFunc>,
     pub(crate) alarm: Option<AlarmFunc>,
+    pub(crate) outbound: Option<OutboundFunc>,
 }
 
 impl HandlerExports {
@@ -63,12 +66,18 @@ impl HandlerExports {
             start: find("start", "start"),
             http: find("http", "handle"),
             alarm: find("alarm", "alarm"),
+            outbound: find("outbound", "handle"),
         })
     }
 
     /// Alarms can be set: there is a handler for them.
     pub(crate) fn has_alarm(&self) -> bool {
         self.alarm.is_some()
+    }
+
+    /// Children can reach the network through it.
+    pub(crate) fn has_outbound(&self) -> bool {
+        self.outbound.is_some()
     }
 
     pub(crate) fn of(
@@ -92,11 +101,17 @@ impl HandlerExports {
             .as_ref()
             .map(|alarm| instance.get_typed_func(&mut store, alarm))
             .transpose()?;
+        let outbound = self
+            .outbound
+            .as_ref()
+            .map(|outbound| instance.get_typed_func(&mut store, outbound))
+            .transpose()?;
         Ok(Exports {
             call,
             start,
             http,
             alarm,
+            outbound,
         })
     }
 }

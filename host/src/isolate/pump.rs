@@ -9,15 +9,17 @@ use std::task::{Context, Poll, ready};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use wasmtime::component::Accessor;
+use wasmtime::component::{Accessor, ComponentNamedList, Lower, TypedFunc};
 
 use crate::bindings;
-use crate::bindings::wit::facetd::runtime::http_types::Response;
+use crate::bindings::wit::facetd::runtime::http_types::{Request, Response};
 use crate::bindings::wit::facetd::runtime::types::{Answer, Failure};
 use crate::error::{CallError, Kind, Outcome};
 use crate::isolate::{Event, Exports, FacetState, Pending};
 use crate::limits::{IN_FLIGHT_MAX, START_WALL_MS};
-use crate::live::{AlarmEnd, Chain, ChainLink, Control, Effect, Gate, Held, Mail, ReplyTo, Work};
+use crate::live::{
+    AlarmEnd, Chain, ChainLink, Control, Effect, Gate, Held, HttpRequest, HttpResponse, Mail, ReplyTo, Work,
+};
 use crate::object::EventId;
 use crate::storage::Lsn;
 use crate::sys::clock;
@@ -176,7 +178,8 @@ impl<'a> Pump<'a> {
     fn finish(&mut self, id: EventId, done: Done) -> wasmtime::Result<()> {
         self.accessor.with(|mut access| {
             let state = access.get();
-            let effect = match (done, state.leave(id)) {
+            let (pending, entered_in) = state.leave(id).map(|event| (event.pending, event.entered_in)).unzip();
+            let effect = match (done, pending) {
                 (Done::Start(result), _) => {
                     result.map(|_| ())?;
                     *self.started = true;
@@ -202,7 +205,7 @@ impl<'a> Pump<'a> {
                 }
                 (Done::Call(_) | Done::Http(_) | Done::Alarm(_), _) => return Ok(()),
             };
-            state.send(effect);
+            state.send_answer(entered_in.unwrap_or_default(), effect);
             Ok(())
         })
     }
@@ -289,38 +292,66 @@ impl<'a> Pump<'a> {
             Work::Http { request, reply } => {
                 let Some(http) = self.exports.http else {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
-                    let dep = accessor.with(|mut access| access.get().dep);
-                    reply.send(Err(CallError::not_found(message)), dep);
-                    return Ok(false);
+                    return self.refuse(reply, CallError::not_found(message));
                 };
-                let begun = accessor.with(|mut access| {
-                    let request = match bindings::request_in(access.get(), request) {
-                        Ok(request) => request,
-                        Err(error) => {
-                            let dep = access.get().dep;
-                            reply.send(Err(error), dep);
-                            return wasmtime::error::Ok(None);
-                        }
-                    };
-                    let begun = http.start_call_concurrent(&mut access, (request,))?;
-                    let state = access.get();
-                    state.tasks.insert(begun.task(), id);
-                    state.enter(id, Pending::Http(reply), terms, wall_ms);
-                    Ok(Some(begun))
-                })?;
-                let Some(begun) = begun else { return Ok(false) };
-                self.in_flight.push(Box::pin(async move {
-                    (
-                        id,
-                        Done::Http(
-                            http.finish_call_concurrent(accessor, begun)
-                                .await
-                                .map(|(result,)| result),
-                        ),
-                    )
-                }));
+                return self.admit_request(id, http, |request| (request,), request, reply, terms, wall_ms);
+            }
+            Work::Outbound { child, request, reply } => {
+                let Some(outbound) = self.exports.outbound else {
+                    let message =
+                        "the parent's class exports no `outbound`, through which requests of its children could go";
+                    return self.refuse(reply, CallError::new(Kind::Denied, "egress", message));
+                };
+                let child = child.as_str().to_owned();
+                return self.admit_request(id, outbound, |request| (child, request), request, reply, terms, wall_ms);
             }
         }
+        Ok(true)
+    }
+
+    fn refuse(&self, reply: ReplyTo<HttpResponse>, error: CallError) -> wasmtime::Result<bool> {
+        let dep = self.accessor.with(|mut access| access.get().dep);
+        reply.send(Err(error), dep);
+        Ok(false)
+    }
+
+    /// A request, for an export that takes it with something more or without.
+    #[allow(clippy::too_many_arguments, reason = "what an event is made of")]
+    fn admit_request<P>(
+        &mut self,
+        id: EventId,
+        export: TypedFunc<P, (Result<Response, Failure>,)>,
+        params: impl FnOnce(Request) -> P,
+        request: HttpRequest,
+        reply: ReplyTo<HttpResponse>,
+        terms: Terms,
+        wall_ms: u64,
+    ) -> wasmtime::Result<bool>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+    {
+        let accessor = self.accessor;
+        let begun = accessor.with(|mut access| {
+            let request = match bindings::request_in(access.get(), request) {
+                Ok(request) => request,
+                Err(error) => {
+                    let dep = access.get().dep;
+                    reply.send(Err(error), dep);
+                    return wasmtime::error::Ok(None);
+                }
+            };
+            let begun = export.start_call_concurrent(&mut access, params(request))?;
+            reply.taken(id);
+            let state = access.get();
+            state.tasks.insert(begun.task(), id);
+            state.enter(id, Pending::Http(reply), terms, wall_ms);
+            Ok(Some(begun))
+        })?;
+        let Some(begun) = begun else { return Ok(false) };
+        self.in_flight.push(Box::pin(async move {
+            let answered = export.finish_call_concurrent(accessor, begun).await;
+            (id, Done::Http(answered.map(|(result,)| result)))
+        }));
         Ok(true)
     }
 
@@ -400,12 +431,12 @@ impl FacetState {
     }
 
     /// An event has been answered.
-    fn leave(&mut self, id: EventId) -> Option<Pending> {
+    fn leave(&mut self, id: EventId) -> Option<Event> {
         self.charge_before_leaving(id);
         let event = self.events.remove(&id)?;
         self.tasks.retain(|_, of| *of != id);
         self.note_events();
-        Some(event.pending)
+        Some(event)
     }
 
     pub(super) fn note_events(&self) {
@@ -428,7 +459,7 @@ impl FacetState {
         } else if let Some(holder) = self.gate.holder() {
             (Held::Event(holder), Vec::new())
         } else if let Some((id, _)) = first
-            && (starts || !self.class.interleaves)
+            && (starts || !self.class.inspected.interleaves)
         {
             (Held::Event(Some(*id)), Vec::new())
         } else if self.events.len() >= IN_FLIGHT_MAX {

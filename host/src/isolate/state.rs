@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
+use tokio::sync::Semaphore;
 use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
 use wasmtime::{AsContextMut, StoreContextMut};
 use wasmtime_wasi::WasiCtx;
 
 use crate::classes::Class;
 use crate::error::CallError;
+use crate::grants::Grants;
 use crate::host::HostInner;
 use crate::ids::{FacetName, FileId};
 use crate::isolate::cpu::Charged;
+use crate::isolate::egress::REQUESTS_MAX;
 use crate::isolate::limiter::Limiter;
-use crate::isolate::turn::Turn;
+use crate::isolate::turn::{Turn, Unreleased};
 use crate::isolate::{Event, executor};
 use crate::limits::{HANDLES_MAX, START_WALL_MS};
 use crate::live::{Control, Forwarder, Gate, Object, WaitId};
-use crate::object::{Epoch, EventId};
+use crate::object::{Epoch, EventId, NodeId};
 use crate::startup::{FacetId, Payload};
 use crate::storage::{FacetStore, Lsn};
 use crate::sys::clock;
@@ -60,6 +63,7 @@ pub(crate) struct Identity {
     pub(crate) props: Payload,
     pub(crate) file: FileId,
     pub(crate) is_root: bool,
+    pub(crate) parent: Option<NodeId>,
     pub(crate) cpu_ms_max: u64,
 }
 
@@ -76,6 +80,8 @@ pub(crate) struct FacetState {
     pub(super) wasi: Option<WasiCtx>,
     storage: Arc<Mutex<FacetStore>>,
     pub(super) turn: Turn,
+    /// What the last turn answered, if that was sealed and then held back.
+    pub(super) unreleased: Vec<Unreleased>,
     /// Turns ended so far.
     pub(super) turns: u64,
     pub(crate) events: BTreeMap<EventId, Event>,
@@ -83,6 +89,10 @@ pub(crate) struct FacetState {
     pub(super) tasks: HashMap<GuestTaskId, EventId>,
     pub(crate) gate: Arc<Gate>,
     pub(super) forwarder: Option<Forwarder>,
+    /// What it may do beyond what every facet may.
+    pub(crate) grants: Grants,
+    /// Requests to the network that may still be begun.
+    pub(super) requests: Arc<Semaphore>,
     /// The newest commit that the facet's state may depend on (S20).
     pub(crate) dep: Lsn,
     pub(super) limiter: Limiter,
@@ -103,6 +113,7 @@ impl FacetState {
         epoch: Arc<Epoch>,
         class: Arc<Class>,
         identity: Identity,
+        grants: Grants,
         storage: Arc<Mutex<FacetStore>>,
         limiter: Limiter,
     ) -> Self {
@@ -119,11 +130,14 @@ impl FacetState {
             wasi: None,
             storage,
             turn: Turn::default(),
+            unreleased: Vec::new(),
             turns: 0,
             events: BTreeMap::new(),
             tasks: HashMap::new(),
             gate,
             forwarder: None,
+            grants,
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             dep: Lsn::ZERO,
             limiter,
             blocked: 0,

@@ -11,7 +11,9 @@ use crate::host::HostInner;
 use crate::ids::ObjectId;
 use crate::limits::{CALL_CHAIN_MAX, IN_FLIGHT_MAX, MAILBOX_LEN_MAX};
 use crate::live::object::{Inner, refuse};
-use crate::live::{AlarmEnd, Answer, Chain, ChainLink, HttpResponse, Mail, Object, Piece, ReplyTo, Stub, Work};
+use crate::live::{
+    AlarmEnd, Answer, Chain, ChainLink, Fetch, HttpResponse, Mail, Object, Outbound, Piece, ReplyTo, Stub, Work,
+};
 use crate::namespace::Namespace;
 use crate::object::{NodeId, is_never_taken};
 use crate::startup::Payload;
@@ -35,6 +37,8 @@ pub(crate) enum Effect {
     Call(Call),
     Answer(ReplyTo<Answer>, Result<Answer, CallError>),
     Respond(ReplyTo<HttpResponse>, Result<HttpResponse, CallError>),
+    Fetch(Fetch),
+    Outbound(Outbound),
     /// Tells the scheduler that it may deliver the next alarm.
     Alarm(ReplyTo<AlarmEnd>, AlarmEnd),
     /// A piece of a body; room for it has been reserved.
@@ -63,6 +67,8 @@ impl Inner {
         match effect {
             Effect::Answer(to, result) => to.send(result, dep),
             Effect::Respond(to, result) => to.send(result, dep),
+            Effect::Fetch(fetch) => fetch.leave(object, dep),
+            Effect::Outbound(outbound) => self.release_outbound(object, outbound, dep),
             Effect::Alarm(to, end) => to.send(Ok(end), dep),
             Effect::Piece(room, bytes) => {
                 room.send(Piece::Bytes(bytes, dep));
@@ -81,13 +87,8 @@ impl Inner {
     }
 
     fn release_call(&mut self, object: &Arc<Object>, forwarder: &mut Option<Forwarder>, call: Call, dep: Lsn) {
-        if call.chain.len() > CALL_CHAIN_MAX {
-            let message = format!("more than {CALL_CHAIN_MAX} facets wait for each other");
-            return call.reply.send(Err(CallError::limit("chain", message)), dep);
-        }
-        let within = object.within(&call.to);
-        if within.is_some_and(|callee| self.is_held_in(object, &call.chain, callee) || self.is_never_taken(callee)) {
-            return call.reply.send(Err(reentrant()), dep);
+        if let Err(refused) = self.may_enter(object, &call.chain, object.within(&call.to)) {
+            return call.reply.send(Err(refused), dep);
         }
         let target = match &call.to {
             Stub::Facet(target) => target.clone(),
@@ -126,6 +127,23 @@ impl Inner {
         if let Err(refused) = self.deliver(object, target.node, Some(&target.epoch), mail) {
             refuse(refused);
         }
+    }
+
+    /// S16: would the event that these wait for ever be taken? `within`: the callee, if it is in this tree.
+    pub(super) fn may_enter(
+        &self,
+        object: &Object,
+        chain: &[ChainLink],
+        within: Option<NodeId>,
+    ) -> Result<(), CallError> {
+        if chain.len() > CALL_CHAIN_MAX {
+            let message = format!("more than {CALL_CHAIN_MAX} facets wait for each other");
+            return Err(CallError::limit("chain", message));
+        }
+        if within.is_some_and(|callee| self.is_held_in(object, chain, callee) || self.is_never_taken(callee)) {
+            return Err(reentrant());
+        }
+        Ok(())
     }
 
     /// S16: the callee waits for the caller, and can take no event before it has its answer.

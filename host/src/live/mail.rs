@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CallError;
-use crate::ids::ObjectId;
+use crate::ids::{FacetName, ObjectId};
 use crate::live::{Stub, Waited};
 use crate::object::{EventId, NodeId};
 use crate::startup::Payload;
@@ -65,6 +65,11 @@ impl<T> ReplyTo<T> {
         if let Some(waited) = &self.waited {
             waited.taken(event);
         }
+    }
+
+    /// Waits until nobody waits for the answer any more.
+    pub(crate) async fn dropped(&mut self) {
+        self.sender.closed().await;
     }
 
     pub(crate) fn send(self, result: Result<T, CallError>, dep: Lsn) {
@@ -132,6 +137,12 @@ pub(crate) enum Work {
         request: HttpRequest,
         reply: ReplyTo<HttpResponse>,
     },
+    /// What a child fetches through its parent.
+    Outbound {
+        child: FacetName,
+        request: HttpRequest,
+        reply: ReplyTo<HttpResponse>,
+    },
     /// Its alarm may be due. An error as the answer: it did not get to ask.
     Alarm { reply: ReplyTo<AlarmEnd> },
 }
@@ -141,7 +152,7 @@ impl Work {
     pub(crate) fn fail(self, error: CallError, dep: Lsn) {
         match self {
             Self::Call { reply, .. } => reply.send(Err(error), dep),
-            Self::Http { reply, .. } => reply.send(Err(error), dep),
+            Self::Http { reply, .. } | Self::Outbound { reply, .. } => reply.send(Err(error), dep),
             Self::Alarm { reply } => reply.send(Err(error), dep),
         }
     }

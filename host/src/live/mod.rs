@@ -4,6 +4,7 @@
 mod clone;
 mod control;
 mod effects;
+mod egress;
 mod gate;
 mod index_file;
 mod inspect;
@@ -13,12 +14,14 @@ mod object;
 mod pause;
 mod report;
 mod seal;
+mod shared;
 mod stub;
 mod visit;
 mod waits;
 
 pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};
+pub(crate) use egress::{Fetch, Outbound};
 pub(crate) use gate::Gate;
 pub(crate) use mail::{
     AlarmEnd, Answer, Chain, ChainLink, Delivered, HttpBody, HttpRequest, HttpResponse, Mail, Piece, ReplyTo, Work,

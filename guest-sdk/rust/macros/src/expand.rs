@@ -42,7 +42,7 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
     }
     let this = &block.self_ty;
     let name = name_of(this)?;
-    let (mut methods, mut start, mut fetch, mut alarm) = (Vec::new(), None, None, None);
+    let (mut methods, mut start, mut fetch, mut alarm, mut outbound) = (Vec::new(), None, None, None, None);
     for item in &block.items {
         let ImplItem::Fn(function) = item else { continue };
         let signature = &function.sig;
@@ -50,6 +50,7 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
             "start" if signature.receiver().is_none() => start = Some(signature),
             "fetch" if signature.receiver().is_some() => fetch = Some(signature),
             "alarm" if signature.receiver().is_some() => alarm = Some(signature),
+            "outbound" if signature.receiver().is_some() => outbound = Some(signature),
             _ if matches!(function.vis, Visibility::Public(_)) && signature.receiver().is_some() => {
                 methods.push(Method::new(signature, &function.attrs)?);
             }
@@ -80,15 +81,26 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
             }
         }
     });
-    let export = match alarm {
-        None => quote!(::facetd_sdk::export!(#this);),
-        Some(_) => quote!(::facetd_sdk::export!(#this, alarm);),
-    };
+    let also = [alarm.map(|_| quote!(, alarm)), outbound.map(|_| quote!(, outbound))];
+    let also = also.into_iter().flatten();
+    let export = quote!(::facetd_sdk::export!(#this #(#also)*););
     let alarm = alarm.map(|signature| {
         let wait = signature.asyncness.map(|_| quote!(.await));
         quote! {
             async fn alarm(&self, alarm: ::facetd_sdk::alarms::Alarm) -> ::facetd_sdk::Result<()> {
                 <#this>::alarm(self, alarm) #wait
+            }
+        }
+    });
+    let outbound = outbound.map(|signature| {
+        let wait = signature.asyncness.map(|_| quote!(.await));
+        quote! {
+            async fn outbound(
+                &self,
+                child: ::std::string::String,
+                request: ::facetd_sdk::http::Request,
+            ) -> ::facetd_sdk::Result<::facetd_sdk::http::Response> {
+                <#this>::outbound(self, child, request) #wait
             }
         }
     });
@@ -118,6 +130,8 @@ fn whole(block: ItemImpl) -> Result<TokenStream> {
             #fetch
 
             #alarm
+
+            #outbound
         }
 
         #export

@@ -14,6 +14,8 @@ use proc_macro::TokenStream;
 /// - A method `fetch(&self, request: http::Request) -> Result<http::Response>` answers HTTP.
 /// - A method `alarm(&self, alarm: Alarm) -> Result<()>`, async or not, runs when the facet's alarm is due. Without it
 ///   alarms cannot be set.
+/// - A method `outbound(&self, child: String, request: http::Request) -> Result<http::Response>`, async or not, is handed what
+///   children fetch through this facet. Without it none can be given `egress` through this facet.
 /// - Other functions are left alone.
 ///
 /// For a type `Counter` it also defines `CounterStub`, with an async method for every method that can be called.

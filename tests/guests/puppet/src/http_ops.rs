@@ -87,7 +87,7 @@ fn response(program: &Value) -> SdkResult<Response> {
 }
 
 /// One step of a stream: `["put", key, value]`, `["sleep", ms]`, `["log", message]`, `["write", text]`.
-async fn streamed(writer: &mut Writer, step: &Value) -> SdkResult<()> {
+pub(crate) async fn streamed(writer: &mut Writer, step: &Value) -> SdkResult<()> {
     match (step[0].as_str(), step[1].as_str(), step[1].as_u64()) {
         (Some("put"), Some(key), _) => kv::put_text(key, step[2].as_str().unwrap_or_default()),
         (Some("sleep"), _, Some(ms)) => {

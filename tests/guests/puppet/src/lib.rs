@@ -5,8 +5,11 @@
 
 mod alarm;
 mod calls;
+#[cfg(feature = "egress")]
+mod egress_ops;
 mod http_ops;
 mod op;
+mod outbound;
 mod run;
 mod self_ops;
 mod sql_ops;
@@ -25,7 +28,7 @@ use serde_json::Value;
 
 use crate::op::Stop;
 
-facetd_sdk::export!(Puppet, alarm);
+facetd_sdk::export!(Puppet, alarm, outbound);
 
 /// Key of the operations that run at every start.
 const START_PROGRAM: &str = "program.start";
@@ -33,6 +36,8 @@ const START_PROGRAM: &str = "program.start";
 const ALARM_PROGRAM: &str = "program.alarm";
 /// Key of the number of its runs, text.
 const ALARM_COUNT: &str = "alarms";
+/// Key of what is done with requests of children.
+const OUTBOUND_PROGRAM: &str = "program.outbound";
 /// Key of the HTTP response.
 const HTTP_PROGRAM: &str = "program.http";
 
@@ -104,6 +109,10 @@ impl Facet for Puppet {
 
     async fn alarm(&self, alarm: Alarm) -> Result<()> {
         self.run_alarm(alarm).await
+    }
+
+    async fn outbound(&self, child: String, request: http::Request) -> Result<http::Response> {
+        self.run_outbound(child, request).await
     }
 
     async fn fetch(&self, request: http::Request) -> Result<http::Response> {

@@ -75,6 +75,13 @@ impl Puppet {
             "alarm.program" => self.alarm_program(&op),
             "start.program" => self.start_program(&op),
             "http.program" => self.http_program(&op),
+            "outbound.program" => self.outbound_program(&op),
+            #[cfg(feature = "egress")]
+            "egress.get" => self.egress_get(&op).await,
+            #[cfg(feature = "egress")]
+            "egress.fetch" => self.egress_fetch(&op).await,
+            #[cfg(feature = "egress")]
+            "egress.start" => self.egress_start(&op).await,
             "sleep" => self.sleep(&op).await,
             "spin" => self.spin(&op),
             "alloc" => self.alloc(&op),
