@@ -132,7 +132,7 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
             admin::answer(&served.host, what, &uri).await
         }
         (Target::Admin(_), Guard::Calls { with_admin: false, .. }) => Err(CallError::not_found(
-            "the admin API is not here: it is on a socket in the data directory (`facetd tree --data DIR`, `curl \
+            "the admin API is not here: use its socket in the data directory (`facetd tree --data DIR`, `curl \
              --unix-socket DIR/admin.sock`), or where `admin` in [host] says",
         )),
         (Target::Front | Target::Rpc { .. } | Target::Http { .. } | Target::Folder, Guard::Admin { .. }) => {
