@@ -8,10 +8,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::alarms::Alarms;
+use crate::budget::Budget;
 use crate::error::{CallError, Kind};
 use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, ObjectId};
-use crate::limits::Limits;
+use crate::isolate::Room;
+use crate::limits::{Limits, SharedLimits};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 
 /// Bytes of an object's name.
@@ -73,7 +75,14 @@ pub(crate) struct Namespace {
     pub(crate) name: String,
     ids: IdKey,
     pub(crate) class: ClassDigest,
+    /// Of each facet.
     pub(crate) limits: Limits,
+    /// Of each object.
+    pub(crate) tree_limits: SharedLimits,
+    /// For all its facets that run.
+    pub(crate) room: Arc<Room>,
+    /// Memories and tables of all of them.
+    pub(crate) memory: Arc<Budget>,
     pub(crate) idle_evict_ms: u64,
     /// Names of the namespaces whose objects root facets may address.
     pub(crate) objects: Vec<String>,
@@ -87,7 +96,9 @@ impl Namespace {
         name: &str,
         unique_key: &str,
         class: ClassDigest,
-        limits: Limits,
+        (limits, tree_limits): (Limits, SharedLimits),
+        room: Arc<Room>,
+        memory: Arc<Budget>,
         idle_evict_ms: u64,
         objects: Vec<String>,
         dir: Arc<Path>,
@@ -98,6 +109,9 @@ impl Namespace {
             ids: IdKey::new(unique_key),
             class,
             limits,
+            tree_limits,
+            room,
+            memory,
             idle_evict_ms,
             objects,
             dir,
@@ -170,7 +184,9 @@ mod tests {
             "n",
             key,
             ClassDigest([0; 32]),
-            Limits::default(),
+            (Limits::default(), SharedLimits::NONE),
+            Arc::new(Room::of_this_process(None)),
+            Budget::new("it", u64::MAX, None),
             1,
             Vec::new(),
             Path::new("").into(),

@@ -233,8 +233,12 @@ impl HostStartup for FacetState {
             "cpu-ms" => &mut limits.cpu_ms,
             "wall-ms" => &mut limits.wall_ms,
             "storage-mib" => &mut limits.storage_mib,
+            "tree-memory-mib" => &mut limits.tree_memory_mib,
+            "tree-storage-mib" => &mut limits.tree_storage_mib,
             _ => {
-                let message = format!("{name:?} is no limit; there are memory-mib, cpu-ms, wall-ms and storage-mib");
+                let message = format!(
+                    "{name:?} is no limit; there are memory-mib, cpu-ms, wall-ms, storage-mib, tree-memory-mib and tree-storage-mib"
+                );
                 return answered(Err(CallError::invalid(message)));
             }
         };

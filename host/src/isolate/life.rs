@@ -42,8 +42,17 @@ pub(crate) fn spawn(
     mailbox: mpsc::Sender<Mail>,
     after: Vec<watch::Receiver<bool>>,
 ) {
-    object.host.watchdog.watch(control.clone(), mailbox.downgrade());
-    let (runtime, cpu) = (object.host.runtime.clone(), control.cpu.clone());
+    let watchdog = &object.host.watchdog;
+    watchdog.watch(control.clone(), mailbox.downgrade(), object.room.clone());
+    let tenant = executor::Tenant {
+        namespace: Arc::as_ptr(&object.namespace) as usize,
+        object: object.id,
+    };
+    let (runtime, lane, cpu) = (
+        object.host.runtime.clone(),
+        object.host.lane.clone(),
+        control.cpu.clone(),
+    );
     let life = Life {
         object,
         control,
@@ -51,7 +60,7 @@ pub(crate) fn spawn(
         inbox,
         closed: false,
     };
-    executor::spawn(&runtime, meter::metered(cpu, life.run(after)));
+    executor::spawn(&runtime, &lane, tenant, meter::metered(cpu, life.run(after)));
 }
 
 /// How an incarnation ended.
@@ -66,8 +75,11 @@ enum End {
     },
     /// Not remembered: the next event tries again (S6).
     StartFailed(String),
-    /// Not started, and not remembered.
-    NoPlace,
+    /// Not started, and not remembered: so much has room for so many.
+    NoPlace {
+        whose: &'static str,
+        max: usize,
+    },
 }
 
 struct Life {
@@ -98,33 +110,33 @@ impl Life {
         }
         let place = tokio::select! {
             biased;
-            _ = self.control.ended() => None,
-            place = self.object.host.room.enter() => place,
+            _ = self.control.ended() => Err(self.ended_from_outside()),
+            place = self.object.room.enter() => place.map_err(|full| End::NoPlace { whose: full.whose(), max: full.max() }),
         };
-        if place.is_none() {
-            let end = match self.control.ending() {
-                Some(_) => self.ended_from_outside(),
-                None => End::NoPlace,
-            };
-            return self.close(end, None, None).await;
-        }
+        let place = match place {
+            Ok(place) => place,
+            Err(end) => return self.close(end, None, None).await,
+        };
         let Some(launched) = self.object.launch(&self.control) else {
             let end = self.ended_from_outside();
             return self.close(end, None, None).await;
         };
         let (file, path) = (launched.stored.file, launched.stored.path.clone());
-        let storage = Arc::new(Mutex::new(FacetStore::new(
+        let mut storage = FacetStore::new(
             launched.file.clone(),
             crate::live::join(&path),
             launched.stored.has_database,
             launched.limits.storage_bytes,
             self.control.interrupt().clone(),
             self.object.host.journal.clone(),
-        )));
+        );
+        storage.share(launched.storage.clone());
+        let storage = Arc::new(Mutex::new(storage));
         self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.
         let _ = self.control.storage.set(storage.clone());
         let _ = self.control.limits.set(launched.limits);
+        let _ = self.control.storage_budget.set(launched.storage.clone());
         self.control.storage_changed.notify_waiters();
         let (end, remains) = self.live(launched, storage.clone()).await;
         self.close(end, remains, Some((storage, file))).await;
@@ -154,7 +166,7 @@ impl Life {
         let class = tokio::select! {
             biased;
             _ = self.control.ended() => return (self.ended_from_outside(), None),
-            class = self.object.host.classes.load(digest) => match class {
+            class = self.object.host.classes.load(&self.object.namespace.name, digest) => match class {
                 Ok(class) => class,
                 Err(error) => return (End::StartFailed(error.to_string()), None),
             },
@@ -178,7 +190,7 @@ impl Life {
             biased;
             _ = self.control.ended() => None,
             result = store.run_concurrent(async |accessor| {
-                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.interleaves)?;
+                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.inspected.interleaves)?;
                 std::future::poll_fn(|cx| pump.poll(cx)).await
             }) => Some(result.and_then(|end| end)),
         };
@@ -193,7 +205,9 @@ impl Life {
     }
 
     fn new_store(&self, launched: Launched, class: Arc<Class>, storage: Arc<Mutex<FacetStore>>) -> Store<FacetState> {
-        let Launched { stored, limits, .. } = launched;
+        let Launched {
+            stored, limits, memory, ..
+        } = launched;
         let own = stored.lineage.last().expect("a lineage ends with the facet itself");
         let id = stored
             .lineage
@@ -209,7 +223,7 @@ impl Life {
             file: stored.file,
             cpu_ms_max: limits.cpu_ms,
         };
-        let limiter = Limiter::new(limits.memory_bytes, self.control.clone());
+        let limiter = Limiter::new(limits.memory_bytes, memory, self.control.clone());
         let (object, control, epoch) = (self.object.clone(), self.control.clone(), self.epoch.clone());
         let engine = &self.object.host.engine;
         let mut store = Store::new(
@@ -234,8 +248,8 @@ impl Life {
         }
         let (code, message) = if let Some(end) = error.downcast_ref::<GuestEnd>() {
             (end.code(), end.to_string())
-        } else if store.data().limiter.refused {
-            ("memory", "the facet ran out of memory".into())
+        } else if let Some(refused) = &store.data().limiter.refused {
+            ("memory", refused.clone())
         } else if let Some(I32Exit(status)) = error.downcast_ref() {
             (
                 "trap",
@@ -261,9 +275,9 @@ impl Life {
                 self.object.broken(&self.control, code, message.clone());
                 Arc::new(Cause::Broken { code, message })
             }
-            End::NoPlace => {
+            End::NoPlace { whose, max } => {
                 self.object.retire_failed(&self.control);
-                Arc::new(Cause::Full(self.object.host.room.max()))
+                Arc::new(Cause::Full { whose, max })
             }
             End::StartFailed(message) => {
                 info!(facet = %self.describe(), %message, "a facet could not be started");
@@ -311,7 +325,7 @@ impl Life {
         if let (Some(reply), Some((storage, _))) = (alarm, &storage) {
             let how = match &*cause {
                 _ if start_failed => Lost::Unstarted,
-                Cause::Unavailable | Cause::Full(_) => Lost::Interrupted,
+                Cause::Unavailable | Cause::Full { .. } => Lost::Interrupted,
                 Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
             };
             let why = cause.error(Outcome::Unknown).to_string();
@@ -434,7 +448,7 @@ impl Drop for Life {
 fn unstarted(end: End) -> End {
     match end {
         End::Broken { message, .. } => End::StartFailed(message),
-        End::Idle | End::Killed(_) | End::StartFailed(_) | End::NoPlace => end,
+        End::Idle | End::Killed(_) | End::StartFailed(_) | End::NoPlace { .. } => end,
     }
 }
 

@@ -429,7 +429,7 @@ impl FacetState {
         } else if let Some(holder) = self.gate.holder() {
             (Held::Event(holder), Vec::new())
         } else if let Some((id, _)) = first
-            && (starts || !self.class.interleaves)
+            && (starts || !self.class.inspected.interleaves)
         {
             (Held::Event(Some(*id)), Vec::new())
         } else if self.events.len() >= IN_FLIGHT_MAX {

@@ -77,7 +77,7 @@ impl FacetState {
     /// Ends the turn, if it did anything. While databases are copied for a `clone` the turn goes on, with the gate closed
     /// to all events; `poll_copying` ends it then.
     pub(crate) fn seal_turn(&mut self) -> Result<(), GuestEnd> {
-        self.limiter.refused = false;
+        self.limiter.refused = None;
         if self.turn.copying.is_some() {
             return Ok(());
         }

@@ -52,6 +52,7 @@ impl Object {
     ) -> Result<Sealed, Killed> {
         let mut inner = self.lock();
         let (mut dep, mut recorded) = (turn.dep, turn.dep);
+        let (counts, reshaped) = (turn.committed.is_some(), !turn.changes.is_empty());
         if turn.committed.is_some() || !turn.changes.is_empty() {
             let mut record = match &turn.committed {
                 Some(_) => inner.tree.now_stored(control.node, turn.file),
@@ -82,6 +83,12 @@ impl Object {
                     dep = recorded;
                 }
             }
+        }
+        if counts {
+            inner.count(self, control, turn.file);
+        }
+        if reshaped {
+            inner.recount(self);
         }
         if !control.end_seal() {
             return Err(Killed {

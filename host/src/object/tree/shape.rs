@@ -53,6 +53,17 @@ impl Tree {
         std::iter::successors(Some(id), |id| self.node(*id).parent).collect()
     }
 
+    /// A facet and those above it with their startups, the root first.
+    pub(crate) fn lineage(&self, id: NodeId) -> Vec<(NodeId, Arc<Startup>)> {
+        let mut lineage: Vec<_> = self
+            .ancestors(id)
+            .into_iter()
+            .map(|id| (id, self.node(id).startup.clone()))
+            .collect();
+        lineage.reverse();
+        lineage
+    }
+
     pub(super) fn path(&self, id: NodeId) -> Vec<FacetName> {
         let mut names: Vec<_> = self
             .ancestors(id)
