@@ -9,17 +9,17 @@
     reason = "a bench watches the host from outside, by the machine's own clock"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use facetd::config::Config;
 use facetd::startup::{Format, Payload};
 use facetd::{Host, ObjectRef};
+use support::Bench;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+mod support;
 
 /// Facets of one object.
 const FACETS: u64 = 100;
@@ -52,13 +52,6 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lateness {
     }
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
-}
-
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
     since.as_millis() as u64
@@ -66,13 +59,7 @@ fn now_ms() -> u64 {
 
 /// Resident memory, MiB.
 fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap_or_default();
-    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
+    support::resident_kib() / 1024
 }
 
 /// Sets the alarms of one object; until the host has room.
@@ -93,25 +80,14 @@ async fn fill(host: &Host, object: u64, from_ms: u64, within_ms: u64) {
 
 fn main() {
     let (many, seconds) = (
-        setting("FACETD_BENCH_ALARMS", 100_000),
-        setting("FACETD_BENCH_SECONDS", 60),
-    );
-    let project: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-    let built = Command::new(env!("CARGO_BIN_EXE_facetd"))
-        .arg("build")
-        .arg(&project)
-        .status();
-    assert!(
-        built.expect("the binary is there").success(),
-        "the guest could not be built"
+        support::setting("FACETD_BENCH_ALARMS", 100_000),
+        support::setting("FACETD_BENCH_SECONDS", 60),
     );
     let late = Lateness::default();
     tracing_subscriber::registry().with(late.clone()).init();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let data = tempfile::tempdir().expect("a temporary directory");
-    let config = Config::read(&project).expect("the bench's own configuration");
-    runtime.block_on(async {
-        let host = Host::open(&config, data.path()).expect("a host");
+    let mut bench = Bench::new();
+    bench.runtime.block_on(async {
+        let host = bench.host().clone();
         let begun = Instant::now();
         let objects = many / FACETS;
         // Late enough that nothing comes due before all are set.
@@ -172,6 +148,6 @@ fn main() {
             at(1.0)
         );
         println!("under way at a time: {most}; resident {resident_before} MiB before, {resident_most} MiB at most");
-        host.stop().await.expect("a clean stop");
     });
+    bench.stop();
 }

@@ -7,18 +7,17 @@
 )]
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use facetd::config::Config;
-use facetd::startup::{Format, Payload};
-use facetd::{Host, ObjectRef};
+use facetd::Host;
 use rusqlite::Connection;
-use tokio::runtime::Runtime;
+use support::Bench;
+
+mod support;
 
 /// Objects that are written to in turn.
 const OBJECTS: u64 = 64;
@@ -29,15 +28,10 @@ const SLOW_SYNC_MS: &str = "4";
 /// The host's hook for that; see docs/testing.md.
 const SYNC_DELAY_VARIABLE: &str = "FACETD_TEST_SYNC_DELAY_MS";
 
-struct Bench {
-    runtime: Runtime,
-    host: Host,
-    /// Removed when the bench is done.
-    _data: tempfile::TempDir,
-}
+struct Durable(Bench);
 
-impl Bench {
-    fn new(project: &Path, sync_delay_ms: Option<&str>) -> Self {
+impl Durable {
+    fn new(sync_delay_ms: Option<&str>) -> Self {
         // SAFETY: no other thread runs: the runtime of the host before was dropped, the next is made below.
         unsafe {
             match sync_delay_ms {
@@ -45,37 +39,23 @@ impl Bench {
                 None => std::env::remove_var(SYNC_DELAY_VARIABLE),
             }
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        // On the disk of the project: a temporary directory may be in memory.
-        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-        let config = Config::read(project).expect("the bench's own configuration");
-        let host = runtime
-            .block_on(async { Host::open(&config, data.path()) })
-            .expect("a host");
-        let bench = Self {
-            runtime,
-            host,
-            _data: data,
-        };
+        let bench = Bench::of_built();
         bench.runtime.block_on(async {
             for object in 0..OBJECTS {
-                call(&bench.host, object, "puts", 0).await;
+                call(bench.host(), object, "puts", 0).await;
             }
         });
-        bench
+        Self(bench)
     }
 
     /// The time of `n` durable answers, `writers` in flight, over `objects` objects.
     fn time(&self, n: u64, writers: u64, objects: u64) -> Duration {
         let left = Arc::new(AtomicU64::new(n));
         let begun = Instant::now();
-        self.runtime.block_on(async {
+        self.0.runtime.block_on(async {
             let tasks: Vec<_> = (0..writers)
                 .map(|_| {
-                    let (host, left) = (self.host.clone(), left.clone());
+                    let (host, left) = (self.0.host().clone(), left.clone());
                     tokio::spawn(async move {
                         while let Ok(now) =
                             left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
@@ -95,11 +75,11 @@ impl Bench {
     /// Reads of one object, one after the other, while others are written to. Answers the 50th and the 99th percentile.
     fn reads(&self, writers: u64) -> (Duration, Duration) {
         const READS: usize = 2_000;
-        self.runtime.block_on(async {
+        self.0.runtime.block_on(async {
             let stop = Arc::new(AtomicU64::new(0));
             let tasks: Vec<_> = (0..writers)
                 .map(|writer| {
-                    let (host, stop) = (self.host.clone(), stop.clone());
+                    let (host, stop) = (self.0.host().clone(), stop.clone());
                     tokio::spawn(async move {
                         let mut value = 0;
                         while stop.load(Ordering::Relaxed) == 0 {
@@ -112,7 +92,7 @@ impl Bench {
             let mut took = Vec::with_capacity(READS);
             for _ in 0..READS {
                 let begun = Instant::now();
-                call(&self.host, 0, "gets", 0).await;
+                call(self.0.host(), 0, "gets", 0).await;
                 took.push(begun.elapsed());
             }
             stop.store(1, Ordering::Relaxed);
@@ -123,36 +103,18 @@ impl Bench {
             (took[READS / 2], took[READS * 99 / 100])
         })
     }
-
-    fn stop(self) {
-        self.runtime.block_on(self.host.stop()).expect("a clean stop");
-    }
 }
 
 /// One call that writes or reads one key.
 async fn call(host: &Host, object: u64, method: &str, value: u64) {
-    let args = Payload {
-        format: Format::Json,
-        body: format!("[1,{}]", value % 1_000_000_000).into_bytes(),
-    };
-    let object = ObjectRef::Name(format!("o{object}"));
-    host.call("b", &object, method, args)
-        .await
-        .expect("the guest does as it is told");
+    let answer = support::call(host, "b", &format!("o{object}"), method, (1, value % 1_000_000_000)).await;
+    answer.expect("the guest does as it is told");
 }
 
 fn durable(criterion: &mut Criterion) {
-    let project: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-    let built = Command::new(env!("CARGO_BIN_EXE_facetd"))
-        .arg("build")
-        .arg(&project)
-        .status();
-    assert!(
-        built.expect("the binary is there").success(),
-        "the guest could not be built"
-    );
+    support::build_guest();
     for (name, delay) in [("this disk", None), ("4 ms a sync, one at a time", Some(SLOW_SYNC_MS))] {
-        let bench = Bench::new(&project, delay);
+        let mut bench = Durable::new(delay);
         let mut group = criterion.benchmark_group(format!("durable, {name}"));
         group.sample_size(10).throughput(Throughput::Elements(1));
         group.bench_function("64 objects, 32 writers", |b| {
@@ -163,7 +125,7 @@ fn durable(criterion: &mut Criterion) {
         let (alone, busy) = (bench.reads(0), bench.reads(WRITERS));
         println!("reads, {name}: alone p50 {:?} p99 {:?}", alone.0, alone.1);
         println!("reads, {name}: beside 32 writers p50 {:?} p99 {:?}", busy.0, busy.1);
-        bench.stop();
+        bench.0.stop();
     }
 }
 

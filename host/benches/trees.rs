@@ -6,15 +6,16 @@
     reason = "a bench watches the host from outside, by the machine's own clock"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use facetd::config::Config;
-use facetd::startup::{Format, Payload};
+use facetd::startup::Payload;
 use facetd::{Host, ObjectRef};
-use tokio::runtime::Runtime;
+use support::{Bench, resident_kib};
+
+mod support;
 
 /// Facets that are ended or deleted at once.
 const MANY: u64 = 1_000;
@@ -22,62 +23,19 @@ const MANY: u64 = 1_000;
 const STORED: [u64; 2] = [5_000, 60_000];
 /// Set for a process that only weighs what lies in this data directory.
 const WEIGH_VARIABLE: &str = "FACETD_BENCH_WEIGH";
+/// Facets that are made and deleted again, one after the other; another number by the variable.
+const CHURN_CYCLES: u64 = 20_000;
+const CHURN_VARIABLE: &str = "FACETD_BENCH_CHURN";
+/// Of which so many in one call.
+const CHURNED_AT_ONCE: u64 = 500;
+/// Facets beside them that stay.
+const CHURN_STAY: u64 = 10;
+/// Looks at index and memory on the way.
+const CHURN_LOOKS: u64 = 10;
 /// Children made in one call.
 const GROWN_AT_ONCE: u64 = 500;
 
-struct Bench {
-    runtime: Runtime,
-    config: Config,
-    /// None while it is restarted.
-    host: Option<Host>,
-    data: tempfile::TempDir,
-}
-
 impl Bench {
-    fn new() -> Self {
-        let project: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-        let built = Command::new(env!("CARGO_BIN_EXE_facetd"))
-            .arg("build")
-            .arg(&project)
-            .status();
-        assert!(
-            built.expect("the binary is there").success(),
-            "the guest could not be built"
-        );
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-        let config = Config::read(&project).expect("the bench's own configuration");
-        let host = runtime
-            .block_on(async { Host::open(&config, data.path()) })
-            .expect("a host");
-        Self {
-            runtime,
-            config,
-            host: Some(host),
-            data,
-        }
-    }
-
-    /// Stops the host and starts another one on what it left.
-    fn restart(&mut self) {
-        self.stop();
-        let (config, data) = (&self.config, self.data.path());
-        let host = self.runtime.block_on(async { Host::open(config, data) });
-        self.host = Some(host.expect("a host"));
-    }
-
-    fn stop(&mut self) {
-        let host = self.host.take().expect("it runs");
-        self.runtime.block_on(host.stop()).expect("a clean stop");
-    }
-
-    fn host(&self) -> &Host {
-        self.host.as_ref().expect("it runs")
-    }
-
     fn call(&self, object: &str, method: &str, n: u64, extra: u64) {
         let answer = self.runtime.block_on(call(self.host(), object, method, n, extra));
         answer.unwrap_or_else(|error| panic!("{method} of {object}: {error}"));
@@ -111,6 +69,38 @@ impl Bench {
         })
     }
 
+    /// Children that store something and are deleted, one after the other, beside some that stay: neither the index nor
+    /// memory may grow with them.
+    fn churn() {
+        let cycles = support::setting(CHURN_VARIABLE, CHURN_CYCLES);
+        // On a directory of its own, with one index, by a host that has freed nothing yet.
+        let mut bench = Bench::of_built();
+        bench.grow("churned", CHURN_STAY);
+        let look = |bench: &Bench, when: &str| {
+            let (index, memory) = (longest_index_bytes(bench.data()), resident_kib());
+            println!("{when}: index {index} bytes, resident {memory} KiB");
+        };
+        // What is used once stays in use.
+        bench.call("churned", "churn", CHURNED_AT_ONCE, 0);
+        look(&bench, "before");
+        let begun = Instant::now();
+        let calls = cycles.div_ceil(CHURNED_AT_ONCE);
+        let looks = calls.div_ceil(CHURN_LOOKS).max(1);
+        for nth in 0..calls {
+            let now = CHURNED_AT_ONCE.min(cycles - nth * CHURNED_AT_ONCE);
+            bench.call("churned", "churn", now, 0);
+            if (nth + 1) % looks == 0 {
+                look(&bench, &format!("after {}", nth * CHURNED_AT_ONCE + now));
+            }
+        }
+        let took_s = begun.elapsed().as_secs_f64();
+        println!(
+            "{cycles} facets made and deleted, {:.0} in a second",
+            cycles as f64 / took_s
+        );
+        bench.stop();
+    }
+
     /// How long it takes to delete a subtree that runs and has data, until that is durable.
     fn delete(&self) -> Duration {
         let object = "deleted";
@@ -121,15 +111,23 @@ impl Bench {
     }
 }
 
+/// Length of the longest index in a data directory.
+fn longest_index_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).expect("a directory that can be read");
+    let bytes = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        match path.extension().is_some_and(|extension| extension == "facets") {
+            // It may begin anew right now.
+            _ if path.is_dir() => longest_index_bytes(&path),
+            true => std::fs::metadata(&path).map_or(0, |found| found.len()),
+            false => 0,
+        }
+    });
+    bytes.max().unwrap_or(0)
+}
+
 async fn call(host: &Host, object: &str, method: &str, n: u64, extra: u64) -> Result<Payload, String> {
-    let args = Payload {
-        format: Format::Json,
-        body: format!("[{n},{extra}]").into_bytes(),
-    };
-    let object = ObjectRef::Name(object.into());
-    host.call("b", &object, method, args)
-        .await
-        .map_err(|error| error.to_string())
+    support::call(host, "b", object, method, (n, extra)).await
 }
 
 /// Until so many facets of the object run.
@@ -147,13 +145,6 @@ async fn wait_for(host: &Host, object: &str, many: usize) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
 fn trees(criterion: &mut Criterion) {
@@ -217,8 +208,9 @@ fn trees(criterion: &mut Criterion) {
     });
     group.finish();
     bench.stop();
+    Bench::churn();
     // In a process of its own: what this one has freed would be used again.
-    let weighed = std::env::current_exe().map(|exe| Command::new(exe).env(WEIGH_VARIABLE, bench.data.path()).status());
+    let weighed = std::env::current_exe().map(|exe| Command::new(exe).env(WEIGH_VARIABLE, bench.data()).status());
     assert!(
         weighed.is_ok_and(|status| status.is_ok_and(|status| status.success())),
         "it is weighed"
@@ -227,11 +219,8 @@ fn trees(criterion: &mut Criterion) {
 
 /// Says what the stored facets of an object take that is in memory, and runs nothing.
 fn weigh(data: &Path) {
-    let project: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-    let config = Config::read(&project).expect("the bench's own configuration");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let host = Host::open(&config, data).expect("a host");
+    support::runtime().block_on(async {
+        let host = Host::open(&support::config(), data).expect("a host");
         let call = async |object: &str, method, n| call(&host, object, method, n, 0).await.expect("an answer");
         call("other", "keep", 1).await;
         for many in STORED {

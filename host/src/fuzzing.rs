@@ -19,3 +19,15 @@ pub fn unit(bytes: &[u8]) {
 pub fn index(bytes: &[u8]) {
     crate::index::parse_any(bytes);
 }
+
+/// Path, `Host`, `Origin` and `Authorization` of a request, a line each.
+pub fn request(bytes: &[u8]) {
+    crate::server::fuzzing::request(bytes);
+}
+
+/// The text of a `facetd.toml`.
+pub fn config(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = crate::config::Config::parse(text).and_then(|config| config.check());
+    }
+}

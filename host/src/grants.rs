@@ -1,10 +1,13 @@
-//! What a facet may do beyond what every facet may (S24). A grant of a parent says what it gives; what a facet has is what all
-//! those above it give and have themselves, worked out from their startups each time it is started.
+//! What a facet may do beyond what every facet may, and what it may not although others may (S24). A parent says what it gives
+//! and what it withholds; what a facet has is what all those above it give and have themselves, worked out from their startups
+//! each time it is started.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::classes::imports::runtime_interface;
 use crate::egress::HostList;
 use crate::error::{CallError, Kind};
 use crate::startup::{Format, Grant, Payload, Startup};
@@ -48,18 +51,42 @@ impl Ability {
     }
 }
 
-/// An import of a class that has to be granted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Need {
-    pub(crate) ability: Ability,
-    /// As it stands in the component.
-    pub(crate) import: String,
+/// What may be withheld: each interface that does something, both flavours of it by one name.
+const WITHHOLDABLE: [&str; 15] = [
+    "alarms",
+    "bodies",
+    "calls",
+    "classes",
+    "clock",
+    "durability",
+    "egress",
+    "facets",
+    "kv",
+    "log",
+    "objects",
+    "random",
+    "sql",
+    "storage",
+    "timers",
+];
+
+/// An error if there is nothing of that name that could be withheld.
+pub(crate) fn check_withheld(name: &str) -> Result<(), String> {
+    match WITHHOLDABLE.contains(&name) {
+        true => Ok(()),
+        false => Err(format!(
+            "{name:?} cannot be withheld; there are: {}",
+            WITHHOLDABLE.join(", ")
+        )),
+    }
 }
 
 /// What a facet has.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Grants {
     pub(crate) egress: Egress,
+    /// What it has not although every facet has it.
+    withheld: BTreeSet<String>,
 }
 
 /// How a facet reaches the network.
@@ -112,14 +139,17 @@ fn egress(argument: &Payload) -> Result<Given, String> {
 }
 
 impl Grants {
-    /// Of the facet with this lineage, the root first. `hosts`: what roots of its namespace may reach.
-    pub(crate) fn of(lineage: &[Arc<Startup>], hosts: &Arc<HostList>) -> Self {
+    /// Of the facet with this lineage, the root first. `hosts`: what roots of its namespace may reach. What is withheld from
+    /// one of them is withheld from all below it.
+    pub(crate) fn of(lineage: &[Arc<Startup>], hosts: &Arc<HostList>, withheld: &[String]) -> Self {
         let root = match hosts.is_empty() {
             true => Egress::None,
             false => Egress::Hosts(vec![hosts.clone()]),
         };
         let egress = lineage.iter().skip(1).fold(root, Egress::given);
-        Self { egress }
+        let below = lineage.iter().flat_map(|startup| &startup.withheld);
+        let withheld = withheld.iter().chain(below).cloned().collect();
+        Self { egress, withheld }
     }
 
     /// May this facet give that to a child? What it gives beyond what it has is not refused but has no effect.
@@ -147,12 +177,25 @@ impl Grants {
         }
     }
 
-    /// All that the class needs is granted; else which import is not, and how that is done.
-    pub(crate) fn suffice(&self, needs: &[Need]) -> Result<(), String> {
-        for Need { ability, import } in needs {
-            match (ability, &self.egress) {
-                (Ability::Egress, Egress::Hosts(_) | Egress::Parent) => {}
-                (Ability::Egress, Egress::None) => {
+    /// The facet has all that its class imports; else which import it has not, and what can be done.
+    pub(crate) fn suffice(&self, imports: &[String]) -> Result<(), String> {
+        for import in imports {
+            let Some(interface) = runtime_interface(import) else {
+                continue;
+            };
+            let name = interface.strip_prefix("blocking-").unwrap_or(interface);
+            if self.withheld.contains(name) {
+                return Err(format!(
+                    "it imports {import:?}, which is withheld from it, by its namespace or by a startup above it; leave {name} out of \
+                     what it imports"
+                ));
+            }
+            let needed = Ability::ALL
+                .into_iter()
+                .find(|ability| ability.interfaces().contains(&interface));
+            match (needed, &self.egress) {
+                (None, _) | (Some(Ability::Egress), Egress::Hosts(_) | Egress::Parent) => {}
+                (Some(Ability::Egress), Egress::None) => {
                     return Err(format!(
                         "it imports {import:?}, which is not granted. A root has it by `hosts` in [namespaces.NAME.egress]; a child \
                          by its parent's startup.grant(\"egress\", {{\"hosts\": [...]}}), where all above it have these hosts, too, \
@@ -224,7 +267,7 @@ mod tests {
                 .iter()
                 .map(|given| startup(given.iter().map(|text| grant(text)).collect())),
         );
-        Grants::of(&lineage, &Arc::new(HostList::parse(namespace).unwrap()))
+        Grants::of(&lineage, &Arc::new(HostList::parse(namespace).unwrap()), &[])
     }
 
     fn reaches(grants: &Grants, uri: &str) -> bool {
@@ -370,16 +413,58 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let import = "facetd:runtime/blocking-egress@0.1.0";
-        let needs = [Need {
-            ability: Ability::Egress,
-            import: import.into(),
-        }];
-        assert!(grants(&["a.example"], &[]).suffice(&needs).is_ok());
+        let imports = [import.to_owned()];
+        assert!(grants(&["a.example"], &[]).suffice(&imports).is_ok());
         assert!(grants(&[], &[]).suffice(&[]).is_ok());
-        let missing = grants(&[], &[]).suffice(&needs).unwrap_err();
+        let missing = grants(&[], &[]).suffice(&imports).unwrap_err();
         assert!(
             missing.contains(import) && missing.contains("startup.grant"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn what_is_withheld_is_withheld_from_all_below_and_in_both_flavours() {
+        let startup = |withheld: &[&str]| {
+            Arc::new(Startup {
+                class: ClassDigest([0; 32]),
+                props: Payload::empty(),
+                id: None,
+                limits: StartupLimits::default(),
+                on_failure: FailurePolicy::Isolate,
+                grants: Vec::new(),
+                withheld: withheld.iter().map(|name| (*name).to_owned()).collect(),
+            })
+        };
+        let none = Arc::new(HostList::default());
+        let of = |lineage: &[Arc<Startup>], namespace: &[String]| Grants::of(lineage, &none, namespace);
+        let import = |interface: &str| vec![format!("facetd:runtime/{interface}@0.1.0")];
+        let child = of(
+            &[startup(&[]), startup(&["calls"]), startup(&["sql"])],
+            &["alarms".into()],
+        );
+        for refused in ["calls", "blocking-calls", "sql", "alarms"] {
+            let missing = child.suffice(&import(refused)).unwrap_err();
+            assert!(missing.contains(refused) && missing.contains("withheld"), "{missing}");
+        }
+        for had in ["kv", "types", "context", "facets"] {
+            assert_eq!(child.suffice(&import(had)), Ok(()));
+        }
+        let parent = of(&[startup(&[]), startup(&["calls"])], &[]);
+        assert!(parent.suffice(&import("sql")).is_ok() && parent.suffice(&import("calls")).is_err());
+    }
+
+    #[test]
+    fn what_can_be_withheld_are_interfaces_that_there_are() {
+        use crate::classes::imports::RUNTIME;
+        for name in WITHHOLDABLE {
+            assert!(RUNTIME.contains(&name), "{name}");
+        }
+        let never = ["types", "context", "http-types"];
+        for interface in RUNTIME {
+            let name = interface.strip_prefix("blocking-").unwrap_or(interface);
+            assert_eq!(check_withheld(name).is_ok(), !never.contains(&name), "{name}");
+        }
+        assert!(check_withheld("telepathy").unwrap_err().contains("alarms, bodies"));
     }
 }

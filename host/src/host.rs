@@ -9,18 +9,20 @@ use tokio::sync::watch;
 use wasmtime::Engine;
 
 use crate::alarms::Alarms;
+use crate::budget::Budget;
 use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::egress;
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, ObjectId};
-use crate::isolate::{Room, Watchdog, new_engine};
+use crate::isolate::{Lane, Room, Watchdog, new_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
 use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
 use crate::sys::data_dir::{DataDir, DataDirError};
+use crate::sys::machine;
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,7 @@ pub enum HostError {
 }
 
 /// Which object of a namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ObjectRef {
     /// By name.
     Name(String),
@@ -89,8 +91,9 @@ pub(crate) struct HostInner {
     pub(crate) disk: Disk,
     durability: watch::Receiver<Durability>,
     pub(crate) watchdog: Arc<Watchdog>,
-    pub(crate) room: Arc<Room>,
     pub(crate) runtime: Handle,
+    /// For facets that compute.
+    pub(crate) lane: Arc<Lane>,
     namespaces: HashMap<String, Arc<Namespace>>,
     objects: Mutex<Objects>,
     /// True from the beginning of the stop.
@@ -127,7 +130,8 @@ impl Host {
             crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
         let engine = new_engine().map_err(|e| start(&e))?;
-        let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache()).map_err(|e| start(&e))?;
+        let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache(), config.compiler.as_ref())
+            .map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
             let path = config.component(name, class);
             let bytes = std::fs::read(&path).map_err(|error| HostError::Component {
@@ -142,6 +146,12 @@ impl Host {
             })?;
             classes.name(name.clone(), digest);
         }
+        let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
+        let memory_bytes = match config.host.memory_mib {
+            Some(mib) => mib.saturating_mul(1 << 20),
+            None => machine::memory_bytes() / 4 * 3,
+        };
+        let memory = Budget::new("this host", memory_bytes, None);
         let mut namespaces = HashMap::new();
         for (name, namespace) in &config.namespaces {
             let dir = data.namespace(name).map_err(|e| start(&e))?;
@@ -149,7 +159,10 @@ impl Host {
                 .named(&namespace.class)
                 .expect("the configuration has been checked");
             let key = namespace.unique_key.as_deref().unwrap_or(name);
-            let limits = namespace.limits.limits();
+            let limits = (namespace.limits.limits(), namespace.tree_limits(room.max()));
+            let all = namespace.all_limits(room.max(), config.namespaces.len());
+            let room = Room::within(&room, "its namespace", all.running);
+            let memory = Budget::new("its namespace", all.memory_bytes, Some(memory.clone()));
             let objects = namespace.objects.clone();
             let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
             let idle_evict_ms = namespace.idle_evict_ms();
@@ -157,14 +170,24 @@ impl Host {
                 .egress
                 .rules()
                 .map_err(|error| HostError::Start(format!("[namespaces.{name}.egress]: {error}")))?;
-            let made = Namespace::new(name, key, class, limits, idle_evict_ms, objects, dir.into(), alarms)
-                .with_egress(hosts, private);
+            let made = Namespace::new(
+                name,
+                key,
+                class,
+                limits,
+                room,
+                memory,
+                idle_evict_ms,
+                objects,
+                dir.into(),
+                alarms,
+            )
+            .with_egress(hosts, private)
+            .without(namespace.withhold.clone());
             namespaces.insert(name.clone(), Arc::new(made));
         }
-        let room = Arc::new(Room::of_this_process(config.host.running_facets_max));
         let inner = HostInner {
-            watchdog: Watchdog::start(engine.clone(), room.clone()).map_err(|e| start(&e))?,
-            room,
+            watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
             engine,
             classes,
             egress,
@@ -172,6 +195,7 @@ impl Host {
             disk: options.disk,
             journal,
             runtime: Handle::current(),
+            lane: Lane::new(&Handle::current()),
             namespaces,
             objects: Mutex::default(),
             stopping: watch::channel(false).0,

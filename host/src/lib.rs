@@ -17,6 +17,7 @@ mod alarms;
 pub mod fuzzing;
 
 mod bindings;
+mod budget;
 mod build;
 mod classes;
 mod egress;
@@ -36,5 +37,5 @@ pub use classes::ClassError;
 pub use host::{Host, HostError, ObjectRef};
 pub use live::{Report, Usage};
 pub use offline::{Checked, Diagnosis, FacetUse, OfflineError, check, doctor, recover};
-pub use server::serve;
+pub use server::{DoorError, Doors, LISTEN_DEFAULT, OpenDoors, TlsError};
 pub use sys::data_dir::DataDirError;

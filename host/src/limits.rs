@@ -53,6 +53,26 @@ pub struct Limits {
     pub storage_bytes: u64,
 }
 
+/// The limits that apply to one tree, or to all facets of a namespace together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedLimits {
+    /// Linear memories and tables of what runs, bytes.
+    pub memory_bytes: u64,
+    /// Databases, bytes; not used for a namespace.
+    pub storage_bytes: u64,
+    /// Facets that run.
+    pub running: usize,
+}
+
+impl SharedLimits {
+    /// None at all.
+    pub const NONE: Self = Self {
+        memory_bytes: u64::MAX,
+        storage_bytes: u64::MAX,
+        running: usize::MAX,
+    };
+}
+
 impl Default for Limits {
     /// S25: 64 MiB memory, 1 s CPU and 30 s wall time an event, 1 GiB storage.
     fn default() -> Self {

@@ -9,11 +9,13 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::alarms::Alarms;
+use crate::budget::Budget;
 use crate::egress::{self, HostList};
 use crate::error::{CallError, Kind};
 use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, ObjectId};
-use crate::limits::Limits;
+use crate::isolate::Room;
+use crate::limits::{Limits, SharedLimits};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 
 /// Bytes of an object's name.
@@ -75,12 +77,21 @@ pub(crate) struct Namespace {
     pub(crate) name: String,
     ids: IdKey,
     pub(crate) class: ClassDigest,
+    /// Of each facet.
     pub(crate) limits: Limits,
+    /// Of each object.
+    pub(crate) tree_limits: SharedLimits,
+    /// For all its facets that run.
+    pub(crate) room: Arc<Room>,
+    /// Memories and tables of all of them.
+    pub(crate) memory: Arc<Budget>,
     pub(crate) idle_evict_ms: u64,
     /// Names of the namespaces whose objects root facets may address.
     pub(crate) objects: Vec<String>,
     pub(crate) dir: Arc<Path>,
     pub(crate) alarms: Arc<Alarms>,
+    /// Interfaces that none of its facets has.
+    pub(crate) withheld: Vec<String>,
     /// Hosts that its root facets may reach.
     pub(crate) egress_hosts: Arc<HostList>,
     pub(crate) egress: egress::Rules,
@@ -92,7 +103,9 @@ impl Namespace {
         name: &str,
         unique_key: &str,
         class: ClassDigest,
-        limits: Limits,
+        (limits, tree_limits): (Limits, SharedLimits),
+        room: Arc<Room>,
+        memory: Arc<Budget>,
         idle_evict_ms: u64,
         objects: Vec<String>,
         dir: Arc<Path>,
@@ -103,13 +116,22 @@ impl Namespace {
             ids: IdKey::new(unique_key),
             class,
             limits,
+            tree_limits,
+            room,
+            memory,
             idle_evict_ms,
             objects,
             dir,
             alarms,
+            withheld: Vec::new(),
             egress_hosts: Arc::default(),
             egress: egress::Rules::new(Vec::new()),
         }
+    }
+
+    /// What none of its facets has.
+    pub(crate) fn without(self, withheld: Vec<String>) -> Self {
+        Self { withheld, ..self }
     }
 
     /// What its facets may reach of the network; without this, nothing.
@@ -186,7 +208,9 @@ mod tests {
             "n",
             key,
             ClassDigest([0; 32]),
-            Limits::default(),
+            (Limits::default(), SharedLimits::NONE),
+            Arc::new(Room::of_this_process(None)),
+            Budget::new("it", u64::MAX, None),
             1,
             Vec::new(),
             Path::new("").into(),

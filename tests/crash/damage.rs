@@ -68,8 +68,7 @@ fn all_well(host: &mut Host, object: &str) -> Result<()> {
 
 /// What the operator is told when he looks into a facet's database, as kind and code; none if he sees it.
 fn operators_view(host: &mut Host, address: &str) -> Result<Option<(String, String)>> {
-    let url = format!("{}/admin/{address}", host.url()?);
-    let response = Client::new().http("GET", &url, &[], &[])?;
+    let response = host.admin(&format!("/admin/{address}"))?;
     let body: Value = serde_json::from_slice(&response.body)?;
     match response.status {
         200 => Ok(None),
@@ -77,7 +76,7 @@ fn operators_view(host: &mut Host, address: &str) -> Result<Option<(String, Stri
             let word = |field: &str| body["error"][field].as_str().unwrap_or_default().to_owned();
             Ok(Some((word("kind"), word("code"))))
         }
-        other => Err(anyhow!("{url}: status {other}: {body}")),
+        other => Err(anyhow!("{address}: status {other}: {body}")),
     }
 }
 

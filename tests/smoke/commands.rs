@@ -130,12 +130,14 @@ fn tree_shows_an_object() -> Result<()> {
     let made = Client::new().run(&url, "t/x", &ops)?;
     ensure!(made.is_ok(), "{made:?}");
 
-    let text = cli::facetd(&["tree", "t/x", URL_OPTION, &url])?;
+    let data = host.data();
+    let data = data.to_str().context("a path of text")?;
+    let text = cli::facetd(&["tree", "t/x", "--data", data])?;
     ensure!(text.status.success(), "{}: {}", text.status, text.stderr);
     for name in ["upper", "lower"] {
         ensure!(text.stdout.contains(name), "does not show {name}: {}", text.stdout);
     }
-    let output = cli::facetd(&["tree", "t/x", "--json", URL_OPTION, &url])?;
+    let output = cli::facetd(&["tree", "t/x", "--json", "--data", data])?;
     ensure!(output.status.success(), "{}: {}", output.status, output.stderr);
     let tree: Value = serde_json::from_str(&output.stdout).context("--json prints JSON and nothing else")?;
     // Names are below one another; what else is said of a facet is not for this test to fix.
@@ -143,6 +145,8 @@ fn tree_shows_an_object() -> Result<()> {
     for part in ["\"upper\"", "lower", &identity::object_id("t", "x")] {
         ensure!(tree.contains(part), "does not show {part}: {tree}");
     }
-    cli::explains(&cli::facetd(&["tree", "nowhere/x", URL_OPTION, &url])?, &["nowhere"])?;
+    cli::explains(&cli::facetd(&["tree", "nowhere/x", "--data", data])?, &["nowhere"])?;
+    // Where calls are taken there is no admin API, and it is said where there is one.
+    cli::explains(&cli::facetd(&["tree", "t/x", URL_OPTION, &url])?, &["--data", "admin"])?;
     host.stop()
 }

@@ -17,8 +17,8 @@ const CHILDREN: usize = 40;
 /// Nobody is evicted for idleness alone.
 const IDLE_EVICT_MS: u64 = 600_000;
 
-fn running(client: &Client, url: &str) -> Result<usize> {
-    let response = client.http("GET", &format!("{url}/admin/tree/n/full"), &[], &[])?;
+fn running(host: &mut Host) -> Result<usize> {
+    let response = host.admin("/admin/tree/n/full")?;
     let tree: Value = serde_json::from_slice(&response.body)?;
     let facets = tree["facets"].as_array().cloned().unwrap_or_default();
     ensure!(!facets.is_empty(), "no facets: {tree}");
@@ -53,7 +53,7 @@ fn idle_facets_make_place_for_those_that_are_called() -> Result<()> {
     for child in 0..CHILDREN {
         let put = json!([{"op": "kv.put", "key": "who", "value": child.to_string()}]);
         ensure!(call(child, put)?[0].get("ok").is_some(), "child {child} was not served");
-        let many = running(&client, &url)?;
+        let many = running(&mut host)?;
         ensure!(many <= PLACES, "{many} run");
     }
     for child in 0..CHILDREN {

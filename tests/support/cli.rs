@@ -14,8 +14,9 @@ pub(crate) const URL_OPTION: &str = "--url";
 pub(crate) const SUBCOMMANDS: &[(&str, &[&str])] = &[
     ("serve", &["--config", "--data", "--listen"]),
     ("build", &[]),
-    ("call", &[URL_OPTION]),
-    ("tree", &[URL_OPTION, "--json"]),
+    ("call", &[URL_OPTION, "--token"]),
+    ("tree", &[URL_OPTION, "--json", "--data", "--config", "--token"]),
+    ("token", &[]),
     ("check", &["--data", "--usage"]),
     ("recover", &["--data"]),
 ];

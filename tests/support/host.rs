@@ -12,8 +12,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::client::Response;
 use super::components;
 use super::process::Process;
+use super::wire::Wire;
 use super::{repository, tail};
 
 /// From `exec` to the line that says that it serves. Compiling the puppet with an unoptimised host takes seconds.
@@ -25,6 +27,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Where data directories lie.
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 pub(crate) const SERVING: &str = "facetd listening on ";
+/// Before it, if the admin API has an address.
+const ADMIN: &str = "facetd admin at ";
 const LOG_LINES_SHOWN: usize = 60;
 
 /// A data directory, and the host process that serves it, if one runs.
@@ -32,6 +36,8 @@ pub(crate) struct Host {
     config: PathBuf,
     /// `facetd dev` instead of `facetd serve`.
     dev: bool,
+    /// Not a directory of the test's, but the one that the config names.
+    configured_data: bool,
     dir: Option<TempDir>,
     running: Option<Running>,
     env: Vec<(String, String)>,
@@ -42,6 +48,8 @@ pub(crate) struct Host {
 struct Running {
     process: Process,
     url: String,
+    /// If it is an address.
+    admin_url: Option<String>,
 }
 
 impl Host {
@@ -69,6 +77,7 @@ impl Host {
         Ok(Self {
             config: config.to_owned(),
             dev: false,
+            configured_data: false,
             dir: Some(dir),
             running: None,
             env: Vec::new(),
@@ -81,6 +90,16 @@ impl Host {
         let mut host = Self::without_build(Path::new(project))?;
         host.dev = true;
         Ok(host)
+    }
+
+    /// `facetd dev` from the next start on.
+    pub(crate) fn make_dev(&mut self) {
+        self.dev = true;
+    }
+
+    /// The data directory of the config, instead of one of its own.
+    pub(crate) fn use_configured_data(&mut self) {
+        self.configured_data = true;
     }
 
     /// A variable of the environment of every host started from now on.
@@ -118,12 +137,30 @@ impl Host {
         } else {
             command.arg("serve").arg("--config").arg(&self.config);
         }
-        command.arg("--data").arg(self.data());
+        if !self.configured_data {
+            command.arg("--data").arg(self.data());
+        }
         command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null());
         // Tests read what it logs.
         command.env("NO_COLOR", "1");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Where the admin API of a running host is.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.data().join("admin.sock")
+    }
+
+    /// Where it is if it is an address: then the running host says so.
+    pub(crate) fn admin_url(&self) -> Option<String> {
+        self.running.as_ref()?.admin_url.clone()
+    }
+
+    /// A GET of the admin API of the host, started if it does not run.
+    pub(crate) fn admin(&mut self, path: &str) -> Result<Response> {
+        self.url()?;
+        Wire::unix(&self.admin_socket())?.get(path, &[])
     }
 
     /// The address of the running host, started if it does not run.
@@ -150,15 +187,23 @@ impl Host {
         let (tell, told) = channel();
         // Reads on after the line, so that the host never blocks on a full pipe.
         thread::spawn(move || {
+            let mut admin_url = None;
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(url) = line.strip_prefix(ADMIN) {
+                    admin_url = Some(url.trim().to_owned());
+                }
                 if let Some(url) = line.strip_prefix(SERVING) {
-                    let _ = tell.send(url.trim().to_owned());
+                    let _ = tell.send((url.trim().to_owned(), admin_url.clone()));
                 }
             }
         });
         let limit = if self.dev { BUILD_AND_START_LIMIT } else { START_LIMIT };
         match told.recv_timeout(limit) {
-            Ok(url) => Ok(Running { process, url }),
+            Ok((url, admin_url)) => Ok(Running {
+                process,
+                url,
+                admin_url,
+            }),
             // Either stdout was closed, so it ended by itself, or time is up; dropping `process` kills it.
             Err(_) => bail!("the host did not print \"{SERVING}http://...\" on stdout within {limit:?}"),
         }

@@ -9,6 +9,7 @@ pub(crate) mod components;
 pub(crate) mod host;
 pub(crate) mod identity;
 pub(crate) mod process;
+pub(crate) mod wire;
 
 use std::path::Path;
 

@@ -45,7 +45,8 @@ impl Startup {
         self
     }
 
-    /// Lowers a limit for the child and all below it: `memory-mib`, `cpu-ms`, `wall-ms` or `storage-mib`.
+    /// Lowers a limit for the child and each facet below it, `memory-mib`, `cpu-ms`, `wall-ms` or `storage-mib`; or for all of
+    /// them together, `tree-memory-mib` or `tree-storage-mib`.
     pub fn limit(self, name: &str, value: u64) -> Result<Self> {
         self.0.set_limit(name, value)?;
         Ok(self)
@@ -65,6 +66,15 @@ impl Startup {
     /// Gives the child an ability that it has not by itself.
     pub fn grant(self, name: &str, argument: &Payload) -> Result<Self> {
         self.0.grant(name, argument)?;
+        Ok(self)
+    }
+
+    /// Takes interfaces from the child and all below it: `facets`, `alarms`, `sql` ...; a class that imports one of them does
+    /// not start there.
+    pub fn withhold(self, names: &[&str]) -> Result<Self> {
+        for name in names {
+            self.0.withhold(name)?;
+        }
         Ok(self)
     }
 

@@ -42,12 +42,13 @@ impl HostUpload for FacetState {
         answered(self.table.get_mut(&upload)?.write(&piece))
     }
 
-    fn finish(&mut self, upload: Resource<Upload>) -> Answered<Resource<ClassHandle>> {
+    /// Checking a large component takes a while. The facet waits, inside its turn, and nobody else does.
+    async fn finish(&mut self, upload: Resource<Upload>) -> Answered<Resource<ClassHandle>> {
         self.alive()?;
         let bytes = self.table.delete(upload)?.into_bytes();
         let host = self.host().clone();
-        // Checking a large component takes a while; other facets of this thread go on elsewhere.
-        let stored = crate::isolate::block_in_place(|| host.classes.store(&bytes));
+        let stored = host.classes.take_in(&self.object.namespace.name, bytes).await;
+        self.alive()?;
         answered(
             stored
                 .map_err(Into::into)

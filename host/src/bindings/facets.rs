@@ -8,6 +8,7 @@ use crate::bindings::wit::facetd::runtime::facets::{Host, HostStartup};
 use crate::bindings::wit::facetd::runtime::types::{FacetId, Payload};
 use crate::classes::ClassHandle;
 use crate::error::CallError;
+use crate::grants::check_withheld;
 use crate::ids::FacetName;
 use crate::isolate::{FacetState, GuestEnd};
 use crate::limits::{LABEL_BYTES_MAX, PROPS_BYTES_MAX};
@@ -233,8 +234,12 @@ impl HostStartup for FacetState {
             "cpu-ms" => &mut limits.cpu_ms,
             "wall-ms" => &mut limits.wall_ms,
             "storage-mib" => &mut limits.storage_mib,
+            "tree-memory-mib" => &mut limits.tree_memory_mib,
+            "tree-storage-mib" => &mut limits.tree_storage_mib,
             _ => {
-                let message = format!("{name:?} is no limit; there are memory-mib, cpu-ms, wall-ms and storage-mib");
+                let message = format!(
+                    "{name:?} is no limit; there are memory-mib, cpu-ms, wall-ms, storage-mib, tree-memory-mib and tree-storage-mib"
+                );
                 return answered(Err(CallError::invalid(message)));
             }
         };
@@ -257,6 +262,18 @@ impl HostStartup for FacetState {
         let grants = &mut self.table.get_mut(&builder)?.startup.grants;
         grants.retain(|other| other.name != grant.name);
         grants.push(grant);
+        answered(Ok(()))
+    }
+
+    fn withhold(&mut self, builder: Resource<StartupBuilder>, name: String) -> Answered<()> {
+        self.alive()?;
+        if let Err(error) = check_withheld(&name) {
+            return answered(Err(CallError::invalid(error)));
+        }
+        let withheld = &mut self.table.get_mut(&builder)?.startup.withheld;
+        if let Err(place) = withheld.binary_search(&name) {
+            withheld.insert(place, name);
+        }
         answered(Ok(()))
     }
 

@@ -65,6 +65,7 @@ pub(crate) mod wit {
         imports: {
             "facetd:runtime/context.block": store | trappable,
             "facetd:runtime/context.deadline-ms": store | trappable,
+            "facetd:runtime/classes.[static]upload.finish": async | trappable,
             "facetd:runtime/blocking-timers.sleep": async | trappable,
             "facetd:runtime/blocking-durability.sync": async | trappable,
             "facetd:runtime/blocking-calls.call": async | trappable,

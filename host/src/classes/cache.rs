@@ -1,63 +1,262 @@
-//! Compiled code on disk. The directory is the service's alone (0700): a forged artefact would be native code of its
-//! forger's choice, so nothing is ever accepted from outside.
+//! Compiled code on disk. A forged artefact would be native code of its forger's choice: the directory is the service's
+//! alone (0700), each file carries a MAC under a key in it, and what does not match is compiled again, never run.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use tracing::{debug, warn};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use tracing::{info, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::classes::Inspected;
 use crate::ids::ClassDigest;
+
+/// Files of all engines together, bytes. Beyond it those go that were made first.
+const CACHE_BYTES_MAX: u64 = 4 << 30;
+const KEY_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
+/// Before what the MAC covers: the MAC, and the length of what was inspected.
+const HEADER_BYTES: usize = MAC_BYTES + 4;
 
 /// Artefacts for one engine configuration and version.
 pub(super) struct Cache {
+    root: PathBuf,
     dir: PathBuf,
+    key: Hmac<Sha256>,
 }
 
 impl Cache {
     pub(super) fn open(root: &Path, engine: &Engine) -> io::Result<Self> {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let dir = root.join(format!("{:016x}", hasher.finish()));
-        std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir })
+        let compatibility = {
+            use std::hash::{Hash as _, Hasher as _};
+            let mut hasher = std::collections::hash_map::DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let dir = root.join(format!("{compatibility:016x}"));
+        crate::sys::data_dir::private_dir(&dir)?;
+        // Whoever made it: it is nobody else's from here on.
+        for dir in [root, &dir] {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+        }
+        let mut key = Hmac::new_from_slice(&key(root)?).map_err(io::Error::other)?;
+        // An artefact of another engine does not match, wherever it has been moved.
+        key.update(&compatibility.to_le_bytes());
+        Ok(Self {
+            root: root.to_owned(),
+            dir,
+            key,
+        })
     }
 
     fn path(&self, digest: ClassDigest) -> PathBuf {
         self.dir.join(format!("{digest}.cwasm"))
     }
 
-    /// The compiled component, if it is there and fits. What does not fit is compiled again.
-    pub(super) fn get(&self, engine: &Engine, digest: ClassDigest) -> Option<Component> {
-        let path = self.path(digest);
-        if !path.exists() {
-            return None;
-        }
-        // SAFETY: the directory is readable and writable by this service only, files in it are written by `put` alone and
-        // never changed in place, and wasmtime checks that the artefact was made by this version and configuration.
-        match unsafe { Component::deserialize_file(engine, &path) } {
-            Ok(component) => Some(component),
+    fn mac(&self, digest: ClassDigest, rest: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.key.clone();
+        mac.update(&digest.0);
+        mac.update(rest);
+        mac
+    }
+
+    /// The compiled component, if it is there and as `put` wrote it.
+    pub(super) fn get(&self, engine: &Engine, digest: ClassDigest) -> Option<(Component, Inspected)> {
+        let bytes = match std::fs::read(self.path(digest)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                debug!(%digest, %error, "a cached artefact does not fit and is made again");
+                warn!(%digest, %error, "a cached artefact cannot be read and is made again");
+                return None;
+            }
+        };
+        let Some((inspected, artefact)) = self.open_sealed(digest, &bytes) else {
+            warn!(%digest, "a cached artefact is not as it was written, and is made again");
+            return None;
+        };
+        // SAFETY: the MAC says that these bytes are what `put` was given by this host's compiler, for this engine.
+        match unsafe { Component::deserialize(engine, artefact) } {
+            Ok(component) => Some((component, inspected)),
+            Err(error) => {
+                info!(%digest, %error, "a cached artefact does not fit and is made again");
                 None
             }
         }
     }
 
+    fn open_sealed<'a>(&self, digest: ClassDigest, bytes: &'a [u8]) -> Option<(Inspected, &'a [u8])> {
+        let (mac, rest) = bytes.split_at_checked(MAC_BYTES)?;
+        self.mac(digest, rest).verify_slice(mac).ok()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (inspected, artefact) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some((serde_json::from_slice(inspected).ok()?, artefact))
+    }
+
     /// Keeps the compiled component. Without it, the next start of the host compiles again.
-    pub(super) fn put(&self, digest: ClassDigest, component: &Component) {
-        let write = || -> wasmtime::Result<()> {
-            let bytes = component.serialize()?;
-            let temporary = self.dir.join(format!("{digest}.{}.part", std::process::id()));
-            std::fs::write(&temporary, bytes)?;
-            std::fs::rename(&temporary, self.path(digest))?;
-            Ok(())
-        };
-        if let Err(error) = write() {
+    pub(super) fn put(&self, digest: ClassDigest, inspected: &Inspected, artefact: &[u8]) {
+        let inspected = serde_json::to_vec(inspected).expect("strings and numbers can be written as JSON");
+        let length = u32::try_from(inspected.len()).expect("a component's names are shorter than the component");
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[MAC_BYTES..].copy_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&inspected);
+        bytes.extend_from_slice(artefact);
+        let mac = self.mac(digest, &bytes[MAC_BYTES..]).finalize().into_bytes();
+        bytes[..MAC_BYTES].copy_from_slice(&mac);
+        if let Err(error) = write_private(&self.path(digest), &bytes).and_then(|()| self.bound()) {
             warn!(%digest, %error, "compiled code could not be cached");
         }
+    }
+
+    /// Removes the oldest files while there are too many bytes, those of other versions of facetd included.
+    fn bound(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for dir in std::fs::read_dir(&self.root)? {
+            let dir = dir?.path();
+            if !dir.is_dir() {
+                continue;
+            }
+            for file in std::fs::read_dir(dir)? {
+                let file = file?;
+                let about = file.metadata()?;
+                files.push((
+                    about.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                    about.len(),
+                    file.path(),
+                ));
+            }
+        }
+        let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        files.sort();
+        for (_, bytes, path) in files {
+            if total <= CACHE_BYTES_MAX {
+                break;
+            }
+            std::fs::remove_file(path)?;
+            total -= bytes;
+        }
+        Ok(())
+    }
+}
+
+/// The directory's key, made if there is none.
+fn key(root: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = root.join("key");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            if let Ok(key) = bytes.as_slice().try_into() {
+                return Ok(key);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut key = [0; KEY_BYTES];
+    crate::sys::random::fill(&mut key)?;
+    write_private(&path, &key)?;
+    Ok(key)
+}
+
+/// All of it or nothing, readable by this user only.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut unique = [0; 8];
+    crate::sys::random::fill(&mut unique)?;
+    let temporary = path.with_extension(format!("{}.part", hex::encode(unique)));
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // It may not even be there.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: ClassDigest = ClassDigest([7; 32]);
+
+    fn engine() -> Engine {
+        crate::isolate::new_engine().expect("an engine")
+    }
+
+    fn artefact(engine: &Engine) -> Vec<u8> {
+        engine.precompile_component(b"(component)").unwrap_or_else(|_| {
+            let bytes = wat::parse_str("(component)").expect("WAT");
+            engine.precompile_component(&bytes).expect("it compiles")
+        })
+    }
+
+    #[test]
+    fn what_was_kept_is_found_by_the_next_process() {
+        let (dir, engine) = (tempfile::tempdir().expect("a directory"), engine());
+        let inspected = Inspected {
+            imports: vec!["a:b/c".into()],
+            ..Inspected::default()
+        };
+        Cache::open(dir.path(), &engine)
+            .expect("a cache")
+            .put(DIGEST, &inspected, &artefact(&engine));
+        let again = Cache::open(dir.path(), &engine).expect("a cache");
+        let (_, found) = again.get(&engine, DIGEST).expect("it is there");
+        assert_eq!(found, inspected);
+        assert!(again.get(&engine, ClassDigest([8; 32])).is_none());
+    }
+
+    #[test]
+    fn nobody_else_can_read_or_write_it() {
+        let (dir, engine) = (tempfile::tempdir().expect("a directory"), engine());
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let cache = Cache::open(dir.path(), &engine).expect("a cache");
+        cache.put(DIGEST, &Inspected::default(), &artefact(&engine));
+        let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!((mode(dir.path()), mode(&cache.dir)), (0o700, 0o700));
+        assert_eq!(
+            (mode(&dir.path().join("key")), mode(&cache.path(DIGEST))),
+            (0o600, 0o600)
+        );
+    }
+
+    #[test]
+    fn a_changed_artefact_is_not_run() {
+        let (dir, engine) = (tempfile::tempdir().expect("a directory"), engine());
+        let cache = Cache::open(dir.path(), &engine).expect("a cache");
+        cache.put(DIGEST, &Inspected::default(), &artefact(&engine));
+        let path = cache.path(DIGEST);
+        let good = std::fs::read(&path).expect("it is there");
+        for at in (0..good.len()).step_by(good.len() / 200 + 1).chain([good.len() - 1]) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, bad).expect("it is ours");
+            assert!(cache.get(&engine, DIGEST).is_none(), "byte {at} was changed");
+        }
+        for length in [0, MAC_BYTES - 1, MAC_BYTES, HEADER_BYTES, good.len() - 1] {
+            std::fs::write(&path, &good[..length]).expect("it is ours");
+            assert!(cache.get(&engine, DIGEST).is_none(), "cut to {length} bytes");
+        }
+        std::fs::write(&path, &good).expect("it is ours");
+        assert!(cache.get(&engine, DIGEST).is_some());
+    }
+
+    #[test]
+    fn an_artefact_of_another_class_or_another_key_is_not_run() {
+        let (dir, engine) = (tempfile::tempdir().expect("a directory"), engine());
+        let cache = Cache::open(dir.path(), &engine).expect("a cache");
+        cache.put(DIGEST, &Inspected::default(), &artefact(&engine));
+        let other = ClassDigest([8; 32]);
+        std::fs::copy(cache.path(DIGEST), cache.path(other)).expect("it is ours");
+        assert!(cache.get(&engine, other).is_none());
+        std::fs::write(dir.path().join("key"), [1; KEY_BYTES]).expect("it is ours");
+        let again = Cache::open(dir.path(), &engine).expect("a cache");
+        assert!(again.get(&engine, DIGEST).is_none());
     }
 }

@@ -1,75 +1,59 @@
 //! What a component says about itself, read without compiling it. Everything it imports must be on the list: a facet can
 //! do exactly what its imports let it (S24).
 
-use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload, Validator, WasmFeatures};
+use serde::{Deserialize, Serialize};
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, Encoding, MemoryType, Parser, Payload, TableType, Validator, WasmFeatures,
+};
 
-use crate::classes::ClassError;
-use crate::grants::{Ability, Need};
+use crate::classes::{ClassError, imports};
 use crate::limits::COMPONENT_BYTES_MAX;
 
-/// What matters of a component before it runs.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Bytes of a page of a memory that does not say otherwise.
+const PAGE_BYTES_LOG2: u32 = 16;
+
+/// What a component is made of, and what it asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Inspected {
     /// Every export is lifted with a callback, so that events interleave; in doubt they do not (S16).
     pub(crate) interleaves: bool,
-    /// What it imports that has to be granted.
-    pub(crate) needs: Vec<Need>,
+    /// Names of what the host has to give.
+    pub(crate) imports: Vec<String>,
+    /// Names of what it offers.
+    pub(crate) exports: Vec<String>,
+    /// Core modules in it, nested components included.
+    pub(crate) core_modules: u32,
+    /// What its memories take before it runs, bytes, if each module is instantiated once.
+    pub(crate) memory_bytes_min: u64,
+    /// Elements of its tables, likewise.
+    pub(crate) table_elements_min: u64,
 }
 
-/// Interfaces of `facetd:runtime` that a facet may import.
-const RUNTIME: [&str; 23] = [
-    "types",
-    "context",
-    "clock",
-    "random",
-    "log",
-    "timers",
-    "blocking-timers",
-    "storage",
-    "durability",
-    "blocking-durability",
-    "kv",
-    "sql",
-    "alarms",
-    "facets",
-    "objects",
-    "classes",
-    "calls",
-    "blocking-calls",
-    "http-types",
-    "bodies",
-    "blocking-bodies",
-    "egress",
-    "blocking-egress",
-];
+impl Inspected {
+    fn exports_handler(&self) -> bool {
+        ["handler", "blocking-handler"]
+            .iter()
+            .any(|handler| self.exports.iter().any(|name| imports::is_runtime(name, handler)))
+    }
+}
 
-/// WASI 0.2 interfaces that ordinary toolchains import whether they need them or not. What they reach is closed: no file,
-/// no environment, no input; output goes to the log.
-const WASI: [&str; 20] = [
-    "io/error",
-    "io/poll",
-    "io/streams",
-    "clocks/wall-clock",
-    "clocks/monotonic-clock",
-    "random/random",
-    "random/insecure",
-    "random/insecure-seed",
-    "cli/environment",
-    "cli/exit",
-    "cli/stdin",
-    "cli/stdout",
-    "cli/stderr",
-    "cli/terminal-input",
-    "cli/terminal-output",
-    "cli/terminal-stdin",
-    "cli/terminal-stdout",
-    "cli/terminal-stderr",
-    "filesystem/types",
-    "filesystem/preopens",
-];
-
-/// Checks that the bytes are a component that can be a class.
+/// Checks that the bytes are a component that can be a class. Takes as long as reading each of its instructions once.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
+    validate(bytes)?;
+    let inspected = read(bytes)?;
+    check(&inspected)?;
+    Ok(inspected)
+}
+
+/// The same for what has been checked before.
+pub(super) fn read_checked(bytes: &[u8]) -> Result<Inspected, ClassError> {
+    let inspected = read(bytes)?;
+    check(&inspected)?;
+    Ok(inspected)
+}
+
+/// That the bytes are a component, whatever it may ask for.
+pub(crate) fn validate(bytes: &[u8]) -> Result<(), ClassError> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(ClassError::TooLarge(bytes.len()));
     }
@@ -82,85 +66,90 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
     let features = WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC;
     Validator::new_with_features(features)
         .validate_all(bytes)
-        .map_err(|error| ClassError::Invalid(error.to_string()))?;
-    let (mut has_handler, mut interleaves, mut needs) = (false, true, Vec::new());
+        .map_err(invalid)?;
+    Ok(())
+}
+
+fn check(inspected: &Inspected) -> Result<(), ClassError> {
+    let refused: Vec<_> = inspected
+        .imports
+        .iter()
+        .filter_map(|name| imports::refusal(name))
+        .collect();
+    if !refused.is_empty() {
+        return Err(ClassError::Import(refused.join("; ")));
+    }
+    if !inspected.exports_handler() {
+        return Err(ClassError::NoHandler);
+    }
+    Ok(())
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> ClassError {
+    ClassError::Invalid(error.to_string())
+}
+
+/// What a valid component consists of.
+pub(crate) fn read(bytes: &[u8]) -> Result<Inspected, ClassError> {
+    let mut inspected = Inspected {
+        interleaves: true,
+        ..Inspected::default()
+    };
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| ClassError::Invalid(error.to_string()))? {
-            Payload::Version {
-                encoding: Encoding::Component | Encoding::Module,
-                ..
-            } => depth += 1,
-            Payload::End(_) => depth -= 1,
+        match payload.map_err(invalid)? {
+            Payload::Version { encoding, .. } => {
+                depth += 1;
+                inspected.core_modules += u32::from(encoding == Encoding::Module);
+            }
+            Payload::End(_) => depth = depth.saturating_sub(1),
             // Nested components import from the one around them, not from the host.
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    let name = import
-                        .map_err(|error| ClassError::Invalid(error.to_string()))?
-                        .name
-                        .name;
-                    check_import(name)?;
-                    needs.extend(need(name));
+                    inspected.imports.push(import.map_err(invalid)?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
-                    let name = export
-                        .map_err(|error| ClassError::Invalid(error.to_string()))?
-                        .name
-                        .name;
-                    has_handler |= ["handler", "blocking-handler"].iter().any(|h| is_runtime(name, h));
+                    inspected.exports.push(export.map_err(invalid)?.name.name.to_owned());
                 }
             }
             Payload::ComponentCanonicalSection(section) => {
                 for function in section {
-                    if let CanonicalFunction::Lift { options, .. } =
-                        function.map_err(|error| ClassError::Invalid(error.to_string()))?
-                    {
-                        interleaves &= options
+                    if let CanonicalFunction::Lift { options, .. } = function.map_err(invalid)? {
+                        inspected.interleaves &= options
                             .iter()
                             .any(|option| matches!(option, CanonicalOption::Callback(_)));
                     }
                 }
             }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    inspected.add_memory(&memory.map_err(invalid)?);
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    inspected.add_table(&table.map_err(invalid)?.ty);
+                }
+            }
             _ => {}
         }
     }
-    if has_handler {
-        Ok(Inspected { interleaves, needs })
-    } else {
-        Err(ClassError::NoHandler)
+    Ok(inspected)
+}
+
+impl Inspected {
+    fn add_memory(&mut self, memory: &MemoryType) {
+        let page_bytes = 1_u64
+            .checked_shl(memory.page_size_log2.unwrap_or(PAGE_BYTES_LOG2))
+            .unwrap_or(u64::MAX);
+        let bytes = memory.initial.saturating_mul(page_bytes);
+        self.memory_bytes_min = self.memory_bytes_min.saturating_add(bytes);
     }
-}
 
-fn is_runtime(name: &str, interface: &str) -> bool {
-    name.strip_prefix("facetd:runtime/")
-        .and_then(|rest| rest.strip_suffix("@0.1.0"))
-        == Some(interface)
-}
-
-/// What has to be granted for this import.
-fn need(import: &str) -> Option<Need> {
-    let ability = Ability::ALL.into_iter().find(|ability| {
-        ability
-            .interfaces()
-            .iter()
-            .any(|interface| is_runtime(import, interface))
-    })?;
-    let import = import.to_owned();
-    Some(Need { ability, import })
-}
-
-fn check_import(name: &str) -> Result<(), ClassError> {
-    let known = RUNTIME.iter().any(|interface| is_runtime(name, interface))
-        || name
-            .strip_prefix("wasi:")
-            .and_then(|rest| rest.split_once("@0.2."))
-            .is_some_and(|(interface, _patch)| WASI.contains(&interface));
-    if known {
-        Ok(())
-    } else {
-        Err(ClassError::Import(name.into()))
+    fn add_table(&mut self, table: &TableType) {
+        self.table_elements_min = self.table_elements_min.saturating_add(table.initial);
     }
 }
 
@@ -191,11 +180,34 @@ mod tests {
             "wasi:io/poll@0.3.0",
         ] {
             let error = component(&format!("(component (import {name:?} (instance)))"));
-            assert!(matches!(error, Err(ClassError::Import(n)) if n == name), "{name}");
+            assert!(
+                matches!(&error, Err(ClassError::Import(said)) if said.contains(name)),
+                "{name}: {error:?}"
+            );
         }
         assert!(matches!(
             component(r#"(component (import "wasi:io/poll@0.2.9" (instance)))"#),
             Err(ClassError::NoHandler)
         ));
+    }
+
+    #[test]
+    fn every_import_off_the_list_is_named_at_once() {
+        let error = component(r#"(component (import "a:b/c" (instance)) (import "d:e/f" (instance)))"#)
+            .expect_err("two too many");
+        let said = error.to_string();
+        assert!(said.contains("a:b/c") && said.contains("d:e/f"), "{said}");
+    }
+
+    #[test]
+    fn what_it_needs_before_it_runs_is_summed_over_its_modules() {
+        let wat = r#"(component
+            (core module (memory 2) (table 10 funcref))
+            (component (core module (memory 3 9) (table 5 funcref))))"#;
+        let read = read(&wat::parse_str(wat).expect("WAT")).expect("valid");
+        assert_eq!(
+            (read.core_modules, read.memory_bytes_min, read.table_elements_min),
+            (2, 5 << 16, 15)
+        );
     }
 }

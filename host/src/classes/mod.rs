@@ -2,12 +2,16 @@
 //! disk, and shared by all facets that run it.
 
 mod cache;
+pub(crate) mod compile;
+mod error;
+pub(crate) mod imports;
 mod inspect;
+mod loaded;
 mod registry;
 mod upload;
 
-pub(crate) use inspect::inspect;
-pub use registry::ClassError;
+pub use error::ClassError;
+pub(crate) use inspect::{Inspected, inspect, read, validate};
 pub(crate) use registry::{Class, Registry};
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub use {registry::ClassHandle, upload::Upload};

@@ -1,93 +1,33 @@
-//! Classes by digest and by name. One is compiled at most once at a time, off the threads that run facets, and kept while
-//! the host runs.
+//! Classes by digest and by name. One is compiled at most once at a time, away from the threads that run facets, and kept
+//! in memory while facets run it and for a while after.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 use tracing::info;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::classes::cache::Cache;
-use crate::classes::inspect;
-use crate::error::{CallError, Kind};
-use crate::grants::Need;
+use crate::classes::compile::Compiler;
+use crate::classes::inspect::read_checked;
+use crate::classes::loaded::Loaded;
+use crate::classes::{ClassError, Inspected, inspect};
 use crate::ids::ClassDigest;
 use crate::isolate::{FacetState, HandlerExports};
-use crate::limits::COMPONENT_BYTES_MAX;
 use crate::sys::{clock, data_dir::sync_dir};
 
-/// Components compiled at a time. Cranelift itself uses all cores; more than one would only take more memory.
-const COMPILES_MAX: usize = 1;
-
-/// Why a component cannot be a class, or a class cannot be used.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ClassError {
-    /// Neither component nor module.
-    #[error("this is no WebAssembly component: it does not begin like one; use what `facetd build` writes")]
-    NotWasm,
-    /// A core module.
-    #[error(
-        "this is a core WebAssembly module, not a component; link it with wasm-component-ld or `wasm-tools component new`"
-    )]
-    CoreModule,
-    /// Over the limit.
-    #[error("a component has at most {COMPONENT_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
-    /// Broken.
-    #[error("this is no valid WebAssembly component: {0}")]
-    Invalid(String),
-    /// Asks for too much.
-    #[error("it imports {0:?}, which facets may not have; see docs/limits.md for what they may")]
-    Import(String),
-    /// Not a facet.
-    #[error(
-        "it exports neither facetd:runtime/handler@0.1.0 nor facetd:runtime/blocking-handler@0.1.0, so it cannot be called"
-    )]
-    NoHandler,
-    /// Valid, yet it does not fit the contract.
-    #[error("it does not fit the contract of facetd:runtime@0.1.0: {0}")]
-    Mismatch(String),
-    /// No class of that digest.
-    #[error("there is no class {0} here")]
-    Unknown(ClassDigest),
-    /// The file system said no.
-    #[error("cannot read or write class files: {0}")]
-    Io(Arc<std::io::Error>),
-}
-
-impl From<std::io::Error> for ClassError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(Arc::new(error))
-    }
-}
-
-impl From<ClassError> for CallError {
-    fn from(error: ClassError) -> Self {
-        match error {
-            ClassError::Unknown(_) => Self::not_found(error.to_string()),
-            ClassError::TooLarge(_) => Self::limit("component", error.to_string()),
-            ClassError::Io(_) => Self::new(Kind::Unavailable, "classes", error.to_string()),
-            ClassError::NotWasm
-            | ClassError::CoreModule
-            | ClassError::Invalid(_)
-            | ClassError::Import(_)
-            | ClassError::NoHandler
-            | ClassError::Mismatch(_) => Self::new(Kind::InvalidArgument, "component", error.to_string()),
-        }
-    }
-}
+/// Components compiled, or checked when they come in, at a time; one of each namespace. A compiler uses several cores and
+/// much memory.
+const COMPILES_MAX: usize = 2;
 
 /// A class that can be run.
 pub(crate) struct Class {
     pub(crate) digest: ClassDigest,
-    /// Events interleave where the guest awaits.
-    pub(crate) interleaves: bool,
-    /// What it imports that has to be granted.
-    pub(crate) needs: Vec<Need>,
+    pub(crate) inspected: Inspected,
     pub(crate) pre: InstancePre<FacetState>,
     pub(crate) exports: HandlerExports,
 }
@@ -97,32 +37,71 @@ pub(crate) struct Class {
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub struct ClassHandle(pub(crate) ClassDigest);
 
-type Loading = Arc<OnceCell<Arc<Class>>>;
-
 /// All classes of a host.
 pub(crate) struct Registry {
     engine: Engine,
     linker: Linker<FacetState>,
     dir: PathBuf,
     cache: Arc<Cache>,
+    compiler: Compiler,
     names: HashMap<String, ClassDigest>,
-    loaded: Mutex<HashMap<ClassDigest, Loading>>,
-    compiling: Arc<Semaphore>,
+    loaded: Loaded,
+    turns: Turns,
+}
+
+/// Who may compile or check now. Tokio's semaphores are fair, so namespaces take turns however much one of them asks for.
+#[derive(Clone)]
+struct Turns {
+    all: Arc<Semaphore>,
+    of_namespace: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+}
+
+/// Held until the work is done, even if nobody waits for it any more.
+struct Turn {
+    _of_namespace: tokio::sync::OwnedSemaphorePermit,
+    _of_all: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Turns {
+    async fn enter(&self, namespace: &str) -> Turn {
+        let own = {
+            let mut all = self
+                .of_namespace
+                .lock()
+                .expect("nothing panics while it holds this lock");
+            let own = all.entry(namespace.to_owned());
+            own.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+        };
+        let closed = "these semaphores are never closed";
+        Turn {
+            _of_namespace: own.acquire_owned().await.expect(closed),
+            _of_all: self.all.clone().acquire_owned().await.expect(closed),
+        }
+    }
 }
 
 impl Registry {
-    pub(crate) fn open(engine: Engine, dir: PathBuf, cache_dir: &Path) -> wasmtime::Result<Self> {
+    pub(crate) fn open(
+        engine: Engine,
+        dir: PathBuf,
+        cache_dir: &Path,
+        compiler: Option<&PathBuf>,
+    ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(&engine);
         crate::bindings::add_to_linker(&mut linker)?;
         let cache = Arc::new(Cache::open(cache_dir, &engine)?);
         Ok(Self {
+            compiler: Compiler::new(&engine, compiler),
             engine,
             linker,
             dir,
             cache,
             names: HashMap::new(),
-            loaded: Mutex::default(),
-            compiling: Arc::new(Semaphore::new(COMPILES_MAX)),
+            loaded: Loaded::default(),
+            turns: Turns {
+                all: Arc::new(Semaphore::new(COMPILES_MAX)),
+                of_namespace: Arc::default(),
+            },
         })
     }
 
@@ -152,70 +131,98 @@ impl Registry {
 
     /// Checks a component and stores it durably, so that a facet that runs it can be started at any time.
     pub(crate) fn store(&self, bytes: &[u8]) -> Result<ClassDigest, ClassError> {
-        inspect(bytes)?;
-        let digest = ClassDigest(Sha256::digest(bytes).into());
-        let path = self.path(digest);
-        if !path.exists() {
-            let mut unique = [0; 8];
-            crate::sys::random::fill(&mut unique)?;
-            let temporary = self.dir.join(format!("{digest}.{}.part", hex::encode(unique)));
-            std::fs::write(&temporary, bytes)?;
-            std::fs::File::open(&temporary)?.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            sync_dir(&self.dir)?;
-        }
-        Ok(digest)
+        store(&self.dir, bytes)
     }
 
-    /// The class, compiled if it is not yet. A failure is not remembered.
-    pub(crate) async fn load(&self, digest: ClassDigest) -> Result<Arc<Class>, ClassError> {
-        let loading = {
-            let mut loaded = self.loaded.lock().expect("nothing panics while it holds this lock");
-            loaded.entry(digest).or_default().clone()
-        };
-        loading.get_or_try_init(|| self.compile(digest)).await.cloned()
-    }
-
-    async fn compile(&self, digest: ClassDigest) -> Result<Arc<Class>, ClassError> {
-        let permit = self
-            .compiling
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("this semaphore is never closed");
-        let (engine, cache, path) = (self.engine.clone(), self.cache.clone(), self.path(digest));
+    /// The same for a component that a facet of that namespace has brought: when it is the namespace's turn, and away from
+    /// the threads that run facets.
+    pub(crate) async fn take_in(&self, namespace: &str, bytes: Vec<u8>) -> Result<ClassDigest, ClassError> {
+        let turn = self.turns.enter(namespace).await;
+        let dir = self.dir.clone();
         let work = move || {
-            // Held until the work is done, even if nobody waits for it any more.
-            let _permit = permit;
-            let bytes = match std::fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ClassError::Unknown(digest)),
-                Err(error) => return Err(error.into()),
-            };
-            let inspected = inspect(&bytes)?;
-            if let Some(component) = cache.get(&engine, digest) {
-                return Ok((component, inspected));
-            }
-            let begun = clock::now();
-            let component =
-                Component::new(&engine, &bytes).map_err(|error| ClassError::Invalid(format!("{error:#}")))?;
-            let took_ms = clock::now().saturating_duration_since(begun).as_millis();
-            info!(class = %digest, took_ms, "compiled");
-            cache.put(digest, &component);
-            Ok((component, inspected))
+            let _turn = turn;
+            store(&dir, &bytes)
         };
-        let (component, inspected) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| ClassError::Invalid(error.to_string()))??;
+        tokio::task::spawn_blocking(work).await.map_err(died)?
+    }
+
+    /// The class, compiled if it is not yet. What it would cost too much to compile is remembered, other failures are not.
+    pub(crate) async fn load(&self, namespace: &str, digest: ClassDigest) -> Result<Arc<Class>, ClassError> {
+        let loading = self.loaded.entry(digest);
+        let load = async || match self.make(namespace, digest).await {
+            Ok(class) => Ok(Ok(Arc::new(class))),
+            Err(error @ ClassError::TooDear(_)) => Ok(Err(error)),
+            Err(error) => Err(error),
+        };
+        loading.get_or_try_init(load).await?.clone()
+    }
+
+    async fn make(&self, namespace: &str, digest: ClassDigest) -> Result<Class, ClassError> {
+        let (engine, cache, path) = (self.engine.clone(), self.cache.clone(), self.path(digest));
+        let cached = tokio::task::spawn_blocking(move || match path.exists() {
+            true => Ok(cache.get(&engine, digest)),
+            false => Err(ClassError::Unknown(digest)),
+        });
+        let (component, inspected) = match cached.await.map_err(died)?? {
+            Some(found) => found,
+            None => self.compile(namespace, digest).await?,
+        };
         let mismatch = |error: wasmtime::Error| ClassError::Mismatch(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let exports = HandlerExports::find(&component).map_err(mismatch)?;
-        Ok(Arc::new(Class {
+        Ok(Class {
             digest,
-            interleaves: inspected.interleaves,
-            needs: inspected.needs,
+            inspected,
             pre,
             exports,
-        }))
+        })
     }
+
+    async fn compile(&self, namespace: &str, digest: ClassDigest) -> Result<(Component, Inspected), ClassError> {
+        let turn = self.turns.enter(namespace).await;
+        let (engine, cache, path, compiler) = (
+            self.engine.clone(),
+            self.cache.clone(),
+            self.path(digest),
+            self.compiler.clone(),
+        );
+        // A task: whoever asked may go away, and the next one who asks finds it done.
+        let work = tokio::spawn(async move {
+            let _turn = turn;
+            let begun = clock::now();
+            let artefact = compiler.compile(path.clone()).await?;
+            let took_ms = clock::now().saturating_duration_since(begun).as_millis();
+            info!(class = %digest, took_ms, "compiled");
+            let load = move || {
+                let inspected = read_checked(&std::fs::read(&path)?)?;
+                cache.put(digest, &inspected, &artefact);
+                // SAFETY: this host's own compiler has just made these bytes, for this engine.
+                let component = unsafe { Component::deserialize(&engine, &artefact) };
+                let component = component.map_err(|error| ClassError::Invalid(format!("{error:#}")))?;
+                Ok((component, inspected))
+            };
+            tokio::task::spawn_blocking(load).await.map_err(died)?
+        });
+        work.await.map_err(died)?
+    }
+}
+
+fn died(error: tokio::task::JoinError) -> ClassError {
+    std::io::Error::other(error).into()
+}
+
+fn store(dir: &Path, bytes: &[u8]) -> Result<ClassDigest, ClassError> {
+    inspect(bytes)?;
+    let digest = ClassDigest(Sha256::digest(bytes).into());
+    let path = dir.join(format!("{digest}.wasm"));
+    if !path.exists() {
+        let mut unique = [0; 8];
+        crate::sys::random::fill(&mut unique)?;
+        let temporary = dir.join(format!("{digest}.{}.part", hex::encode(unique)));
+        std::fs::write(&temporary, bytes)?;
+        std::fs::File::open(&temporary)?.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        sync_dir(dir)?;
+    }
+    Ok(digest)
 }

@@ -5,6 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::Remote;
+use super::remote::{Place, Request};
 
 /// An object as the command line names it, percent-encoded for a path.
 fn encode(object: &str) -> anyhow::Result<String> {
@@ -27,12 +28,14 @@ pub(super) fn call(args: &super::Call) -> anyhow::Result<()> {
     }
     let method = utf8_percent_encode(&args.method, NON_ALPHANUMERIC);
     let path = format!("/rpc/{}/{method}", encode(&args.object)?);
-    println!("{}", send(&args.remote, &path, Some(&args.args))?);
+    let place = Place::of_calls(&args.remote)?;
+    println!("{}", send(&place, &args.remote, &path, Some(&args.args))?);
     Ok(())
 }
 
 pub(super) fn tree(args: &super::Tree) -> anyhow::Result<()> {
-    let text = send(&args.remote, &format!("/admin/tree/{}", encode(&args.object)?), None)?;
+    let path = format!("/admin/tree/{}", encode(&args.object)?);
+    let text = send(&Place::of_admin(args)?, &args.remote, &path, None)?;
     if args.json {
         println!("{text}");
         return Ok(());
@@ -66,25 +69,10 @@ fn line(object: &str, facet: &Value) -> String {
     )
 }
 
-fn send(remote: &Remote, path: &str, body: Option<&str>) -> anyhow::Result<String> {
-    let url = format!("{}{path}", remote.url.trim_end_matches('/'));
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let response = match body {
-        Some(body) => agent.post(&url).header("content-type", "application/json").send(body),
-        None => agent.get(&url).call(),
-    };
-    let mut response = response.map_err(|error| {
-        anyhow!(
-            "no host answers at {}: {error}; start one with `facetd dev` or `facetd serve`, or name another with --url",
-            remote.url
-        )
-    })?;
-    let status = response.status();
-    let text = response
-        .body_mut()
-        .read_to_string()
-        .context("the host's answer broke off")?;
-    if status.is_success() {
+fn send(place: &Place, remote: &Remote, path: &str, body: Option<&str>) -> anyhow::Result<String> {
+    let token = remote.token.as_deref();
+    let (status, text) = place.send(&Request { path, body, token })?;
+    if (200..300).contains(&status) {
         return Ok(text);
     }
     let error: Value = serde_json::from_str(&text).unwrap_or_default();

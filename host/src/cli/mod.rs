@@ -2,8 +2,11 @@
 
 mod build;
 mod client;
+mod inspect;
 mod offline;
+mod remote;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,8 +37,15 @@ enum Command {
     Check(Check),
     /// Explain one object of a data directory that no host uses, and mend its index if asked to
     Doctor(Doctor),
+    /// Make a token for `access` in facetd.toml: the token, and on a second line its hash
+    Token,
     /// After an unclean stop, carry out the journal without starting a host
     Recover(Recover),
+    /// Show what a component asks for and offers, and what it would be refused, without running it
+    Inspect(Inspect),
+    /// How the host compiles a component: from standard input to standard output, with bounds
+    #[command(name = crate::classes::compile::COMMAND, hide = true)]
+    CompileComponent,
 }
 
 #[derive(Args)]
@@ -78,14 +88,12 @@ struct Build {
 
 #[derive(Args)]
 struct Remote {
-    /// Address of the running host
-    #[arg(
-        long,
-        env = "FACETD_URL",
-        default_value = "http://127.0.0.1:8787",
-        value_name = "URL"
-    )]
-    url: String,
+    /// Address of the running host, http://ADDR:PORT or unix:PATH [default: http://127.0.0.1:8787]
+    #[arg(long, env = "FACETD_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A token, if the host wants one; better in FACETD_TOKEN, for others can see the arguments of a process
+    #[arg(long, env = "FACETD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
 }
 
 #[derive(Args)]
@@ -108,6 +116,12 @@ struct Tree {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Data directory of a host on this machine, reached by the admin socket in it
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration of a host on this machine, or its folder [default: ./facetd.toml, if its host runs]
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -144,6 +158,16 @@ struct Recover {
     data: PathBuf,
 }
 
+#[derive(Args)]
+struct Inspect {
+    /// The component
+    #[arg(value_name = "FILE")]
+    component: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -154,7 +178,10 @@ pub fn main() -> ExitCode {
         Command::Tree(args) => client::tree(&args),
         Command::Check(args) => offline::check(&args),
         Command::Doctor(args) => offline::doctor(&args),
+        Command::Token => token::token(),
         Command::Recover(args) => offline::recover(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::CompileComponent => return crate::classes::compile::main(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,29 +5,34 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use super::Place;
-use crate::Host;
 use crate::config::Config;
+use crate::{Doors, Host};
 
-const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
-/// Threads that open, close, copy and checkpoint databases and compile; waiting for a disk gains nothing from more.
-const BLOCKING_THREADS_MAX: usize = 64;
+/// Threads that open, close, copy and checkpoint databases, and those that replace one which is long in an import.
+const BLOCKING_THREADS_MAX: usize = 256;
 /// Requests under way when the host is told to stop have this long.
 const DRAIN: Duration = Duration::from_secs(3);
 
 pub(super) fn dev(project: &Path, place: &Place) -> anyhow::Result<()> {
-    let config = Config::read(project)?;
+    let config = read(project)?;
     crate::build::build(&config)?;
-    run(&config, place)
+    run(&config, place, true)
 }
 
 pub(super) fn serve(path: &Path, place: &Place) -> anyhow::Result<()> {
-    run(&Config::read(path)?, place)
+    run(&read(path)?, place, false)
+}
+
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let mut config = Config::read(path)?;
+    // This very file, even if another one has been put into its place since.
+    config.compiler = Some("/proc/self/exe".into());
+    Ok(config)
 }
 
 /// Lines of the host and of guests, as `FACETD_LOG` asks.
@@ -40,43 +45,37 @@ pub(super) fn log_to_stderr() {
         .init();
 }
 
-fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
+fn run(config: &Config, place: &Place, developing: bool) -> anyhow::Result<()> {
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()?;
-    runtime.block_on(run_here(config, place))
+    runtime.block_on(run_here(config, place, developing))
 }
 
-async fn run_here(config: &Config, place: &Place) -> anyhow::Result<()> {
+async fn run_here(config: &Config, place: &Place, developing: bool) -> anyhow::Result<()> {
     // Before anybody can know that this process serves: a SIGTERM from here on is a clean stop.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let data = place.data.clone().unwrap_or_else(|| config.data_dir());
-    let listen = place
-        .listen
-        .as_deref()
-        .or(config.host.listen.as_deref())
-        .unwrap_or(LISTEN_DEFAULT);
+    // What is wrong here is said before the data directory is touched.
+    let doors = Doors::new(config, &data, place.listen.as_deref(), developing).await?;
     let host = Host::open(config, &data)?;
-    let listener = match TcpListener::bind(listen).await {
-        Ok(listener) => listener,
+    let doors = match doors.open().await {
+        Ok(doors) => doors,
         Err(error) => {
             host.stop().await?;
-            bail!("cannot listen on {listen}: {error}; --listen chooses another address, e.g. 127.0.0.1:0");
+            return Err(error.into());
         }
     };
-    let address = listener.local_addr()?;
-    println!("facetd listening on http://{address}");
+    if !doors.admin_url().starts_with("unix:") {
+        println!("facetd admin at {}", doors.admin_url());
+    }
+    println!("facetd listening on {}", doors.url());
     let (drain, drained) = oneshot::channel::<()>();
-    let served = tokio::spawn(crate::serve(
-        host.clone(),
-        listener,
-        config.host.open.clone(),
-        async move {
-            let _ = drained.await;
-        },
-    ));
+    let served = tokio::spawn(doors.serve(host.clone(), async move {
+        let _ = drained.await;
+    }));
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,

@@ -1,6 +1,8 @@
 //! Changes to Cap'n Proto and back. Decoding accepts only what encoding can make: anything else is damage.
 
-use capnp::message::{Builder, ReaderOptions};
+use std::sync::Arc;
+
+use capnp::message::{Builder, Reader, ReaderOptions, ReaderSegments};
 use capnp::serialize;
 
 use super::TreeChange;
@@ -97,7 +99,7 @@ fn write_startup(mut target: wire::startup::Builder<'_>, startup: &Startup) {
         target.reborrow().init_tree_storage_mib().set_value(*value);
     }
     if !grants.is_empty() {
-        let count = u32::try_from(grants.len()).expect("GRANTS_MAX is a small number");
+        let count = u32::try_from(grants.len()).expect("there is one for each ability");
         let mut list = target.reborrow().init_grants(count);
         for (index, grant) in (0..count).zip(grants) {
             let mut target = list.reborrow().get(index);
@@ -135,16 +137,50 @@ fn read_format(format: wire::Format) -> Format {
     }
 }
 
-pub(super) fn decode(mut body: &[u8]) -> Result<Vec<TreeChange>, capnp::Error> {
+/// What was decoded last: an index names few startups, over and over, and each of them is kept once.
+#[derive(Default)]
+pub(super) struct Startups {
+    /// The last one first.
+    recent: Vec<Arc<Startup>>,
+}
+
+impl Startups {
+    /// More than that are seldom alternated; what is not found is kept twice, which costs memory and nothing else.
+    const RECENT_MAX: usize = 8;
+
+    fn shared(&mut self, startup: Startup) -> Arc<Startup> {
+        match self.recent.iter().position(|known| **known == startup) {
+            Some(0) => {}
+            Some(at) => self.recent[..=at].rotate_right(1),
+            None => {
+                self.recent.truncate(Self::RECENT_MAX - 1);
+                self.recent.insert(0, Arc::new(startup));
+            }
+        }
+        self.recent[0].clone()
+    }
+}
+
+pub(super) fn decode(mut body: &[u8], startups: &mut Startups) -> Result<Vec<TreeChange>, capnp::Error> {
     let mut options = ReaderOptions::new();
     // The body is in memory and its checksum is right; twice its size bounds what pointers to one place could multiply.
     options.traversal_limit_in_words(Some(body.len() / 4 + 64));
-    let message = serialize::read_message(&mut body, options)?;
-    let changes = message.get_root::<wire::record::Reader<'_>>()?.get_changes()?;
-    changes.iter().map(read_change).collect()
+    // In a file that was read as a whole it is, and is read where it lies.
+    if body.as_ptr().cast::<u64>().is_aligned() {
+        return read_record(&serialize::read_message_from_flat_slice(&mut body, options)?, startups);
+    }
+    read_record(&serialize::read_message(&mut body, options)?, startups)
 }
 
-fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Error> {
+fn read_record(
+    message: &Reader<impl ReaderSegments>,
+    startups: &mut Startups,
+) -> Result<Vec<TreeChange>, capnp::Error> {
+    let changes = message.get_root::<wire::record::Reader<'_>>()?.get_changes()?;
+    changes.iter().map(|change| read_change(change, startups)).collect()
+}
+
+fn read_change(change: wire::change::Reader<'_>, startups: &mut Startups) -> Result<TreeChange, capnp::Error> {
     Ok(match change.which()? {
         wire::change::Create(create) => {
             let create = create?;
@@ -153,7 +189,7 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
                 file: FileId(create.get_file()),
                 parent: FileId(create.get_parent()),
                 name: FacetName::new(name).map_err(|error| capnp::Error::failed(error.to_string()))?,
-                startup: read_startup(create.get_startup()?)?,
+                startup: startups.shared(read_startup(create.get_startup()?)?),
                 has_database: create.get_database(),
             }
         }
@@ -161,7 +197,7 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
             let restart = restart?;
             TreeChange::Restart {
                 file: FileId(restart.get_file()),
-                startup: read_startup(restart.get_startup()?)?,
+                startup: startups.shared(read_startup(restart.get_startup()?)?),
             }
         }
         wire::change::Delete(file) => TreeChange::Delete { file: FileId(file) },
@@ -171,13 +207,15 @@ fn read_change(change: wire::change::Reader<'_>) -> Result<TreeChange, capnp::Er
 }
 
 fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Error> {
-    let limit = |has: bool, value: capnp::Result<wire::limit::Reader<'_>>| {
-        if has {
-            value.map(|limit| Some(limit.get_value()))
-        } else {
-            Ok(None)
-        }
-    };
+    // Asked for only if it is there: most startups set none.
+    macro_rules! limit {
+        ($has:ident, $get:ident) => {
+            match startup.$has() {
+                true => Some(startup.$get()?.get_value()),
+                false => None,
+            }
+        };
+    }
     Ok(Startup {
         class: ClassDigest(bytes_32(startup.get_class()?, "a class digest")?),
         props: Payload {
@@ -190,23 +228,30 @@ fn read_startup(startup: wire::startup::Reader<'_>) -> Result<Startup, capnp::Er
             wire::startup::id::Text(text) => Some(FacetId::Text(text?.to_str()?.to_owned())),
         },
         limits: StartupLimits {
-            memory_mib: limit(startup.has_memory_mib(), startup.get_memory_mib())?,
-            cpu_ms: limit(startup.has_cpu_ms(), startup.get_cpu_ms())?,
-            wall_ms: limit(startup.has_wall_ms(), startup.get_wall_ms())?,
-            storage_mib: limit(startup.has_storage_mib(), startup.get_storage_mib())?,
-            tree_memory_mib: limit(startup.has_tree_memory_mib(), startup.get_tree_memory_mib())?,
-            tree_storage_mib: limit(startup.has_tree_storage_mib(), startup.get_tree_storage_mib())?,
+            memory_mib: limit!(has_memory_mib, get_memory_mib),
+            cpu_ms: limit!(has_cpu_ms, get_cpu_ms),
+            wall_ms: limit!(has_wall_ms, get_wall_ms),
+            storage_mib: limit!(has_storage_mib, get_storage_mib),
+            tree_memory_mib: limit!(has_tree_memory_mib, get_tree_memory_mib),
+            tree_storage_mib: limit!(has_tree_storage_mib, get_tree_storage_mib),
         },
         on_failure: match startup.get_on_failure()? {
             wire::FailurePolicy::Isolate => FailurePolicy::Isolate,
             wire::FailurePolicy::Escalate => FailurePolicy::Escalate,
         },
-        grants: startup.get_grants()?.iter().map(read_grant).collect::<Result<_, _>>()?,
-        withheld: startup
-            .get_withheld()?
-            .iter()
-            .map(|name| Ok(name?.to_str()?.to_owned()))
-            .collect::<Result<_, capnp::Error>>()?,
+        grants: match startup.has_grants() {
+            true => startup.get_grants()?.iter().map(read_grant).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        },
+        withheld: match startup.has_withheld() {
+            true => {
+                let names = startup.get_withheld()?.iter();
+                names
+                    .map(|name| Ok(name?.to_str()?.to_owned()))
+                    .collect::<Result<_, capnp::Error>>()?
+            }
+            false => Vec::new(),
+        },
     })
 }
 

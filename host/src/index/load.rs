@@ -1,9 +1,10 @@
 //! Loading answers the records that were written, never anything else: what a crash left unfinished has been mended from
 //! the journal before, so whatever is not whole is damage, and refused.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::frame::{self, Found, HEADER_BYTES};
 use super::{IndexError, TreeChange, codec, rewrite};
@@ -17,8 +18,8 @@ pub(crate) struct Entry {
     pub(crate) parent: FileId,
     /// Its name among its siblings.
     pub(crate) name: FacetName,
-    /// What it runs.
-    pub(crate) startup: Startup,
+    /// What it runs; facets that run the same mostly share it.
+    pub(crate) startup: Arc<Startup>,
     /// It has a database.
     pub(crate) has_database: bool,
 }
@@ -71,6 +72,9 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
         next_file: header.next_file,
         next_seq: header.first_seq,
     };
+    let mut startups = codec::Startups::default();
+    // A parent exists when its child is created. Without deletes nothing can change that.
+    let mut deletes = false;
     let mut at = HEADER_BYTES;
     while at < bytes.len() {
         match frame::decode_record(&bytes[at..]) {
@@ -81,7 +85,9 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
                         loaded.next_seq
                     ));
                 }
-                let changes = codec::decode(body).map_err(|error| format!("record {seq} makes no sense: {error}"))?;
+                let changes = codec::decode(body, &mut startups)
+                    .map_err(|error| format!("record {seq} makes no sense: {error}"))?;
+                deletes |= changes.iter().any(|c| matches!(c, TreeChange::Delete { .. }));
                 apply(&mut loaded, changes).map_err(|why| format!("record {seq} makes no sense: {why}"))?;
                 loaded.next_seq = seq.checked_add(1).ok_or("its record numbers are used up")?;
                 at += bytes;
@@ -95,7 +101,10 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
             Found::Bad => break,
         }
     }
-    drop_orphans(&mut loaded);
+    if deletes {
+        drop_orphans(&mut loaded);
+        check_roots(&loaded)?;
+    }
     check_names(&loaded)?;
     Ok((loaded, at))
 }
@@ -167,18 +176,31 @@ fn drop_orphans(loaded: &mut Loaded) {
     }
 }
 
+/// Everything is below the root: a facet that was deleted and created again could be below its own child.
+fn check_roots(loaded: &Loaded) -> Result<(), String> {
+    for file in loaded.entries.keys() {
+        let up = std::iter::successors(loaded.entries.get(file), |entry| loaded.entries.get(&entry.parent));
+        if up.take(loaded.entries.len() + 1).count() > loaded.entries.len() {
+            return Err(format!("facet {file} is below itself"));
+        }
+    }
+    Ok(())
+}
+
 fn check_names(loaded: &Loaded) -> Result<(), String> {
-    let mut seen = HashSet::new();
-    match loaded
+    let place = |entry: &Entry| (entry.parent, entry.name.beginning());
+    let mut places: Vec<_> = loaded
         .entries
         .values()
-        .find(|entry| !seen.insert((entry.parent, &entry.name)))
-    {
-        Some(twice) => Err(format!(
-            "two facets below {} are named {:?}",
-            twice.parent,
-            twice.name.as_str()
-        )),
+        .map(|entry| (place(entry), &entry.name))
+        .collect();
+    // By numbers first: most names differ there.
+    places.sort_unstable();
+    match places.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => {
+            let ((parent, _), name) = twice[0];
+            Err(format!("two facets below {parent} are named {:?}", name.as_str()))
+        }
         None => Ok(()),
     }
 }

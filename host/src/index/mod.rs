@@ -22,6 +22,7 @@ mod facets_capnp;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::startup::Startup;
@@ -43,7 +44,7 @@ pub(crate) enum TreeChange {
         /// Its name among its siblings.
         name: FacetName,
         /// What it runs.
-        startup: Startup,
+        startup: Arc<Startup>,
         /// It has a database. If not, it has its entry for what is below it.
         has_database: bool,
     },
@@ -62,7 +63,7 @@ pub(crate) enum TreeChange {
         /// Its file.
         file: FileId,
         /// What it runs from now on.
-        startup: Startup,
+        startup: Arc<Startup>,
     },
     /// A facet is gone. Its children are deleted before it, or in the same record.
     Delete {
@@ -102,7 +103,7 @@ pub(crate) fn parse_any(bytes: &[u8]) {
     let object = bytes.get(24..56).and_then(|id| id.try_into().ok());
     let _ = load::parse(bytes, ObjectId(object.unwrap_or_default()));
     // Of any bytes none has the right checksum.
-    let _ = codec::decode(bytes);
+    let _ = codec::decode(bytes, &mut codec::Startups::default());
 }
 
 /// What an index of these bytes holds, all of which must be good.

@@ -73,9 +73,10 @@ pub(crate) fn redo(
 fn extended(bytes: &[u8], object: ObjectId, records: &[RedoRecord]) -> Result<Vec<u8>, String> {
     let header = bytes.get(..HEADER_BYTES).ok_or("it is missing or cut off")?;
     let mut next = frame::decode_header(header, object)?.first_seq;
+    let mut startups = codec::Startups::default();
     let mut at = HEADER_BYTES;
     while let Found::Record { body, seq, bytes } = frame::decode_record(&bytes[at..]) {
-        if seq != next || codec::decode(body).is_err() {
+        if seq != next || codec::decode(body, &mut startups).is_err() {
             break;
         }
         next += 1;

@@ -15,6 +15,8 @@ use crate::sys::die::{self, Point};
 const WORTH_BYTES: usize = 64 * 1024;
 /// A file is rewritten if what lives takes less than one in so many bytes.
 const DEAD_RATIO: usize = 4;
+/// What lives takes at least so much for each facet.
+pub(super) const ENTRY_BYTES_MIN: usize = 160;
 /// Facets in one record: with the largest props it stays far below what a reader accepts.
 const RECORD_FACETS: usize = 64;
 
@@ -25,7 +27,9 @@ pub(super) fn if_mostly_dead(
     loaded: &mut Loaded,
     bytes: usize,
 ) -> Result<(), IndexError> {
-    if bytes < WORTH_BYTES {
+    // Making the image of many facets takes longer than reading them did.
+    let least_bytes = loaded.entries.len() * ENTRY_BYTES_MIN;
+    if bytes < WORTH_BYTES || least_bytes * DEAD_RATIO > bytes {
         return Ok(());
     }
     let (image, next_seq) = image(object, loaded);

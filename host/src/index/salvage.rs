@@ -37,9 +37,12 @@ pub(crate) fn salvage(bytes: &[u8], object: ObjectId) -> Salvaged {
     }
     let (mut at, mut bad_from) = (HEADER_BYTES.min(bytes.len()), None);
     let mut is_first = true;
+    let mut startups = codec::Startups::default();
     while at < bytes.len() {
         let record = match frame::decode_record(&bytes[at..]) {
-            Found::Record { body, seq, bytes } => codec::decode(body).ok().map(|changes| (changes, seq, bytes)),
+            Found::Record { body, seq, bytes } => codec::decode(body, &mut startups)
+                .ok()
+                .map(|changes| (changes, seq, bytes)),
             Found::Bad => None,
         };
         let Some((changes, seq, length)) = record else {

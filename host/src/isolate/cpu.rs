@@ -68,6 +68,7 @@ impl FacetState {
         Ok(if executor::has_time() {
             UpdateDeadline::Continue(1)
         } else {
+            executor::slice_over();
             UpdateDeadline::Yield(1)
         })
     }

@@ -1,10 +1,10 @@
-//! The life of one incarnation: wait for those before it, start, run, end. However it ends, the store is dropped, then the
-//! database is closed, and only then may a successor start.
+//! The life of one incarnation: wait for those before it, start, run, end. However it ends, who waits is answered first;
+//! then the store is dropped, then the database is closed, and only then may a successor start.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, info, warn};
 use wasmtime::{AsContextMut, Store, Trap};
 use wasmtime_wasi::I32Exit;
@@ -16,16 +16,22 @@ use crate::isolate::alarm::{self, Lost};
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
+use crate::isolate::turn::Unreleased;
 use crate::isolate::{Exports, Pending, executor, meter};
 use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object, Work};
-use crate::object::{Cause, Epoch};
+use crate::object::{Cause, Epoch, Owner};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn, wait_settled};
 use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
 const HOSTCALL_FUEL_BYTES: usize = 16 << 20;
+
+/// Stores that are dropped at a time: each takes the kernel's lock on the memory of all, so more of them are no faster,
+/// and they would take the processors from those who have just been answered.
+const STORES_DROPPED_MAX: usize = 1;
+static DROPPING: Semaphore = Semaphore::const_new(STORES_DROPPED_MAX);
 
 /// Starts the task of an incarnation.
 pub(crate) fn spawn(
@@ -36,8 +42,17 @@ pub(crate) fn spawn(
     mailbox: mpsc::Sender<Mail>,
     after: Vec<watch::Receiver<bool>>,
 ) {
-    object.host.watchdog.watch(control.clone(), mailbox.downgrade());
-    let (runtime, cpu) = (object.host.runtime.clone(), control.cpu.clone());
+    let watchdog = &object.host.watchdog;
+    watchdog.watch(control.clone(), mailbox.downgrade(), object.room.clone());
+    let tenant = executor::Tenant {
+        namespace: Arc::as_ptr(&object.namespace) as usize,
+        object: object.id,
+    };
+    let (runtime, lane, cpu) = (
+        object.host.runtime.clone(),
+        object.host.lane.clone(),
+        control.cpu.clone(),
+    );
     let life = Life {
         object,
         control,
@@ -45,7 +60,7 @@ pub(crate) fn spawn(
         inbox,
         closed: false,
     };
-    executor::spawn(&runtime, meter::metered(cpu, life.run(after)));
+    executor::spawn(&runtime, &lane, tenant, meter::metered(cpu, life.run(after)));
 }
 
 /// How an incarnation ended.
@@ -60,8 +75,11 @@ enum End {
     },
     /// Not remembered: the next event tries again (S6).
     StartFailed(String),
-    /// Not started, and not remembered.
-    NoPlace,
+    /// Not started, and not remembered: so much has room for so many.
+    NoPlace {
+        whose: &'static str,
+        max: usize,
+    },
 }
 
 struct Life {
@@ -72,9 +90,14 @@ struct Life {
     closed: bool,
 }
 
-/// What is left of the store when it is dropped.
+/// What is left when the guest has run for the last time.
+#[derive(Default)]
 struct Remains {
+    store: Option<Store<FacetState>>,
     events: Vec<crate::isolate::Event>,
+    /// Answers that were held back, and those of the lost turn.
+    unreleased: Vec<Unreleased>,
+    lost: Vec<Unreleased>,
     turns: u64,
     dep: Lsn,
 }
@@ -87,33 +110,33 @@ impl Life {
         }
         let place = tokio::select! {
             biased;
-            _ = self.control.ended() => None,
-            place = self.object.host.room.enter() => place,
+            _ = self.control.ended() => Err(self.ended_from_outside()),
+            place = self.object.room.enter() => place.map_err(|full| End::NoPlace { whose: full.whose(), max: full.max() }),
         };
-        if place.is_none() {
-            let end = match self.control.ending() {
-                Some(_) => self.ended_from_outside(),
-                None => End::NoPlace,
-            };
-            return self.close(end, None, None).await;
-        }
+        let place = match place {
+            Ok(place) => place,
+            Err(end) => return self.close(end, None, None).await,
+        };
         let Some(launched) = self.object.launch(&self.control) else {
             let end = self.ended_from_outside();
             return self.close(end, None, None).await;
         };
         let (file, path) = (launched.stored.file, launched.stored.path.clone());
-        let storage = Arc::new(Mutex::new(FacetStore::new(
+        let mut storage = FacetStore::new(
             launched.file.clone(),
             crate::live::join(&path),
             launched.stored.has_database,
             launched.limits.storage_bytes,
             self.control.interrupt().clone(),
             self.object.host.journal.clone(),
-        )));
+        );
+        storage.share(launched.storage.clone());
+        let storage = Arc::new(Mutex::new(storage));
         self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.
         let _ = self.control.storage.set(storage.clone());
         let _ = self.control.limits.set(launched.limits);
+        let _ = self.control.storage_budget.set(launched.storage.clone());
         self.control.storage_changed.notify_waiters();
         let (end, remains) = self.live(launched, storage.clone()).await;
         self.close(end, remains, Some((storage, file))).await;
@@ -143,12 +166,12 @@ impl Life {
         let class = tokio::select! {
             biased;
             _ = self.control.ended() => return (self.ended_from_outside(), None),
-            class = self.object.host.classes.load(digest) => match class {
+            class = self.object.host.classes.load(&self.object.namespace.name, digest) => match class {
                 Ok(class) => class,
                 Err(error) => return (End::StartFailed(error.to_string()), None),
             },
         };
-        if let Err(missing) = launched.grants.suffice(&class.needs) {
+        if let Err(missing) = launched.grants.suffice(&class.inspected.imports) {
             return (End::StartFailed(missing), None);
         }
         let mut store = self.new_store(launched, class.clone(), storage);
@@ -170,7 +193,7 @@ impl Life {
             biased;
             _ = self.control.ended() => None,
             result = store.run_concurrent(async |accessor| {
-                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.interleaves)?;
+                let mut pump = Pump::new(accessor, exports, inbox, &mut started, class.inspected.interleaves)?;
                 std::future::poll_fn(|cx| pump.poll(cx)).await
             }) => Some(result.and_then(|end| end)),
         };
@@ -186,7 +209,11 @@ impl Life {
 
     fn new_store(&self, launched: Launched, class: Arc<Class>, storage: Arc<Mutex<FacetStore>>) -> Store<FacetState> {
         let Launched {
-            stored, limits, grants, ..
+            stored,
+            limits,
+            memory,
+            grants,
+            ..
         } = launched;
         let own = stored.lineage.last().expect("a lineage ends with the facet itself");
         let id = stored
@@ -204,7 +231,7 @@ impl Life {
             file: stored.file,
             cpu_ms_max: limits.cpu_ms,
         };
-        let limiter = Limiter::new(limits.memory_bytes, self.control.clone());
+        let limiter = Limiter::new(limits.memory_bytes, memory, self.control.clone());
         let (object, control, epoch) = (self.object.clone(), self.control.clone(), self.epoch.clone());
         let engine = &self.object.host.engine;
         let mut store = Store::new(
@@ -229,8 +256,8 @@ impl Life {
         }
         let (code, message) = if let Some(end) = error.downcast_ref::<GuestEnd>() {
             (end.code(), end.to_string())
-        } else if store.data().limiter.refused {
-            ("memory", "the facet ran out of memory".into())
+        } else if let Some(refused) = &store.data().limiter.refused {
+            ("memory", refused.clone())
         } else if let Some(I32Exit(status)) = error.downcast_ref() {
             (
                 "trap",
@@ -256,9 +283,9 @@ impl Life {
                 self.object.broken(&self.control, code, message.clone());
                 Arc::new(Cause::Broken { code, message })
             }
-            End::NoPlace => {
+            End::NoPlace { whose, max } => {
                 self.object.retire_failed(&self.control);
-                Arc::new(Cause::Full(self.object.host.room.max()))
+                Arc::new(Cause::Full { whose, max })
             }
             End::StartFailed(message) => {
                 info!(facet = %self.describe(), %message, "a facet could not be started");
@@ -269,12 +296,23 @@ impl Life {
                 })
             }
         };
-        let Remains { events, turns, dep } = remains.unwrap_or(Remains {
-            events: Vec::new(),
-            turns: 0,
-            dep: Lsn::ZERO,
-        });
+        let Remains {
+            store,
+            events,
+            unreleased,
+            lost,
+            turns,
+            dep,
+        } = remains.unwrap_or_default();
+        unreleased.into_iter().for_each(|answer| answer.lose(&cause, dep));
         let mut alarm = None;
+        for answer in lost {
+            match answer.pending {
+                // What its handler has done about it is undone.
+                Pending::Alarm(reply) => alarm = Some(reply),
+                Pending::Call(_) | Pending::Http(_) | Pending::Start => answer.lose(&cause, dep),
+            }
+        }
         for event in events {
             match event.pending {
                 Pending::Alarm(reply) => alarm = Some(reply),
@@ -295,13 +333,16 @@ impl Life {
         if let (Some(reply), Some((storage, _))) = (alarm, &storage) {
             let how = match &*cause {
                 _ if start_failed => Lost::Unstarted,
-                Cause::Unavailable | Cause::Full(_) => Lost::Interrupted,
+                Cause::Unavailable | Cause::Full { .. } => Lost::Interrupted,
                 Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
             };
             let why = cause.error(Outcome::Unknown).to_string();
             let (end, lsn) = alarm::settle_lost(&self.object, &self.control, storage, how, &why);
             dep = dep.max(lsn.unwrap_or(dep));
             reply.send(end, dep);
+        }
+        if let Some(store) = store {
+            drop_store(store).await;
         }
         if let Some((storage, of)) = storage {
             self.close_database(storage, of, dep, rested).await;
@@ -321,23 +362,42 @@ impl Life {
         let closed = loop {
             // A clone copies it as it is.
             self.control.unpaused().await;
-            let (control, storage) = (self.control.clone(), storage.clone());
-            let closed = tokio::task::spawn_blocking(move || {
-                let mut store = storage
-                    .lock()
-                    .expect("storage does not panic: a panic would end this task first");
+            // No other facet ever gets its file.
+            let is_removed = self.object.owner(of) == Owner::Nobody;
+            let control = self.control.clone();
+            let close = move |store: &mut FacetStore| {
                 if control.is_paused() {
                     return Ok(None);
                 }
                 control.storage_closed.store(true, Ordering::SeqCst);
-                if durable {
+                if is_removed {
+                    store.forsake();
+                    Ok(Some(false))
+                } else if durable {
                     store.close_for_good(rested).map(Some)
                 } else {
                     store.abandon();
                     Ok(Some(false))
                 }
-            });
-            match closed.await {
+            };
+            let at_once = match storage.try_lock() {
+                Ok(mut store) if store.is_closed() => Some(close(&mut store)),
+                Ok(_) | Err(_) => None,
+            };
+            let closed = match at_once {
+                Some(closed) => Ok(closed),
+                None => {
+                    let storage = storage.clone();
+                    let close = move || {
+                        let mut store = storage
+                            .lock()
+                            .expect("storage does not panic: a panic would end this task first");
+                        close(&mut store)
+                    };
+                    tokio::task::spawn_blocking(close).await
+                }
+            };
+            match closed {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(emptied))) => break Ok(Ok(emptied)),
                 Ok(Err(error)) => break Ok(Err(error)),
@@ -396,7 +456,7 @@ impl Drop for Life {
 fn unstarted(end: End) -> End {
     match end {
         End::Broken { message, .. } => End::StartFailed(message),
-        End::Idle | End::Killed(_) | End::StartFailed(_) | End::NoPlace => end,
+        End::Idle | End::Killed(_) | End::StartFailed(_) | End::NoPlace { .. } => end,
     }
 }
 
@@ -405,14 +465,28 @@ async fn instantiate(class: &Class, store: &mut Store<FacetState>) -> wasmtime::
     class.exports.of(store, &instance)
 }
 
-/// Ends the store; its last turn is lost.
+/// Takes some time, which those who were answered need not wait for.
+async fn drop_store(store: Store<FacetState>) {
+    let _turn = DROPPING.acquire().await;
+    let dropped = tokio::task::spawn_blocking(move || drop(store)).await;
+    if let Err(error) = dropped
+        && error.is_panic()
+    {
+        warn!(%error, "dropping a store panicked");
+    }
+}
+
+/// Ends the guest; its last turn is lost.
 fn remains(mut store: Store<FacetState>) -> Remains {
     let state = store.data_mut();
-    state.lose_turn();
+    let lost = state.lose_turn();
     let events = std::mem::take(&mut state.events).into_values().collect();
     Remains {
         events,
+        unreleased: std::mem::take(&mut state.unreleased),
+        lost,
         turns: state.turns,
         dep: state.dep,
+        store: Some(store),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use wasmtime::ResourceLimiter;
 
+use crate::budget::{Budget, Share};
 use crate::live::Control;
 
 /// What one element of a table costs.
@@ -16,25 +17,37 @@ const PARTS_MAX: usize = 200;
 pub(crate) struct Limiter {
     limit_bytes: u64,
     used_bytes: u64,
-    /// Something was refused: what traps next has run out of memory.
-    pub(crate) refused: bool,
+    /// Something was refused, and why: what traps next has run out of memory.
+    pub(crate) refused: Option<String>,
+    /// Of what the tree, the namespace and the host have together.
+    share: Share,
     control: Arc<Control>,
 }
 
 impl Limiter {
-    pub(crate) fn new(limit_bytes: u64, control: Arc<Control>) -> Self {
+    pub(crate) fn new(limit_bytes: u64, shared: Arc<Budget>, control: Arc<Control>) -> Self {
         Self {
             limit_bytes,
             used_bytes: 0,
-            refused: false,
+            refused: None,
+            share: Share::none(shared),
             control,
         }
     }
 
     fn grow(&mut self, current: u64, desired: u64) -> bool {
-        let used = self.used_bytes.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let used = self.used_bytes.saturating_add(more);
         if used > self.limit_bytes {
-            self.refused = true;
+            let limit_mib = self.limit_bytes >> 20;
+            self.refused = Some(format!("the facet needs more than its {limit_mib} MiB of memory"));
+            return false;
+        }
+        if let Err(full) = self.share.grow(more) {
+            let (whose, limit_mib) = (full.whose(), full.limit() >> 20);
+            self.refused = Some(format!(
+                "there is no memory left for the facet: {whose} has {limit_mib} MiB for all together"
+            ));
             return false;
         }
         self.used_bytes = used;

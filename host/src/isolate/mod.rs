@@ -26,7 +26,7 @@ pub(crate) use calls::{Outgoing, check_payload};
 pub(crate) use deadline::{time_is_up, until};
 pub(crate) use engine::{EPOCH_TICK_MS, new_engine};
 use event::{Event, Pending};
-pub(crate) use executor::block_in_place;
+pub(crate) use executor::{Lane, lingers};
 use exports::Exports;
 pub(crate) use exports::HandlerExports;
 pub(crate) use life::spawn;

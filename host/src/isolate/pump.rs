@@ -178,7 +178,8 @@ impl<'a> Pump<'a> {
     fn finish(&mut self, id: EventId, done: Done) -> wasmtime::Result<()> {
         self.accessor.with(|mut access| {
             let state = access.get();
-            let effect = match (done, state.leave(id)) {
+            let (pending, entered_in) = state.leave(id).map(|event| (event.pending, event.entered_in)).unzip();
+            let effect = match (done, pending) {
                 (Done::Start(result), _) => {
                     result.map(|_| ())?;
                     *self.started = true;
@@ -204,7 +205,7 @@ impl<'a> Pump<'a> {
                 }
                 (Done::Call(_) | Done::Http(_) | Done::Alarm(_), _) => return Ok(()),
             };
-            state.send(effect);
+            state.send_answer(entered_in.unwrap_or_default(), effect);
             Ok(())
         })
     }
@@ -430,12 +431,12 @@ impl FacetState {
     }
 
     /// An event has been answered.
-    fn leave(&mut self, id: EventId) -> Option<Pending> {
+    fn leave(&mut self, id: EventId) -> Option<Event> {
         self.charge_before_leaving(id);
         let event = self.events.remove(&id)?;
         self.tasks.retain(|_, of| *of != id);
         self.note_events();
-        Some(event.pending)
+        Some(event)
     }
 
     pub(super) fn note_events(&self) {
@@ -458,7 +459,7 @@ impl FacetState {
         } else if let Some(holder) = self.gate.holder() {
             (Held::Event(holder), Vec::new())
         } else if let Some((id, _)) = first
-            && (starts || !self.class.interleaves)
+            && (starts || !self.class.inspected.interleaves)
         {
             (Held::Event(Some(*id)), Vec::new())
         } else if self.events.len() >= IN_FLIGHT_MAX {

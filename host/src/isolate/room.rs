@@ -1,5 +1,5 @@
-//! How many facets run at a time, over all objects: what the system lends a process in mappings and descriptors, or less if
-//! the operator says so. Near the end of it the facets that have been idle for longest make place; whoever finds none waits
+//! How many facets run at a time: in the host what the system lends a process in mappings and descriptors, in a namespace and
+//! in an object a part of that, so that one of them does not keep all others out. Near the end of it the facets that have been idle for longest make place; whoever finds none waits
 //! for that, and is refused only if nobody goes.
 
 use std::sync::Arc;
@@ -25,13 +25,16 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often the operator is told that the host is full.
 const TELL_EVERY_MS: u64 = 10_000;
 
-/// A facet's leave to run, given back when it is dropped.
+/// A facet's leave to run, in each room that it is in; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(#[allow(dead_code, reason = "held, not used")] OwnedSemaphorePermit);
+pub(crate) struct Place(#[allow(dead_code, reason = "held, not used")] Vec<OwnedSemaphorePermit>);
 
-/// Counts the facets of one host.
+/// Counts the facets of one object, of one namespace, or of the host.
 #[derive(Debug)]
 pub(crate) struct Room {
+    /// What has so much room and no more, in a message.
+    whose: &'static str,
+    above: Option<Arc<Room>>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     max: usize,
@@ -47,12 +50,19 @@ impl Room {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let files = files.map_or(FILES_DEFAULT, |files| usize::try_from(files).unwrap_or(usize::MAX));
         let possible = (maps / MAPS_PER_FACET).min(files / FILES_PER_FACET) / 5 * 4;
-        Self::new(possible.min(max.unwrap_or(usize::MAX)))
+        Self::new("this host", possible.min(max.unwrap_or(usize::MAX)), None)
     }
 
-    fn new(max: usize) -> Self {
+    /// A room within another one.
+    pub(crate) fn within(above: &Arc<Self>, whose: &'static str, max: usize) -> Arc<Self> {
+        Arc::new(Self::new(whose, max.min(above.max), Some(above.clone())))
+    }
+
+    fn new(whose: &'static str, max: usize, above: Option<Arc<Self>>) -> Self {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
+            whose,
+            above,
             places: Arc::new(Semaphore::new(max)),
             waiting: AtomicUsize::new(0),
             max,
@@ -61,16 +71,30 @@ impl Room {
         }
     }
 
-    /// Takes a place, as soon as there is one. None if there are too many who wait, or nobody goes.
-    pub(crate) async fn enter(&self) -> Option<Place> {
+    /// Takes a place, as soon as there is one: in the object first, so that who waits for its own kind takes nobody else's.
+    /// Answers the room in which too many wait, or nobody goes.
+    pub(crate) async fn enter(&self) -> Result<Place, &Self> {
+        let mut permits = Vec::with_capacity(3);
+        for room in self.chain() {
+            permits.push(room.enter_alone().await.ok_or(room)?);
+        }
+        Ok(Place(permits))
+    }
+
+    /// This one, and those that it is in.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |room| room.above.as_deref())
+    }
+
+    async fn enter_alone(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return Some(Place(permit));
+            return Some(permit);
         }
         let _waiting = Waiting::new(&self.waiting)?;
         self.tell();
         let place = tokio::time::timeout(self.wait_max, self.places.clone().acquire_owned()).await;
         // The semaphore is never closed.
-        Some(Place(place.ok()?.ok()?))
+        place.ok()?.ok()
     }
 
     fn tell(&self) {
@@ -82,8 +106,9 @@ impl Room {
             .compare_exchange(told_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed);
         if is_due && told.is_ok() {
             tracing::warn!(
-                "{} facets run, as many as this host has room for: those that are idle make place for others",
-                self.max
+                "{} facets run, as many as {} has room for: those that are idle make place for others",
+                self.max,
+                self.whose
             );
         }
     }
@@ -97,6 +122,10 @@ impl Room {
 
     pub(crate) fn max(&self) -> usize {
         self.max
+    }
+
+    pub(crate) fn whose(&self) -> &'static str {
+        self.whose
     }
 }
 
@@ -123,10 +152,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_place_waits_for_one_and_not_for_ever() {
-        let mut room = Room::new(2);
+        let mut room = Room::new("it", 2, None);
         room.wait_max = Duration::from_millis(20);
         let (one, other) = (room.enter().await, room.enter().await);
-        assert!(one.is_some() && other.is_some());
+        assert!(one.is_ok() && other.is_ok());
         assert_eq!(room.excess(), 0, "two run, and two of two may");
         let third = {
             let third = room.enter();
@@ -136,14 +165,14 @@ mod tests {
             drop(one);
             third.await
         };
-        assert!(third.is_some());
-        assert!(room.enter().await.is_none(), "nobody goes");
+        assert!(third.is_ok());
+        assert!(room.enter().await.is_err(), "nobody goes");
         assert_eq!(room.excess(), 0);
     }
 
     #[test]
     fn a_quarter_is_kept_free() {
-        let room = Room::new(100);
+        let room = Room::new("it", 100, None);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
@@ -157,5 +186,30 @@ mod tests {
         assert_eq!(room.excess(), 5);
         drop(places);
         assert_eq!(room.excess(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_room_within_another_takes_no_more_than_its_part() {
+        let mut host = Room::new("the host", 4, None);
+        host.wait_max = Duration::from_millis(20);
+        let host = Arc::new(host);
+        let within = |max| {
+            let mut room = Room::new("a part", max, Some(host.clone()));
+            room.wait_max = Duration::from_millis(20);
+            room
+        };
+        let (greedy, other) = (within(3), within(3));
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            taken.push(greedy.enter().await.expect("its part"));
+        }
+        assert_eq!(greedy.enter().await.expect_err("no more").whose(), "a part");
+        let _one = other.enter().await.expect("the greedy one left a place");
+        assert_eq!(other.enter().await.expect_err("the host is full").whose(), "the host");
+        taken.pop();
+        assert!(
+            other.enter().await.is_ok(),
+            "who was refused above has given back what it had"
+        );
     }
 }

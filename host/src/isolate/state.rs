@@ -17,7 +17,7 @@ use crate::ids::{FacetName, FileId};
 use crate::isolate::cpu::Charged;
 use crate::isolate::egress::REQUESTS_MAX;
 use crate::isolate::limiter::Limiter;
-use crate::isolate::turn::Turn;
+use crate::isolate::turn::{Turn, Unreleased};
 use crate::isolate::{Event, executor};
 use crate::limits::{HANDLES_MAX, START_WALL_MS};
 use crate::live::{Control, Forwarder, Gate, Object, WaitId};
@@ -80,6 +80,8 @@ pub(crate) struct FacetState {
     pub(super) wasi: Option<WasiCtx>,
     storage: Arc<Mutex<FacetStore>>,
     pub(super) turn: Turn,
+    /// What the last turn answered, if that was sealed and then held back.
+    pub(super) unreleased: Vec<Unreleased>,
     /// Turns ended so far.
     pub(super) turns: u64,
     pub(crate) events: BTreeMap<EventId, Event>,
@@ -128,6 +130,7 @@ impl FacetState {
             wasi: None,
             storage,
             turn: Turn::default(),
+            unreleased: Vec::new(),
             turns: 0,
             events: BTreeMap::new(),
             tasks: HashMap::new(),

@@ -6,11 +6,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 
-use crate::error::CallError;
+use crate::error::{CallError, Outcome};
 use crate::ids::FileId;
-use crate::isolate::{FacetState, GuestEnd, executor};
+use crate::isolate::{FacetState, GuestEnd, Pending, executor};
 use crate::live::{Effect, Killed, Sealed, TurnEnd};
-use crate::object::{Copy, TurnChanges};
+use crate::object::{Cause, Copy, TurnChanges};
+use crate::storage::Lsn;
 
 /// What the running turn has done beside writing.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Turn {
     pub(crate) touched_storage: bool,
     pub(crate) changes: TurnChanges,
     pub(crate) effects: Vec<Effect>,
+    /// The turns in which those events entered whose answers are among the effects, in order.
+    answered: Vec<u64>,
     /// Nobody waits for what it writes.
     unconfirmed: bool,
     /// Databases that were copied.
@@ -27,14 +30,59 @@ pub(crate) struct Turn {
     copying: Option<Copying>,
 }
 
+/// The answer to an event that was sealed or lost with its facet before it could leave.
+#[derive(Debug)]
+pub(crate) struct Unreleased {
+    pub(crate) pending: Pending,
+    outcome: Outcome,
+}
+
+impl Unreleased {
+    /// The facet is lost, for that reason.
+    pub(crate) fn lose(self, cause: &Cause, dep: Lsn) {
+        self.pending.fail(cause.error(self.outcome), dep);
+    }
+}
+
+/// Those among a turn's effects who wait for an answer.
+fn answers(effects: Vec<Effect>, outcome: impl FnMut() -> Outcome) -> Vec<Unreleased> {
+    let pending = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Answer(reply, _) => Some(Pending::Call(reply)),
+        Effect::Respond(reply, _) => Some(Pending::Http(reply)),
+        Effect::Alarm(reply, _) => Some(Pending::Alarm(reply)),
+        Effect::Call(_)
+        | Effect::Fetch(_)
+        | Effect::Outbound(_)
+        | Effect::Piece(..)
+        | Effect::Finish(_)
+        | Effect::Sync(_) => None,
+    });
+    let outcomes = std::iter::repeat_with(outcome);
+    pending
+        .zip(outcomes)
+        .map(|(pending, outcome)| Unreleased { pending, outcome })
+        .collect()
+}
+
+impl Turn {
+    /// Who still waits for an answer that it has given. `turns`: ended before it.
+    fn lost_answers(&mut self, turns: u64) -> Vec<Unreleased> {
+        let mut entered = std::mem::take(&mut self.answered).into_iter();
+        // Of what entered in this very turn nothing is left.
+        answers(std::mem::take(&mut self.effects), || match entered.next() {
+            Some(entered_in) if entered_in == turns => Outcome::NotApplied,
+            Some(_) | None => Outcome::Unknown,
+        })
+    }
+}
+
 type Copying = Pin<Box<dyn Future<Output = Result<Vec<FileId>, CallError>> + Send>>;
 
 impl FacetState {
     /// Ends the turn, if it did anything. While databases are copied for a `clone` the turn goes on, with the gate closed
     /// to all events; `poll_copying` ends it then.
     pub(crate) fn seal_turn(&mut self) -> Result<(), GuestEnd> {
-        self.turns += 1;
-        self.limiter.refused = false;
+        self.limiter.refused = None;
         if self.turn.copying.is_some() {
             return Ok(());
         }
@@ -46,6 +94,7 @@ impl FacetState {
             return Ok(());
         }
         if !self.turn.touched_storage && self.turn.effects.is_empty() && self.turn.changes.is_empty() {
+            self.turns += 1;
             return Ok(());
         }
         self.commit()
@@ -69,9 +118,9 @@ impl FacetState {
                 Ok(committed) => committed,
                 Err(error) => {
                     drop(storage);
-                    if error.transaction_lost() {
-                        // The turn is not over but undone: events that entered in it were not applied (S18).
-                        self.turns -= 1;
+                    if !error.transaction_lost() {
+                        // Else the turn is not over but undone: events that entered in it were not applied (S18).
+                        self.turns += 1;
                     }
                     return Err(GuestEnd::Commit(error.to_string()));
                 }
@@ -80,6 +129,8 @@ impl FacetState {
                 self.control.storage_bytes.store(storage.bytes(), Ordering::Relaxed);
             }
         }
+        self.turns += 1;
+        self.turn.answered.clear();
         let wrote = committed.is_some();
         let turn = TurnEnd {
             file: self.identity.file,
@@ -92,14 +143,15 @@ impl FacetState {
         };
         let ended = self.object.end_turn(&self.control, &mut self.forwarder, turn);
         // What was committed is waited for before the database is closed, by a facet that was killed as well.
-        let recorded = match &ended {
+        let (recorded, ended) = match ended {
             Ok(Sealed { dep, recorded }) => {
-                self.dep = *dep;
-                *recorded
+                self.dep = dep;
+                (recorded, Ok(()))
             }
-            Err(Killed(recorded)) => {
-                self.dep = *recorded;
-                *recorded
+            Err(Killed { recorded, effects }) => {
+                self.dep = recorded;
+                self.unreleased = answers(effects, || Outcome::Unknown);
+                (recorded, Err(GuestEnd::Killed))
             }
         };
         if wrote {
@@ -116,7 +168,7 @@ impl FacetState {
         if touched {
             self.control.storage_changed.notify_waiters();
         }
-        ended.map(|_| ()).map_err(|_| GuestEnd::Killed)
+        ended
     }
 
     /// True while databases are copied. When they all are, the turn ends.
@@ -148,11 +200,13 @@ impl FacetState {
         .await
     }
 
-    /// The turn is lost: neither its writes nor anything it sent have happened.
-    pub(super) fn lose_turn(&mut self) {
-        let turn = std::mem::take(&mut self.turn);
+    /// The turn is lost: neither its writes nor anything it sent have happened. Answers who waits for what it answered.
+    pub(super) fn lose_turn(&mut self) -> Vec<Unreleased> {
+        let mut turn = std::mem::take(&mut self.turn);
         self.lock_storage().discard_turn();
+        let lost = turn.lost_answers(self.turns);
         self.object.undo(turn.changes);
+        lost
     }
 
     /// What the turn has done to the tree so far.
@@ -176,9 +230,62 @@ impl FacetState {
         self.turn.effects.push(effect);
     }
 
+    /// Answers an event when the turn ends.
+    pub(super) fn send_answer(&mut self, entered_in: u64, effect: Effect) {
+        self.turn.answered.push(entered_in);
+        self.send(effect);
+    }
+
     /// Writes a line of the guest to the operator's log.
     pub(crate) fn log(&self, level: tracing::Level, message: &str) {
         self.control
             .log(&self.object.describe(&self.identity.path), level, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::live::{Answer, Delivered, ReplyTo};
+    use crate::startup::Payload;
+
+    fn answer(result: Payload) -> (Effect, Delivered<Answer>) {
+        let (reply, answered) = ReplyTo::new();
+        let answer = Answer {
+            value: result,
+            stubs: Vec::new(),
+        };
+        (Effect::Answer(reply, Ok(answer)), answered)
+    }
+
+    #[test]
+    fn who_was_answered_by_a_lost_turn_hears_why_and_whether_anything_stays() {
+        let mut turn = Turn::default();
+        let (told, _waits) = tokio::sync::oneshot::channel();
+        let (before, mut heard_before) = answer(Payload::empty());
+        let (within, mut heard_within) = answer(Payload::empty());
+        // Not all that a turn sends is an answer.
+        turn.effects = vec![before, Effect::Sync(told), within];
+        turn.answered = vec![2, 3];
+        let cause = Cause::Broken {
+            code: "wall",
+            message: "too long".into(),
+        };
+        for lost in turn.lost_answers(3) {
+            lost.lose(&cause, Lsn(7));
+        }
+        for (heard, outcome) in [
+            (&mut heard_before, Outcome::Unknown),
+            (&mut heard_within, Outcome::NotApplied),
+        ] {
+            let reply = heard.try_recv().expect("nobody is left without an answer");
+            let error = reply.result.expect_err("the turn is lost");
+            assert_eq!(
+                (error.kind, &*error.code, error.outcome),
+                (Kind::Broken, "wall", outcome)
+            );
+            assert_eq!(reply.dep, Lsn(7));
+        }
     }
 }

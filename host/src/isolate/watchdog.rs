@@ -1,6 +1,7 @@
 //! One ticker per engine. Each tick ends an epoch, which is what interrupts guest code; every few ticks it looks for
 //! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,6 +21,7 @@ const CLOSES_AFTER_PART: u64 = 2;
 struct Watched {
     control: Arc<Control>,
     mailbox: WeakSender<Mail>,
+    room: Arc<Room>,
 }
 
 #[derive(Default)]
@@ -32,15 +34,13 @@ struct Live {
 pub(crate) struct Watchdog {
     live: Mutex<Live>,
     changed: Condvar,
-    room: Arc<Room>,
 }
 
 impl Watchdog {
-    pub(crate) fn start(engine: Engine, room: Arc<Room>) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
         let watchdog = Arc::new(Self {
             live: Mutex::default(),
             changed: Condvar::new(),
-            room,
         });
         let own = watchdog.clone();
         std::thread::Builder::new()
@@ -53,8 +53,8 @@ impl Watchdog {
         self.live.lock().expect("nothing panics while it holds this lock")
     }
 
-    pub(crate) fn watch(&self, control: Arc<Control>, mailbox: WeakSender<Mail>) {
-        self.live().watched.push(Watched { control, mailbox });
+    pub(crate) fn watch(&self, control: Arc<Control>, mailbox: WeakSender<Mail>, room: Arc<Room>) {
+        self.live().watched.push(Watched { control, mailbox, room });
         self.changed.notify_one();
     }
 
@@ -85,28 +85,32 @@ impl Watchdog {
                 let now_ms = clock::monotonic_ms();
                 let mut live = self.live();
                 live.watched.retain(|watched| watched.look(now_ms));
-                make_place(&live.watched, self.room.excess());
+                make_place(&live.watched);
             }
         }
     }
 }
 
-/// Evicts so many of those that are idle, the ones that have been for longest.
-fn make_place(watched: &[Watched], many: usize) {
-    if many == 0 {
-        return;
+/// In each room that is nearly full those that have been idle for longest go.
+fn make_place(watched: &[Watched]) {
+    let mut idle: HashMap<*const Room, (usize, Vec<(u64, &Watched)>)> = HashMap::new();
+    for one in watched {
+        let since_ms = one.control.idle_since_ms.load(Ordering::Relaxed);
+        for room in one.room.chain().filter(|_| since_ms != 0) {
+            let excess = room.excess();
+            if excess > 0 {
+                let entry = idle.entry(std::ptr::from_ref(room)).or_insert((excess, Vec::new()));
+                entry.1.push((since_ms, one));
+            }
+        }
     }
-    let since_ms = |watched: &Watched| watched.control.idle_since_ms.load(Ordering::Relaxed);
-    let mut idle: Vec<_> = watched
-        .iter()
-        .map(|watched| (since_ms(watched), watched))
-        .filter(|(since_ms, _)| *since_ms != 0)
-        .collect();
-    if many < idle.len() {
-        idle.select_nth_unstable_by_key(many, |(since_ms, _)| *since_ms);
-        idle.truncate(many);
+    for (many, mut idle) in idle.into_values() {
+        if many < idle.len() {
+            idle.select_nth_unstable_by_key(many, |(since_ms, _)| *since_ms);
+            idle.truncate(many);
+        }
+        idle.into_iter().for_each(|(_, watched)| watched.evict());
     }
-    idle.into_iter().for_each(|(_, watched)| watched.evict());
 }
 
 impl Watched {

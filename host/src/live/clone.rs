@@ -88,13 +88,20 @@ impl Object {
                         .await
                 }
             };
+            // A turn may have deleted it for good while it was copied, and its files go then: what was read may be any
+            // part of them. As long as the tree has it they stay.
+            let is_gone = self.lock().tree.epoch(copy.node).is_none();
             match made {
-                Ok(true) => {}
-                Ok(false) => unmade.push(copy.to),
-                Err(error) => {
-                    let message = format!("the clone could not be made: {error}");
-                    return Err(CallError::new(Kind::Storage, error.code(), message));
+                Ok(true) if !is_gone => {}
+                Ok(true) | Err(_) if is_gone => {
+                    let dst = self.db_file(copy.to);
+                    if let Err(error) = blocking(move || remove_db(&dst)).await {
+                        return Err(not_made(&StorageError::from_io(error)));
+                    }
+                    unmade.push(copy.to);
                 }
+                Ok(_) => unmade.push(copy.to),
+                Err(error) => return Err(not_made(&error)),
             }
         }
         Ok(unmade)
@@ -118,6 +125,11 @@ impl Object {
             }
         }
     }
+}
+
+fn not_made(error: &StorageError) -> CallError {
+    let message = format!("the clone could not be made: {error}");
+    CallError::new(Kind::Storage, error.code(), message)
 }
 
 /// Copies the database of a facet that is paused.

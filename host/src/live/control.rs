@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::budget::Budget;
 use crate::isolate::CpuTime;
 use crate::limits::{LOG_BYTES_PER_EVENT_MAX, Limits};
 use crate::live::{Gate, Waits};
@@ -47,6 +48,8 @@ pub(crate) struct Control {
     pub(super) resumed: Notify,
     pub(crate) gate: Arc<Gate>,
     pub(crate) limits: OnceLock<Limits>,
+    /// Set with `limits`.
+    pub(crate) storage_budget: OnceLock<Option<Arc<Budget>>>,
     pub(crate) memory_bytes: AtomicU64,
     pub(crate) cpu: Arc<CpuTime>,
     pub(crate) storage_bytes: AtomicU64,
@@ -76,7 +79,7 @@ impl Control {
             state: AtomicU8::new(RUNNING),
             ending: OnceLock::new(),
             stop: Notify::new(),
-            interrupt: Arc::new(InterruptCell::default()),
+            interrupt: Arc::new(InterruptCell::new(crate::isolate::lingers)),
             storage: OnceLock::new(),
             storage_closed: AtomicBool::new(false),
             storage_changed: Notify::new(),
@@ -84,6 +87,7 @@ impl Control {
             resumed: Notify::new(),
             gate: Arc::default(),
             limits: OnceLock::new(),
+            storage_budget: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),
             cpu: Arc::default(),
             storage_bytes: AtomicU64::new(0),

@@ -104,7 +104,7 @@ mod tests {
     impl Churned {
         fn new() -> Self {
             Self {
-                tree: Tree::new(startup(), true, Vec::new(), FileId(1)),
+                tree: Tree::new(startup(), true, std::iter::empty(), FileId(1)),
                 file: IndexFile::new(false, 1, 0),
                 bytes: Vec::new(),
             }

@@ -10,7 +10,6 @@ use crate::live::Object;
 use crate::live::index_file::IndexFile;
 use crate::namespace::Namespace;
 use crate::object::{StoredFacet, Tree};
-use crate::startup::Startup;
 use crate::storage::DbFile;
 
 impl Object {
@@ -29,31 +28,17 @@ impl Object {
         let loaded = index::load(&path, id)?;
         let exists = loaded.is_some();
         let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
-        let (mut children, next_file, next_seq) = match loaded {
+        let (entries, next_file, next_seq) = match loaded {
             None => (BTreeMap::new(), FileId(1), 1),
-            Some(loaded) => {
-                let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
-                let mut last: Option<Arc<Startup>> = None;
-                for (file, entry) in loaded.entries {
-                    // Neighbours mostly run the same: it is kept once.
-                    let startup = match last {
-                        Some(last) if *last == entry.startup => last,
-                        Some(_) | None => Arc::new(entry.startup),
-                    };
-                    last = Some(startup.clone());
-                    let facet = StoredFacet {
-                        name: entry.name,
-                        file,
-                        has_database: entry.has_database,
-                        startup,
-                        children: Vec::new(),
-                    };
-                    children.entry(entry.parent).or_default().push(facet);
-                }
-                (children, loaded.next_file, loaded.next_seq)
-            }
+            Some(loaded) => (loaded.entries, loaded.next_file, loaded.next_seq),
         };
-        let stored = adopt(FileId::ROOT, &mut children);
+        let stored = entries.into_iter().map(|(file, entry)| StoredFacet {
+            file,
+            parent: entry.parent,
+            name: entry.name,
+            startup: entry.startup,
+            has_database: entry.has_database,
+        });
         let root_has_database = db(FileId::ROOT).path().exists();
         let tree = Tree::new(namespace.root_startup(), root_has_database, stored, next_file);
         let object = Self::new(
@@ -65,12 +50,4 @@ impl Object {
         );
         Ok(Arc::new(object))
     }
-}
-
-fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> Vec<StoredFacet> {
-    let mut own = children.remove(&parent).unwrap_or_default();
-    for facet in &mut own {
-        facet.children = adopt(facet.file, children);
-    }
-    own
 }

@@ -14,6 +14,7 @@ mod object;
 mod pause;
 mod report;
 mod seal;
+mod shared;
 mod stub;
 mod visit;
 mod waits;

@@ -2,17 +2,20 @@
 //! before the lock is released, so that an abort has taken effect when it returns (S8).
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::Budget;
 use crate::error::{CallError, Outcome};
 use crate::grants::Grants;
 use crate::host::HostInner;
 use crate::ids::{FileId, ObjectId};
-use crate::isolate;
+use crate::isolate::{self, Room};
 use crate::limits::{Limits, MAILBOX_LEN_MAX};
 use crate::live::index_file::IndexFile;
+use crate::live::shared::Shared;
 use crate::live::{Control, Ending, Mail, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{
@@ -27,6 +30,9 @@ pub(crate) struct Object {
     pub(crate) host: Arc<HostInner>,
     /// Does not change; known without the lock.
     root: NodeId,
+    pub(crate) room: Arc<Room>,
+    /// Memories and tables of what runs of it.
+    memory: Arc<Budget>,
     inner: Mutex<Inner>,
 }
 
@@ -34,6 +40,7 @@ pub(super) struct Inner {
     pub(super) tree: Tree,
     pub(super) running: HashMap<IncarnationId, Running>,
     index: IndexFile,
+    shared: Shared,
     /// The host stops: nothing is started any more.
     stopped: bool,
 }
@@ -59,6 +66,10 @@ pub(super) struct Running {
 pub(crate) struct Launched {
     pub(crate) stored: Stored,
     pub(crate) limits: Limits,
+    /// What it takes its memory from.
+    pub(crate) memory: Arc<Budget>,
+    /// What bounds its storage beside its own limit.
+    pub(crate) storage: Option<Arc<Budget>>,
     pub(crate) grants: Grants,
     pub(crate) file: DbFile,
 }
@@ -74,15 +85,21 @@ impl Object {
         let root = tree.root();
         let inner = Mutex::new(Inner {
             index,
+            shared: Shared::default(),
             tree,
             running: HashMap::new(),
             stopped: false,
         });
+        let limits = &namespace.tree_limits;
+        let room = Room::within(&namespace.room, "its object", limits.running);
+        let memory = Budget::new("its object", limits.memory_bytes, Some(namespace.memory.clone()));
         Self {
             id,
             namespace,
             host,
             root,
+            room,
+            memory,
             inner,
         }
     }
@@ -180,16 +197,24 @@ impl Object {
 
     /// What the incarnation is started with, once those before it are gone.
     pub(crate) fn launch(&self, control: &Control) -> Option<Launched> {
-        let stored = self.lock().tree.launch(control.incarnation)?;
+        let mut inner = self.lock();
+        let stored = inner.tree.launch(control.incarnation)?;
+        let lineage = inner.tree.lineage(control.node);
+        let Inner { tree, shared, .. } = &mut *inner;
+        let memory = shared.memory(&lineage, &self.memory);
+        let storage = shared.storage(self, tree, &lineage, self.namespace.tree_limits.storage_bytes);
+        drop(inner);
         let limits = stored
             .lineage
             .iter()
             .fold(self.namespace.limits, |limits, s| limits.lowered(&s.limits));
-        let grants = Grants::of(&stored.lineage, &self.namespace.egress_hosts);
+        let grants = Grants::of(&stored.lineage, &self.namespace.egress_hosts, &self.namespace.withheld);
         let file = self.db_file(stored.file);
         Some(Launched {
             stored,
             limits,
+            memory,
+            storage,
             grants,
             file,
         })
@@ -220,6 +245,7 @@ impl Object {
         let mut kills = Vec::new();
         let removed = inner.tree.undo(changes, &mut kills);
         inner.carry_out(kills);
+        inner.recount(self);
         if !removed.is_empty() {
             let changes = Changes {
                 removed,
@@ -241,6 +267,7 @@ impl Object {
             ..Changes::default()
         };
         let lsn = self.record(&mut inner, changes);
+        inner.recount(self);
         Some(self.drop_index(&mut inner).unwrap_or(lsn))
     }
 
@@ -314,6 +341,18 @@ impl Object {
 }
 
 impl Inner {
+    /// The tree's shape or what is stored in it has changed.
+    pub(super) fn recount(&mut self, object: &Object) {
+        self.shared.recount(object, &self.tree);
+    }
+
+    /// A facet has committed.
+    pub(super) fn count(&mut self, object: &Object, control: &Control, file: FileId) {
+        let bytes = control.storage_bytes.load(Ordering::Relaxed);
+        let budget = control.storage_budget.get().and_then(Option::as_deref);
+        self.shared.committed(object, file, bytes, budget);
+    }
+
     pub(super) fn carry_out(&mut self, kills: Vec<Kill>) {
         for Kill { incarnation, cause } in kills {
             if let Some(running) = self.running.get(&incarnation) {
@@ -410,15 +449,12 @@ impl From<TreeChange> for crate::index::TreeChange {
                 file,
                 parent,
                 name,
-                startup: Arc::unwrap_or_clone(startup),
+                startup,
                 has_database,
             },
             TreeChange::Store { file } => Self::Store { file },
             TreeChange::Empty { file } => Self::Empty { file },
-            TreeChange::Restart { file, startup } => Self::Restart {
-                file,
-                startup: Arc::unwrap_or_clone(startup),
-            },
+            TreeChange::Restart { file, startup } => Self::Restart { file, startup },
             TreeChange::Delete { file } => Self::Delete { file },
         }
     }

@@ -33,9 +33,13 @@ pub(crate) struct Sealed {
     pub(crate) recorded: Lsn,
 }
 
-/// Why a turn's effects were not released.
+/// A turn whose effects were not released: an abort came between its seal and that.
 #[derive(Debug)]
-pub(crate) struct Killed(pub(crate) Lsn);
+pub(crate) struct Killed {
+    pub(crate) recorded: Lsn,
+    /// Who waits for an answer among them is still to be told.
+    pub(crate) effects: Vec<Effect>,
+}
 
 impl Object {
     /// Records what the turn committed and releases what it sent. Answers the facet's new dep, and the unit. `Killed`: an abort came
@@ -48,6 +52,7 @@ impl Object {
     ) -> Result<Sealed, Killed> {
         let mut inner = self.lock();
         let (mut dep, mut recorded) = (turn.dep, turn.dep);
+        let (counts, reshaped) = (turn.committed.is_some(), !turn.changes.is_empty());
         if turn.committed.is_some() || !turn.changes.is_empty() {
             let mut record = match &turn.committed {
                 Some(_) => inner.tree.now_stored(control.node, turn.file),
@@ -79,8 +84,17 @@ impl Object {
                 }
             }
         }
+        if counts {
+            inner.count(self, control, turn.file);
+        }
+        if reshaped {
+            inner.recount(self);
+        }
         if !control.end_seal() {
-            return Err(Killed(recorded));
+            return Err(Killed {
+                recorded,
+                effects: turn.effects,
+            });
         }
         for effect in turn.effects {
             inner.release(self, forwarder, effect, dep);

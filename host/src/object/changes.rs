@@ -39,14 +39,15 @@ impl TreeChange {
     }
 }
 
-/// A facet as it lies on disk, with what is stored below it.
+/// A facet as it lies on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredFacet {
-    pub(crate) name: FacetName,
     pub(crate) file: FileId,
-    pub(crate) has_database: bool,
+    /// Its parent's file; [`FileId::ROOT`] for a child of the root.
+    pub(crate) parent: FileId,
+    pub(crate) name: FacetName,
     pub(crate) startup: Arc<Startup>,
-    pub(crate) children: Vec<StoredFacet>,
+    pub(crate) has_database: bool,
 }
 
 /// One change that the running turn has made and that its record will hold.

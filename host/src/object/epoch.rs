@@ -19,7 +19,7 @@ pub(crate) enum Cause {
     /// The host is stopping.
     Unavailable,
     /// So many facets run as there may, and none of them makes place. Ends no epoch.
-    Full(usize),
+    Full { whose: &'static str, max: usize },
 }
 
 impl Cause {
@@ -34,10 +34,10 @@ impl Cause {
             ),
             Self::Deleted => (Kind::Deleted, "", "the facet was deleted".into()),
             Self::Broken { code, message } => (Kind::Broken, *code, message.clone()),
-            Self::Full(max) => (
+            Self::Full { whose, max } => (
                 Kind::Unavailable,
                 "facets",
-                format!("{max} facets run, as many as this host has room for; try again"),
+                format!("{max} facets run, as many as {whose} has room for; try again"),
             ),
             Self::Unavailable => (Kind::Unavailable, "", "the host is stopping; try again".into()),
         };

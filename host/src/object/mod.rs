@@ -4,6 +4,7 @@
 mod changes;
 mod epoch;
 mod node;
+mod nodes;
 mod rules;
 mod tree;
 mod waits;

@@ -1,6 +1,8 @@
 //! One place in the tree. A facet has at most one live incarnation, and only its slot makes one.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use crate::ids::{FacetName, FileId};
@@ -9,11 +11,15 @@ use crate::startup::Startup;
 
 /// A place in one tree; never used for another facet, so that a stub of a deleted one cannot reach it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct NodeId(pub(super) u64);
+pub(crate) struct NodeId {
+    pub(super) place: u32,
+    /// How often something else was there before.
+    pub(super) turn: NonZeroU32,
+}
 
 /// One run of one facet, from start to eviction, abort or break. Unique within the object.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct IncarnationId(pub(super) u64);
+pub(crate) struct IncarnationId(pub(super) NonZeroU64);
 
 /// Does the facet run?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,10 +57,9 @@ pub(super) struct Node {
     pub(super) parent: Option<NodeId>,
     pub(super) name: Option<FacetName>,
     pub(super) children: BTreeMap<FacetName, NodeId>,
-    /// Root: 1.
-    pub(super) depth: usize,
     pub(super) startup: Arc<Startup>,
-    pub(super) epoch: Arc<Epoch>,
+    /// Made when somebody first asks for it: most of what is stored is never touched.
+    pub(super) epoch: OnceCell<Arc<Epoch>>,
     pub(super) slot: Slot,
     /// Changed by `Tree::set_storage` only.
     pub(super) storage: Storage,
@@ -65,6 +70,26 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// A facet that does not run, of which nothing is stored.
+    pub(super) fn new(parent: Option<NodeId>, name: Option<FacetName>, startup: Arc<Startup>) -> Self {
+        Self {
+            parent,
+            name,
+            children: BTreeMap::new(),
+            startup,
+            epoch: OnceCell::new(),
+            slot: Slot::Cold,
+            storage: Storage::None,
+            stored_children: 0,
+            file_reserved: None,
+        }
+    }
+
+    /// The current epoch.
+    pub(super) fn epoch(&self) -> &Arc<Epoch> {
+        self.epoch.get_or_init(Epoch::new)
+    }
+
     /// Running, or stored, be it for a descendant's sake (S5).
     pub(super) fn exists(&self) -> bool {
         matches!(self.slot, Slot::Live(_)) || self.storage != Storage::None

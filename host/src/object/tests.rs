@@ -35,7 +35,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         Self {
-            tree: Tree::new(Arc::new(startup(0)), false, Vec::new(), FileId(1)),
+            tree: Tree::new(Arc::new(startup(0)), false, std::iter::empty(), FileId(1)),
             changes: TurnChanges::default(),
             kills: Vec::new(),
         }

@@ -1,21 +1,24 @@
 //! The tree of one object. Whatever ends a facet's epoch ends those of everything below it in the same step.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::ids::{FacetName, FileId};
 use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
 use crate::object::changes::Pending;
-use crate::object::node::{Node, Slot, Storage};
+use crate::object::node::{Slot, Storage};
+use crate::object::nodes::Nodes;
 use crate::object::rules::{self, Rule};
-use crate::object::{Cause, Epoch, FacetInfo, IncarnationId, NodeId, StoredFacet, TurnChanges};
+use crate::object::{Cause, Epoch, FacetInfo, IncarnationId, NodeId, TurnChanges};
 use crate::startup::Startup;
 use departing::Departing;
 use open::OpenTurns;
 
 mod departing;
+mod load;
 mod open;
 mod record;
 mod shape;
@@ -100,65 +103,44 @@ pub(crate) struct Stored {
     pub(crate) has_database: bool,
 }
 
+/// Found by a small number that the host itself has given: nobody can choose such that they collide.
+type ByFile = HashMap<FileId, NodeId, BuildHasherDefault<FileHasher>>;
+
+#[derive(Clone, Copy, Default)]
+struct FileHasher(u64);
+
+impl Hasher for FileHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32((*byte).into()));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // Maps look at the lowest bits and at the highest: an odd number, half of whose bits are set, fills both.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// The tree of one object: what runs, what is stored, what somebody holds a stub of.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    nodes: HashMap<NodeId, Node>,
+    nodes: Nodes,
     root: NodeId,
     live: HashMap<IncarnationId, NodeId>,
     departing: Departing,
     /// The facets that have an entry in the index, or will have with the turn that copied them; and the root if it has a
     /// database.
-    files: HashMap<FileId, NodeId>,
-    /// Counts nodes and incarnations alike.
+    files: ByFile,
+    /// Counts incarnations.
     next: u64,
     next_file: FileId,
     open: OpenTurns,
 }
 
 impl Tree {
-    /// A tree as it lies on disk. `next_file` is past every id that the index names.
-    pub(crate) fn new(
-        root: Arc<Startup>,
-        root_has_database: bool,
-        stored: Vec<StoredFacet>,
-        next_file: FileId,
-    ) -> Self {
-        let root_id = NodeId(0);
-        let storage = if root_has_database {
-            Storage::Database(FileId::ROOT)
-        } else {
-            Storage::None
-        };
-        let node = Node {
-            parent: None,
-            name: None,
-            children: BTreeMap::new(),
-            depth: 1,
-            startup: root,
-            epoch: Epoch::new(),
-            slot: Slot::Cold,
-            storage: Storage::None,
-            stored_children: 0,
-            file_reserved: Some(FileId::ROOT),
-        };
-        let mut tree = Self {
-            nodes: HashMap::from([(root_id, node)]),
-            root: root_id,
-            live: HashMap::new(),
-            departing: Departing::default(),
-            files: HashMap::new(),
-            next: 1,
-            next_file,
-            open: OpenTurns::default(),
-        };
-        tree.set_storage(root_id, storage);
-        for facet in stored {
-            tree.attach(root_id, facet);
-        }
-        tree
-    }
-
     /// Past every file id given out so far.
     pub(crate) fn next_file(&self) -> FileId {
         self.next_file
@@ -170,7 +152,7 @@ impl Tree {
 
     /// The current epoch of a facet; none if it has been deleted.
     pub(crate) fn epoch(&self, node: NodeId) -> Option<Arc<Epoch>> {
-        self.nodes.get(&node).map(|n| n.epoch.clone())
+        self.nodes.get(node).map(|n| n.epoch().clone())
     }
 
     /// S4: the child of that name, restarted if it was to run something else.
@@ -192,23 +174,23 @@ impl Tree {
                     changes.pending.push(Pending::Restarted { node: child, before });
                 }
             }
-            return Ok((child, self.node(child).epoch.clone()));
+            return Ok((child, self.node(child).epoch().clone()));
         }
         self.check_room(parent, 1, 1)?;
         let child = self.insert(parent, name.clone(), Arc::new(startup), Storage::None);
-        Ok((child, self.node(child).epoch.clone()))
+        Ok((child, self.node(child).epoch().clone()))
     }
 
     /// S5: the child of that name if it exists.
     pub(crate) fn lookup(&self, parent: NodeId, name: &FacetName) -> Option<(NodeId, Arc<Epoch>)> {
         let child = self.child(parent, name)?;
         let node = self.node(child);
-        node.exists().then(|| (child, node.epoch.clone()))
+        node.exists().then(|| (child, node.epoch().clone()))
     }
 
     /// S5: names of the children that exist, in byte order.
     pub(crate) fn names(&self, parent: NodeId, after: Option<&str>, max: usize) -> Vec<FacetName> {
-        let Some(node) = self.nodes.get(&parent) else {
+        let Some(node) = self.nodes.get(parent) else {
             return Vec::new();
         };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -225,7 +207,7 @@ impl Tree {
         let mut found = Vec::new();
         let mut todo = vec![node];
         while let Some(id) = todo.pop() {
-            let Some(node) = self.nodes.get(&id) else { continue };
+            let Some(node) = self.nodes.get(id) else { continue };
             todo.extend(node.children.values().rev());
             if node.exists() || node.parent.is_none() {
                 let path = self
@@ -280,7 +262,7 @@ impl Tree {
     pub(crate) fn delete_children(&mut self, parent: NodeId, changes: &mut TurnChanges, kills: &mut Vec<Kill>) {
         let names: Vec<_> = self
             .nodes
-            .get(&parent)
+            .get(parent)
             .map(|n| n.children.keys().cloned().collect())
             .unwrap_or_default();
         for name in &names {
@@ -325,7 +307,7 @@ impl Tree {
         if let Some(cause) = epoch.and_then(|e| e.cause()) {
             return Delivery::Ended(cause.clone());
         }
-        let Some(found) = self.nodes.get(&node) else {
+        let Some(found) = self.nodes.get(node) else {
             return Delivery::Ended(Arc::new(Cause::Deleted));
         };
         if self.is_deleted(node) && rules::hold(Rule::DeletedIsNotReached) {
@@ -334,12 +316,12 @@ impl Tree {
         match found.slot {
             Slot::Live(incarnation) => Delivery::To(incarnation),
             Slot::Cold => {
-                let epoch = found.epoch.clone();
+                let epoch = found.epoch().clone();
                 let after = match rules::hold(Rule::PredecessorsAreWaitedFor) {
                     true => self.departing.at(&self.path(node)),
                     false => Vec::new(),
                 };
-                let incarnation = IncarnationId(self.count());
+                let incarnation = self.new_incarnation();
                 self.live.insert(incarnation, node);
                 self.node_mut(node).slot = Slot::Live(incarnation);
                 Delivery::Start(Start {
@@ -354,7 +336,7 @@ impl Tree {
 
     /// The incarnation that takes the facet's events.
     pub(crate) fn live_at(&self, node: NodeId) -> Option<IncarnationId> {
-        match self.nodes.get(&node)?.slot {
+        match self.nodes.get(node)?.slot {
             Slot::Cold => None,
             Slot::Live(incarnation) => Some(incarnation),
         }
@@ -402,14 +384,14 @@ impl Tree {
             return Borrow::Live(incarnation);
         }
         let after = self.departing.at(path);
-        let borrow = IncarnationId(self.count());
+        let borrow = self.new_incarnation();
         self.departing.insert(borrow, node, path);
         Borrow::Reserved { borrow, after }
     }
 
     /// The file and path of the facet's database.
     pub(crate) fn database(&self, node: NodeId) -> Option<(FileId, Vec<FacetName>)> {
-        match self.nodes.get(&node)?.storage {
+        match self.nodes.get(node)?.storage {
             Storage::None | Storage::Entry(_) => None,
             Storage::Database(file) => Some((file, self.path(node))),
         }

@@ -142,9 +142,14 @@ mod tests {
 
     use super::*;
 
-    const A: NodeId = NodeId(1);
-    const B: NodeId = NodeId(2);
-    const C: NodeId = NodeId(3);
+    const fn node(place: u32) -> NodeId {
+        let turn = std::num::NonZeroU32::MIN;
+        NodeId { place, turn }
+    }
+
+    const A: NodeId = node(1);
+    const B: NodeId = node(2);
+    const C: NodeId = node(3);
 
     fn wait(event: u64, to: NodeId, taken: Option<u64>) -> Wait {
         Wait {

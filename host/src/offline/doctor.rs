@@ -245,7 +245,7 @@ impl Patient {
         entry.has_database = true;
         let told = format!("{path:?} is named again, with file {file}");
         let asks = "; what it runs is not known until its parent asks for it";
-        let is_unknown = entry.startup == unknown_startup();
+        let is_unknown = *entry.startup == unknown_startup();
         self.found.repairs.push(if is_unknown { told + asks } else { told });
     }
 
@@ -260,7 +260,7 @@ impl Patient {
         let entry = Entry {
             parent,
             name,
-            startup: unknown_startup(),
+            startup: unknown_startup().into(),
             has_database: false,
         };
         self.loaded.entries.insert(file, entry);

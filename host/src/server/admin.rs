@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::Query;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use super::json_response;
+use super::target::Admin;
 use crate::error::CallError;
-use crate::server::{error_response, json_response};
 use crate::storage::{self, TableDump};
 use crate::{Host, ObjectRef};
 
@@ -20,52 +21,54 @@ const ROWS_MAX: u32 = 1_000;
 /// Integers beyond this are not exact in JSON readers; they are written as text.
 const JSON_INTEGER_MAX: u64 = 1 << 53;
 
-fn answer(result: Result<Value, CallError>) -> Response {
-    match result {
-        Ok(value) => json_response(StatusCode::OK, value.to_string().into_bytes()),
-        Err(error) => error_response(&error),
-    }
+pub(super) async fn answer(host: &Host, what: Admin<'_>, uri: &Uri) -> Result<Response, CallError> {
+    let value = match what {
+        Admin::Tree { namespace, object } => tree(host, &namespace, &object)?,
+        Admin::Rows { namespace, object } => rows(host, &namespace, &object, uri).await?,
+        Admin::Classes => classes(host),
+        Admin::Unknown => {
+            let message = "no such address here; there are /admin/tree, /admin/rows and /admin/classes";
+            return Err(CallError::not_found(message));
+        }
+    };
+    Ok(json_response(StatusCode::OK, value.to_string().into_bytes()))
 }
 
 /// `GET /admin/tree/{namespace}/{object}`: the facets that exist, the root first.
-pub(super) async fn tree(State(host): State<Host>, Path((namespace, object)): Path<(String, String)>) -> Response {
+fn tree(host: &Host, namespace: &str, object: &ObjectRef) -> Result<Value, CallError> {
     let names: HashMap<_, _> = host
         .classes()
         .into_iter()
         .map(|(name, digest)| (digest, name))
         .collect();
-    let reports = host.tree(&namespace, &ObjectRef::parse(&object)).map(|(id, reports)| {
-        let facets = reports.into_iter().map(|report| {
-            let name = names.get(&report.class).cloned();
-            let mut facet = serde_json::to_value(report).expect("a report is plain data");
-            facet["class_name"] = json!(name);
-            facet
-        });
-        json!({ "namespace": namespace, "object": id.to_string(), "facets": facets.collect::<Vec<_>>() })
+    let (id, reports) = host.tree(namespace, object)?;
+    let facets = reports.into_iter().map(|report| {
+        let name = names.get(&report.class).cloned();
+        let mut facet = serde_json::to_value(report).expect("a report is plain data");
+        facet["class_name"] = json!(name);
+        facet
     });
-    answer(reports)
+    Ok(json!({ "namespace": namespace, "object": id.to_string(), "facets": facets.collect::<Vec<_>>() }))
 }
 
 /// `GET /admin/rows/{namespace}/{object}?path=a/b&rows=50`: the tables of one facet.
-pub(super) async fn rows(
-    State(host): State<Host>,
-    Path((namespace, object)): Path<(String, String)>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Response {
+async fn rows(host: &Host, namespace: &str, object: &ObjectRef, uri: &Uri) -> Result<Value, CallError> {
+    let Query(query) = Query::<HashMap<String, String>>::try_from_uri(uri)
+        .map_err(|error| CallError::invalid(format!("the query should be path=...&rows=...: {error}")))?;
     let path = query.get("path").map(String::as_str).unwrap_or_default();
     let rows: Option<u32> = query.get("rows").and_then(|rows| rows.parse().ok());
     let rows_max = rows.unwrap_or(ROWS_SHOWN).min(ROWS_MAX);
-    let tables = host.rows(&namespace, &ObjectRef::parse(&object), path, rows_max).await;
-    answer(tables.map(|tables| json!({ "tables": tables.into_iter().map(table).collect::<Vec<_>>() })))
+    let tables = host.rows(namespace, object, path, rows_max).await?;
+    Ok(json!({ "tables": tables.into_iter().map(table).collect::<Vec<_>>() }))
 }
 
 /// `GET /admin/classes`: names and digests.
-pub(super) async fn classes(State(host): State<Host>) -> Response {
+fn classes(host: &Host) -> Value {
     let classes = host
         .classes()
         .into_iter()
         .map(|(name, digest)| json!({ "name": name, "digest": digest }));
-    answer(Ok(json!({ "classes": classes.collect::<Vec<_>>() })))
+    json!({ "classes": classes.collect::<Vec<_>>() })
 }
 
 fn table(table: TableDump) -> Value {

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::access::Admitted;
 use crate::Host;
 use crate::limits::{PIECE_BYTES_MAX, PIPE_PIECES_MAX};
 use crate::live::{HttpBody, Piece};
@@ -44,17 +45,17 @@ pub(super) fn incoming(body: Body, runtime: &Handle) -> HttpBody {
     HttpBody::Pipe(reader)
 }
 
-/// A response's body.
-pub(super) fn outgoing(body: HttpBody, host: Host) -> Body {
+/// A response's body; the request counts as under way until its end.
+pub(super) fn outgoing(body: HttpBody, host: Host, admitted: Admitted) -> Body {
     let reader = match body {
         HttpBody::Bytes(bytes) => return Body::from(bytes),
         HttpBody::Pipe(reader) => reader,
     };
-    let pieces = stream::unfold(Some((reader, host)), async |state| {
-        let (mut reader, host) = state?;
+    let pieces = stream::unfold(Some((reader, host, admitted)), async |state| {
+        let (mut reader, host, admitted) = state?;
         match reader.recv().await {
             Some(Piece::Bytes(bytes, dep)) => match host.durable(dep).await {
-                Ok(()) => Some((Ok(bytes), Some((reader, host)))),
+                Ok(()) => Some((Ok(bytes), Some((reader, host, admitted)))),
                 Err(error) => Some((Err(std::io::Error::other(error.to_string())), None)),
             },
             Some(Piece::End(dep)) => match host.durable(dep).await {

@@ -1,12 +1,13 @@
 //! `/o/{namespace}/{object}/...`: requests for the `http` export of a root facet, as they are.
 
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::access::Admitted;
+use super::body;
 use crate::error::{CallError, Kind, Outcome};
 use crate::live::{HttpRequest, HttpResponse};
-use crate::server::{body, error_response};
 use crate::{Host, ObjectRef};
 
 /// Headers that belong to one connection and are not passed on. `content-length` is the server's to say: a guest that said
@@ -24,30 +25,32 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// A folder's address ends in `/`, so that links on its page work.
-pub(super) async fn to_folder(request: Request) -> Response {
-    let query = request
-        .uri()
-        .query()
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
-    Redirect::permanent(&format!("{}/{query}", request.uri().path())).into_response()
+pub(super) fn to_folder(uri: &Uri) -> Response {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Redirect::permanent(&format!("{}/{query}", uri.path())).into_response()
 }
 
-pub(super) async fn deliver(State(host): State<Host>, Path(parts): Path<Vec<String>>, request: Request) -> Response {
-    let [namespace, object, ..] = parts.as_slice() else {
-        return error_response(&CallError::not_found("no such address here"));
-    };
+/// `path` is as it came, undecoded, after `/o/namespace/object/`; `admitted` is held until the answer's end.
+pub(super) async fn deliver(
+    host: &Host,
+    admitted: Admitted,
+    namespace: &str,
+    object: &ObjectRef,
+    path: &str,
+    request: Request,
+) -> Result<Response, CallError> {
     let (head, body) = request.into_parts();
-    // The path as it came, undecoded, after `/o/namespace/object`.
-    let path = head.uri.path().splitn(5, '/').nth(4).unwrap_or_default();
     let uri = match head.uri.query() {
         Some(query) => format!("/{path}?{query}"),
         None => format!("/{path}"),
     };
+    // A secret that was shown to the host is not the guest's to see.
+    let kept = |name: &HeaderName| *name != header::AUTHORIZATION || !admitted.token_shown;
     let headers = head
         .headers
         .iter()
         .filter(|(name, _)| !HOP_BY_HOP.contains(name) || **name == header::CONTENT_LENGTH)
+        .filter(|(name, _)| kept(name))
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect();
     let body = body::incoming(body, host.runtime());
@@ -57,18 +60,16 @@ pub(super) async fn deliver(State(host): State<Host>, Path(parts): Path<Vec<Stri
         headers,
         body,
     };
-    match host.request(namespace, &ObjectRef::parse(object), request).await {
-        Ok(response) => outgoing(&host, response).unwrap_or_else(|error| error_response(&error)),
-        Err(error) => error_response(&error),
-    }
+    let response = host.request(namespace, object, request).await?;
+    outgoing(host, response, admitted)
 }
 
-fn outgoing(host: &Host, response: HttpResponse) -> Result<Response, CallError> {
+fn outgoing(host: &Host, response: HttpResponse, admitted: Admitted) -> Result<Response, CallError> {
     let wrong = |what: String| {
         CallError::new(Kind::Failed, "http", format!("the facet answered {what}")).outcome(Outcome::Applied)
     };
     let status = StatusCode::from_u16(response.status).map_err(|_| wrong(format!("status {}", response.status)))?;
-    let mut answer = Response::new(body::outgoing(response.body, host.clone()));
+    let mut answer = Response::new(body::outgoing(response.body, host.clone(), admitted));
     *answer.status_mut() = status;
     for (name, value) in response.headers {
         let name_ok = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong(format!("a header {name:?}")))?;

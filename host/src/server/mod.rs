@@ -1,73 +1,161 @@
 //! HTTP in and out. Status codes and error bodies come from one place, and nothing here decides anything about facets.
 
+mod access;
 mod admin;
 mod body;
+mod connections;
+mod doors;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
+mod names;
+mod patience;
 mod rpc;
+mod slots;
+pub(crate) mod socket;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
 
-use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{any, get, post};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::Host;
-use crate::error::CallError;
+use crate::config::{HttpConfig, Tokens};
+use crate::error::{CallError, Kind};
 use crate::startup::Format;
 
-/// Serves a host until `stop` resolves; requests under way then are finished.
-pub async fn serve(
+use access::Gate;
+use target::Target;
+
+pub use doors::{DoorError, Doors, LISTEN_DEFAULT, OpenDoors};
+pub(crate) use names::is_host_name;
+pub use tls::TlsError;
+
+/// What all requests of one door need.
+struct Served {
     host: Host,
-    listener: TcpListener,
-    open: Option<String>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(host, open))
-        .with_graceful_shutdown(stop)
-        .await
+    http: HttpConfig,
+    names: names::Names,
+    guard: Guard,
 }
 
-fn router(host: Host, open: Option<String>) -> Router {
-    let front = get(move || async move {
-        match open {
-            Some(open) => Redirect::temporary(&format!("/o/{open}/")).into_response(),
-            None => "facetd. POST a JSON array to /rpc/{namespace}/{object}/{method}.\n".into_response(),
-        }
-    });
-    Router::new()
-        .route("/", front)
-        .route("/rpc/{namespace}/{object}/{method}", post(rpc::call))
-        .route("/o/{namespace}/{object}", any(http::to_folder))
-        .route("/o/{namespace}/{object}/", any(http::deliver))
-        .route("/o/{namespace}/{object}/{*path}", any(http::deliver))
-        .route("/admin/tree/{namespace}/{object}", get(admin::tree))
-        .route("/admin/rows/{namespace}/{object}", get(admin::rows))
-        .route("/admin/classes", get(admin::classes))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .fallback(|| async { error_response(&CallError::not_found("no such address here")) })
-        .layer(from_fn(same_origin))
-        .with_state(host)
+/// What is behind a door, and who may in.
+enum Guard {
+    /// `/rpc` and `/o`, and on a developer's machine `/admin`.
+    Calls {
+        gate: Gate,
+        /// Where `/` leads.
+        open: Option<String>,
+        with_admin: bool,
+    },
+    /// `/admin` alone; for those with a token, if there are any.
+    Admin { tokens: Option<Tokens> },
 }
 
-/// Pages of other sites cannot make a browser call facets: a request that says it comes from elsewhere is refused.
-async fn same_origin(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let foreign = headers.get(header::ORIGIN).is_some_and(|origin| {
-        let origin = origin.to_str().unwrap_or_default();
-        origin.split_once("://").is_none_or(|(_, authority)| authority != host)
-    });
-    if foreign {
-        let message = "requests from pages of other origins are not served";
-        return error_response(&CallError::new(crate::error::Kind::Denied, "origin", message));
+/// Answers one request.
+async fn answer(served: &Served, request: Request) -> Response {
+    match route(served, request).await {
+        Ok(response) => response,
+        Err(error) => error_response(&error),
     }
-    next.run(request).await
+}
+
+async fn route(served: &Served, request: Request) -> Result<Response, CallError> {
+    let uri = request.uri().clone();
+    let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    let most = served.http.uri_bytes_max;
+    if length > most {
+        return Err(CallError::limit(
+            "uri",
+            format!("path and query have at most {most} bytes"),
+        ));
+    }
+    if request.headers().contains_key(header::TRANSFER_ENCODING)
+        && request.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        // A proxy that believes the other one would take the rest of the body for a request.
+        return Err(CallError::invalid(
+            "a request should have content-length or transfer-encoding, not both",
+        ));
+    }
+    let target = Target::parse(uri.path());
+    // Who watches over hosts asks for this by whatever name it has, and learns nothing else.
+    if matches!(target, Ok(Target::Health)) && request.method() == Method::GET {
+        return Ok("ok\n".into_response());
+    }
+    if !served.names.accept(&uri, request.headers()) {
+        let message =
+            "this host has other names: use localhost or a loopback address, or list this name in `names` of [host]";
+        return Err(CallError::new(Kind::Denied, "host", message));
+    }
+    if !names::same_origin(request.headers()) {
+        let message = "requests from pages of other origins are not served";
+        return Err(CallError::new(Kind::Denied, "origin", message));
+    }
+    if let Guard::Admin { tokens: Some(tokens) } = &served.guard
+        && !access::bearer(request.headers()).is_some_and(|token| tokens.accept(token))
+    {
+        return Err(access::no_token());
+    }
+    let target = target?;
+    if let Err(allow) = target.check_method(request.method()) {
+        return Ok(wrong_method(allow));
+    }
+    match (target, &served.guard) {
+        (Target::Health, _) => Ok("ok\n".into_response()),
+        (Target::Front, Guard::Calls { open: Some(open), .. }) => {
+            Ok(Redirect::temporary(&format!("/o/{open}/")).into_response())
+        }
+        (Target::Front, Guard::Calls { open: None, .. }) => {
+            Ok("facetd. POST a JSON array to /rpc/{namespace}/{object}/{method}.\n".into_response())
+        }
+        (
+            Target::Rpc {
+                namespace,
+                object,
+                method,
+            },
+            Guard::Calls { gate, .. },
+        ) => {
+            let admitted = gate.admit(&namespace, request.headers())?;
+            rpc::call(served, admitted, &namespace, &object, &method, request.into_body()).await
+        }
+        (
+            Target::Http {
+                namespace,
+                object,
+                rest,
+            },
+            Guard::Calls { gate, .. },
+        ) => {
+            let admitted = gate.admit(&namespace, request.headers())?;
+            http::deliver(&served.host, admitted, &namespace, &object, rest, request).await
+        }
+        (Target::Folder, Guard::Calls { .. }) => Ok(http::to_folder(&uri)),
+        (Target::Admin(what), Guard::Admin { .. } | Guard::Calls { with_admin: true, .. }) => {
+            admin::answer(&served.host, what, &uri).await
+        }
+        (Target::Admin(_), Guard::Calls { with_admin: false, .. }) => Err(CallError::not_found(
+            "the admin API is not here: it is on a socket in the data directory (`facetd tree --data DIR`, `curl \
+             --unix-socket DIR/admin.sock`), or where `admin` in [host] says",
+        )),
+        (Target::Front | Target::Rpc { .. } | Target::Http { .. } | Target::Folder, Guard::Admin { .. }) => {
+            Err(CallError::not_found("only /admin is served here"))
+        }
+    }
+}
+
+fn wrong_method(allow: &'static str) -> Response {
+    let mut response = error_response(&CallError::invalid(format!("the method should be one of: {allow}")));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 /// `{"error": {"kind", "code", "message", "outcome"}}` with the status of S18.
@@ -85,13 +173,26 @@ fn error_response(error: &CallError) -> Response {
         body["detail"] = detail;
     }
     let status = StatusCode::from_u16(error.kind.http_status()).expect("the table holds valid statuses");
-    json_response(status, json!({ "error": body }).to_string().into_bytes())
+    let mut response = json_response(status, json!({ "error": body }).to_string().into_bytes());
+    if error.kind == Kind::Denied && error.code == "token" {
+        // The one status that HTTP gives a meaning of its own, to go with the header.
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
 }
 
+/// Answers of the host itself; no page of another site can use them as a script or an image, whatever they contain.
 fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = (status, body).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }

@@ -177,7 +177,7 @@ impl Connected {
         functions::install(conn)?;
         let quota = Quota::install(conn, quota_bytes)?;
         let stop = Arc::clone(interrupt);
-        conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.stops_statements()))?;
+        conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.progress()))?;
         let committed_frames = Arc::new(AtomicU32::new(0));
         let frames = Arc::clone(&committed_frames);
         conn.wal_hook(Some(move |_: &mut Wal, count: i32| {

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rusqlite::InterruptHandle;
 
 /// Shared by a facet's task and whoever may have to stop it.
-#[derive(Default)]
 pub(crate) struct InterruptCell {
+    /// Called again and again while a statement runs, on its thread.
+    on_progress: fn(),
     for_ever: AtomicBool,
     /// A COMMIT runs: the turn is sealed, an interrupt comes too late for it. Written under the lock.
     sealed: AtomicBool,
@@ -21,7 +22,25 @@ pub(crate) struct InterruptCell {
     handle: Mutex<Option<InterruptHandle>>,
 }
 
+impl Default for InterruptCell {
+    fn default() -> Self {
+        Self::new(|| ())
+    }
+}
+
 impl InterruptCell {
+    /// `on_progress` is called again and again while a statement runs, on its thread.
+    pub(crate) fn new(on_progress: fn()) -> Self {
+        Self {
+            on_progress,
+            for_ever: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
+            deadline_ms: AtomicU64::new(0),
+            overdue: AtomicBool::new(false),
+            handle: Mutex::new(None),
+        }
+    }
+
     /// Stops the statement that runs now, if any. A statement that wrote takes the turn's transaction with it.
     pub(crate) fn interrupt(&self) {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,6 +98,12 @@ impl InterruptCell {
     /// True after [`Self::interrupt_for_ever`].
     pub(crate) fn is_stopped(&self) -> bool {
         self.for_ever.load(Ordering::SeqCst)
+    }
+
+    /// What the progress handler does.
+    pub(super) fn progress(&self) -> bool {
+        (self.on_progress)();
+        self.stops_statements()
     }
 
     /// What the progress handler asks, and the allocator.

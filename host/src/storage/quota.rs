@@ -5,6 +5,8 @@
 //! within the slack below the quota is undone by a savepoint if it ends above. Only a single statement that grows
 //! the database by more than the slack meets SQLite's limit. The same holds for the bytes of the turn's transaction.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::authorizer::RESERVED_PREFIX;
@@ -12,6 +14,7 @@ use super::connection::{CACHE_KIB, Connected};
 use super::error::{StorageCode, StorageError};
 use super::template::PAGE_BYTES;
 use super::vfs::{TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
+use crate::budget::Budget;
 
 /// How far below the quota statements get a savepoint, and how far above it SQLite stops them.
 const SLACK_PAGES: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
@@ -29,11 +32,15 @@ const RELEASE: &str = "RELEASE _facetd_write";
 const RESERVED_NAMES: &str = "SELECT count(*) FROM sqlite_schema WHERE lower(substr(name, 1, 7)) = '_facetd'";
 
 /// What is known of a database's size.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Quota {
     pages_max: u64,
     /// The database has at most so many pages; none: ask.
     pages_bound: Option<u64>,
+    /// What all facets of a tree may store together.
+    pub(super) shared: Option<Arc<Budget>>,
+    /// Pages before the turn's first write, which are counted in `shared`; only if there is one.
+    pages_begun: Option<u64>,
 }
 
 impl Quota {
@@ -45,7 +52,40 @@ impl Quota {
         Ok(Self {
             pages_max,
             pages_bound: None,
+            shared: None,
+            pages_begun: None,
         })
+    }
+
+    /// Forgets what the turn before has written.
+    pub(super) fn begin_turn(&mut self) {
+        self.pages_begun = None;
+    }
+
+    /// Pages that the database may have now, by its own quota and by what is left for all together.
+    fn pages_max_now(&self) -> u64 {
+        match (&self.shared, self.pages_begun) {
+            (Some(shared), Some(begun)) => self.pages_max.min(begun + shared.left().0 / PAGE_BYTES),
+            (_, _) => self.pages_max,
+        }
+    }
+
+    /// Why a write was undone.
+    fn full(&self) -> StorageError {
+        let own_mib = self.pages_max * PAGE_BYTES / (1024 * 1024);
+        let whose = match &self.shared {
+            Some(shared) if self.pages_max_now() < self.pages_max => {
+                let (_, tightest) = shared.left();
+                let mib = tightest.limit() >> 20;
+                format!(
+                    "the {mib} MiB of storage that {} has for all together are",
+                    tightest.whose()
+                )
+            }
+            Some(_) | None => format!("the facet's storage quota of {own_mib} MiB is"),
+        };
+        let message = format!("{whose} used up: delete something first (reads and deletes still work)");
+        StorageError::new(StorageCode::Full, message)
     }
 
     /// Forgets the size: a statement of unknown reach was run.
@@ -93,7 +133,10 @@ impl Connected {
             Reach::Nothing | Reach::Any | Reach::Returning | Reach::Alter => None,
         };
         let undoable = matches!(reach, Reach::Returning | Reach::Alter);
-        let near = before + SLACK_PAGES > self.quota.pages_max
+        if self.quota.shared.is_some() {
+            self.quota.pages_begun.get_or_insert(before);
+        }
+        let near = before + SLACK_PAGES > self.quota.pages_max_now()
             || self.vfs.account().transaction_bytes() + TRANSACTION_SLACK_BYTES > TRANSACTION_BYTES_MAX;
         let writes = self.vfs.account().set_writes(true);
         let result = if near || undoable {
@@ -130,12 +173,8 @@ impl Connected {
 
     fn check_written(&mut self, before: u64, reach: Reach) -> Result<(), StorageError> {
         let after = self.page_count()?;
-        if after > before && after > self.quota.pages_max {
-            let message = format!(
-                "the facet's storage quota of {} MiB is used up: delete something first (reads and deletes still work)",
-                self.quota.pages_max * PAGE_BYTES / (1024 * 1024)
-            );
-            return Err(StorageError::new(StorageCode::Full, message));
+        if after > before && after > self.quota.pages_max_now() {
+            return Err(self.quota.full());
         }
         // What is still in SQLite's cache goes into the log with the COMMIT.
         if self.vfs.account().transaction_bytes() + CACHE_BYTES > TRANSACTION_BYTES_MAX {

@@ -11,6 +11,7 @@ use super::interrupt::InterruptCell;
 use super::journal::{Journal, Lsn};
 use super::transaction::TxId;
 use super::value::Usage;
+use crate::budget::Budget;
 
 const BEGIN: &str = "BEGIN";
 const USED_PAGES: &str = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count";
@@ -27,6 +28,8 @@ pub(crate) struct FacetStore {
     /// Something was committed to the file, now or earlier.
     pub(super) stored: bool,
     pub(super) quota_bytes: u64,
+    /// What it shares with others, beside its quota.
+    pub(super) shared: Option<Arc<Budget>>,
     pub(super) interrupt: Arc<InterruptCell>,
     pub(super) open: Option<Box<Connected>>,
     /// Explicit transactions that are open, outermost first.
@@ -78,6 +81,7 @@ impl FacetStore {
             path,
             stored,
             quota_bytes,
+            shared: None,
             interrupt,
             open: None,
             transactions: Vec::new(),
@@ -93,6 +97,11 @@ impl FacetStore {
             journal,
             refusal_logged: false,
         }
+    }
+
+    /// Bounds it by what is left of a budget, too.
+    pub(crate) fn share(&mut self, budget: Option<Arc<Budget>>) {
+        self.shared = budget;
     }
 
     /// True if something was committed to the file, even if nothing is in it any more.
@@ -158,11 +167,12 @@ impl FacetStore {
                 path,
                 stored,
                 quota_bytes,
+                shared,
                 interrupt,
                 refusal_logged,
                 ..
             } = self;
-            let open = match (*stored, create) {
+            let mut open = match (*stored, create) {
                 (true, _) => match Connected::open(file, path, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
@@ -189,6 +199,7 @@ impl FacetStore {
                 },
                 (false, false) => unreachable!("nothing is opened then, see above"),
             };
+            open.quota.shared = shared.clone();
             interrupt.set_handle(Some(open.conn.get_interrupt_handle()));
             if open.frames > 0 {
                 self.newest = self
@@ -249,6 +260,7 @@ impl FacetStore {
         let open = self.open.as_deref_mut().expect("a turn begins on an open database");
         // What an earlier turn wrote ahead and undid does not count.
         super::capture::forget_written(&open.conn);
+        open.quota.begin_turn();
         open.host_run(BEGIN)?;
         if !std::mem::replace(&mut self.counted, true) {
             self.journal.progress().turn_begins();

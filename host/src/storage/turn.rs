@@ -299,6 +299,20 @@ impl FacetStore {
         self.remove_uncommitted();
     }
 
+    /// Drops the connection to a database that a recorded unit removes: nothing in it counts any more, nor in its log.
+    pub(crate) fn forsake(&mut self) {
+        let was_open = self.open.is_some();
+        self.abandon();
+        if was_open {
+            self.journal.pins().closed(&self.file, true);
+        }
+    }
+
+    /// Closing it touches no disk.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.open.is_none()
+    }
+
     /// If something was written since the last time; not for that alone is a database opened, or a full journal filled.
     fn optimize_once(&mut self) {
         if self.open.is_some() && self.wrote && !self.journal.is_tight() {

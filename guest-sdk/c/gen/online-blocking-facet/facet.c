@@ -180,6 +180,9 @@ extern void __wasm_import_facetd_runtime_facets_method_startup_set_limit(int32_t
 __attribute__((__import_module__("facetd:runtime/facets@0.1.0"), __import_name__("[method]startup.grant")))
 extern void __wasm_import_facetd_runtime_facets_method_startup_grant(int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
 
+__attribute__((__import_module__("facetd:runtime/facets@0.1.0"), __import_name__("[method]startup.withhold")))
+extern void __wasm_import_facetd_runtime_facets_method_startup_withhold(int32_t, uint8_t *, size_t, uint8_t *);
+
 __attribute__((__import_module__("facetd:runtime/facets@0.1.0"), __import_name__("[method]startup.set-failure-policy")))
 extern void __wasm_import_facetd_runtime_facets_method_startup_set_failure_policy(int32_t, uint8_t *, size_t, uint8_t *);
 
@@ -2309,6 +2312,53 @@ bool facetd_runtime_facets_method_startup_grant(facetd_runtime_facets_borrow_sta
   uint8_t ret_area[(12*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_facetd_runtime_facets_method_startup_grant((self).__handle, (uint8_t *) (*name).ptr, (*name).len, (int32_t) (*argument).format, (uint8_t *) ((*argument).body).ptr, ((*argument).body).len, ptr);
+  facetd_runtime_facets_result_void_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      facetd_runtime_types_option_payload_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (8*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (facetd_runtime_types_payload_t) {
+            (facetd_runtime_types_format_t) (int32_t) *((uint8_t*) (ptr + (9*sizeof(void*)))),
+            (facet_list_u8_t) (facet_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (10*sizeof(void*))))), (*((size_t*) (ptr + (11*sizeof(void*))))) },
+          };
+          break;
+        }
+      }
+
+      result.val.err = (facetd_runtime_types_call_error_t) {
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (facet_string_t) (facet_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (5*sizeof(void*))))), (*((size_t*) (ptr + (6*sizeof(void*))))) },
+        (facetd_runtime_types_outcome_t) (int32_t) *((uint8_t*) (ptr + (7*sizeof(void*)))),
+        (facetd_runtime_types_option_payload_t) option,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool facetd_runtime_facets_method_startup_withhold(facetd_runtime_facets_borrow_startup_t self, facet_string_t *name, facetd_runtime_facets_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(12*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_facetd_runtime_facets_method_startup_withhold((self).__handle, (uint8_t *) (*name).ptr, (*name).len, ptr);
   facetd_runtime_facets_result_void_call_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {

@@ -736,8 +736,10 @@ extern facetd_runtime_facets_own_startup_t facetd_runtime_facets_constructor_sta
 extern void facetd_runtime_facets_method_startup_set_props(facetd_runtime_facets_borrow_startup_t self, facetd_runtime_facets_payload_t *props);
 // What the facet sees as its id. Unset: this facet's own.
 extern void facetd_runtime_facets_method_startup_set_id(facetd_runtime_facets_borrow_startup_t self, facetd_runtime_facets_facet_id_t *id);
-// Lowers a limit for the facet and all below it: `memory-mib`, `cpu-ms` (per event), `wall-ms` (per event),
-// `storage-mib`. A value above what applies here has no effect. `invalid-argument` for another name, or 0.
+// Lowers a limit. `memory-mib`, `cpu-ms` (per event), `wall-ms` (per event) and `storage-mib` hold for the facet and for
+// each one below it; `tree-memory-mib` and `tree-storage-mib` for all of them together: beyond it memory does not grow,
+// and writes answer `storage`, code `full`. A value above what applies here has no effect. `invalid-argument` for
+// another name, or 0.
 extern bool facetd_runtime_facets_method_startup_set_limit(facetd_runtime_facets_borrow_startup_t self, facet_string_t *name, uint64_t value, facetd_runtime_facets_call_error_t *err);
 // Gives the facet an ability that it has not by itself. There is one, `egress`: HTTP requests to the network. Its argument is
 // JSON, one of
@@ -751,6 +753,11 @@ extern bool facetd_runtime_facets_method_startup_set_limit(facetd_runtime_facets
 // A second grant of the same name takes the place of the first. `invalid-argument` for another argument, `denied`
 // for another name.
 extern bool facetd_runtime_facets_method_startup_grant(facetd_runtime_facets_borrow_startup_t self, facet_string_t *name, facetd_runtime_facets_payload_t *argument, facetd_runtime_facets_call_error_t *err);
+// Takes an interface from the facet and from all below it that they would have otherwise: `alarms`, `bodies`, `calls`,
+// `classes`, `clock`, `durability`, `egress`, `facets`, `kv`, `log`, `objects`, `random`, `sql`, `storage` or `timers`, in
+// both flavours. A class that imports it does not start: `broken`, code `start`, and the message names it.
+// `invalid-argument` for another name.
+extern bool facetd_runtime_facets_method_startup_withhold(facetd_runtime_facets_borrow_startup_t self, facet_string_t *name, facetd_runtime_facets_call_error_t *err);
 // What happens here when the facet breaks: `isolate` (nothing, the default) or `escalate` (this facet breaks, too).
 extern bool facetd_runtime_facets_method_startup_set_failure_policy(facetd_runtime_facets_borrow_startup_t self, facet_string_t *policy, facetd_runtime_facets_call_error_t *err);
 // A stub of the child of that name, which starts on its first event. If it runs or is stored with an equal startup it

@@ -59,7 +59,7 @@ fn create(file: u32, parent: u32, name: &str) -> TreeChange {
         file: FileId(file),
         parent: FileId(parent),
         name,
-        startup: startup(file as u8),
+        startup: startup(file as u8).into(),
         has_database: true,
     }
 }
@@ -76,7 +76,7 @@ fn history() -> Vec<Vec<TreeChange>> {
         vec![create(3, 0, "out of order")],
         vec![TreeChange::Restart {
             file: FileId(2),
-            startup: startup(77),
+            startup: startup(77).into(),
         }],
         vec![delete(1), delete(2), delete(4), create(5, 3, "a")],
         vec![],
@@ -126,7 +126,7 @@ fn the_golden_file_is_what_this_version_writes_and_reads() {
         (vec![3, 5, 6], FileId(7), 17)
     );
     assert_eq!(loaded.entries[&FileId(5)].parent, FileId(3));
-    assert_eq!(loaded.entries[&FileId(6)].startup, startup(6));
+    assert_eq!(*loaded.entries[&FileId(6)].startup, startup(6));
     let databases = loaded.entries.iter().filter(|(_, entry)| entry.has_database);
     assert_eq!(databases.map(|(file, _)| file.0).collect::<Vec<_>>(), [5, 6]);
     assert_eq!(std::fs::read(&path).unwrap(), GOLDEN, "reading changes nothing");
@@ -138,11 +138,14 @@ fn startups_come_back_as_they_were() {
         let changes = vec![
             TreeChange::Restart {
                 file: FileId(u32::from(number)),
-                startup: startup(number),
+                startup: startup(number).into(),
             },
             create(u32::MAX, 7, &"ü".repeat(128)),
         ];
-        assert_eq!(codec::decode(&codec::encode(&changes)).unwrap(), changes);
+        assert_eq!(
+            codec::decode(&codec::encode(&changes), &mut codec::Startups::default()).unwrap(),
+            changes
+        );
     }
 }
 
@@ -213,6 +216,12 @@ fn changes_that_contradict_each_other_are_refused() {
     assert!(refused(&[vec![create(2, 1, "a")]]).contains("which does not exist"));
     assert!(refused(&[vec![create(1, 0, "a")], vec![delete(1)], vec![create(2, 1, "b")]]).contains("does not exist"));
     assert!(refused(&[vec![create(1, 0, "a"), create(2, 0, "a")]]).contains("are named \"a\""));
+    let ring = [
+        vec![create(1, 0, "a"), create(2, 1, "b")],
+        vec![delete(1)],
+        vec![create(1, 2, "c"), create(3, 2, "d")],
+    ];
+    assert!(refused(&ring).contains("is below itself"));
 }
 
 #[test]
@@ -259,6 +268,30 @@ fn a_file_of_history_is_rewritten_and_ids_are_not_used_again() {
     let loaded = load(&path, OBJECT).unwrap().unwrap();
     assert!(loaded.entries.is_empty() && loaded.next_file == FileId(600));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), HEADER_BYTES as u64);
+}
+
+#[test]
+fn a_facet_takes_no_less_than_a_rewrite_thinks() {
+    let least = |file: u32| TreeChange::Create {
+        file: FileId(file),
+        parent: FileId(0),
+        // Names of one byte are few.
+        name: FacetName::new(char::from_u32(0x21 + file % 0x1000).unwrap().encode_utf8(&mut [0; 4])).unwrap(),
+        startup: Startup {
+            class: ClassDigest([1; 32]),
+            props: Payload::empty(),
+            id: None,
+            limits: StartupLimits::default(),
+            on_failure: FailurePolicy::Isolate,
+            grants: Vec::new(),
+            withheld: Vec::new(),
+        }
+        .into(),
+        has_database: false,
+    };
+    let (loaded, _) = parse(&file_of(&[(128..1_128).map(least).collect()]), OBJECT).unwrap();
+    let (image, _) = rewrite::image(OBJECT, &loaded);
+    assert!(image.len() >= 1_000 * rewrite::ENTRY_BYTES_MIN, "{} bytes", image.len());
 }
 
 #[test]

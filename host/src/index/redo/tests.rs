@@ -21,7 +21,7 @@ fn create(file: u32) -> TreeChange {
         file: FileId(file),
         parent: FileId::ROOT,
         name: FacetName::new(&format!("f{file}")).unwrap(),
-        startup,
+        startup: startup.into(),
         has_database: true,
     }
 }

@@ -1,7 +1,7 @@
 //! Random operations against a short model: a tree of maps. One turn is open at a time, of any facet; what happens between
 //! turns that overlap is for the simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -114,7 +114,7 @@ struct Both {
 impl Both {
     fn new() -> Self {
         Self {
-            tree: Tree::new(Arc::new(startup(0)), false, Vec::new(), FileId(1)),
+            tree: Tree::new(Arc::new(startup(0)), false, std::iter::empty(), FileId(1)),
             index: index::encode_header(OBJECT, FileId(1), 1),
             next_seq: 1,
             files: BTreeMap::new(),
@@ -277,20 +277,23 @@ impl Both {
     /// What is open is lost, and so is what is only spoken of.
     fn reopen(&mut self) {
         let loaded = index::parse(&self.index, OBJECT).expect("it can be read");
-        let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
-        for (file, entry) in &loaded.entries {
+        let parents: BTreeSet<_> = loaded.entries.values().map(|entry| entry.parent).collect();
+        let stored = loaded.entries.iter().map(|(file, entry)| {
             assert_eq!(entry.has_database, self.files.contains_key(file), "{file:?}");
-            children.entry(entry.parent).or_default().push(StoredFacet {
-                name: entry.name.clone(),
+            assert!(
+                entry.has_database || parents.contains(file),
+                "{entry:?} is there for nothing"
+            );
+            StoredFacet {
                 file: *file,
+                parent: entry.parent,
+                name: entry.name.clone(),
+                startup: entry.startup.clone(),
                 has_database: entry.has_database,
-                startup: Arc::new(entry.startup.clone()),
-                children: Vec::new(),
-            });
-        }
+            }
+        });
         let named = |file: &FileId| *file == FileId::ROOT || loaded.entries.contains_key(file);
         assert!(self.files.keys().all(named), "{:?}", self.files);
-        let stored = adopt(FileId::ROOT, &mut children);
         let has_root = self.files.contains_key(&FileId::ROOT);
         self.tree = Tree::new(Arc::new(startup(0)), has_root, stored, loaded.next_file);
         self.next_seq = loaded.next_seq;
@@ -334,18 +337,6 @@ impl Both {
 
 fn known(name: &str) -> &'static str {
     NAMES.iter().find(|known| **known == name).expect("there are no others")
-}
-
-fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> Vec<StoredFacet> {
-    let mut own = children.remove(&parent).unwrap_or_default();
-    for facet in &mut own {
-        facet.children = adopt(facet.file, children);
-        assert!(
-            facet.has_database || !facet.children.is_empty(),
-            "{facet:?} is there for nothing"
-        );
-    }
-    own
 }
 
 fn check(operations: Vec<Operation>) {

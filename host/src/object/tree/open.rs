@@ -57,7 +57,7 @@ impl Tree {
     /// The index names something below it. What was copied there by a turn that is not over is not in it, what was deleted is.
     pub(super) fn has_recorded_children(&self, id: NodeId) -> bool {
         let deleted = self.open.deleted.get(&id).map_or(0, |deleted| deleted.stored);
-        let copies = self.open.copies.iter().filter_map(|copy| self.nodes.get(copy));
+        let copies = self.open.copies.iter().filter_map(|copy| self.nodes.get(*copy));
         let copies = copies.filter(|copy| copy.parent == Some(id) && copy.storage != Storage::None);
         let stored = self.node(id).stored_children + deleted;
         match rules::hold(Rule::DeletedIsStoredUntilTheEnd) {
@@ -142,7 +142,7 @@ impl Tree {
         }
         let mut todo = vec![(top, true)];
         while let Some((id, recorded)) = todo.pop() {
-            let Some(node) = self.nodes.remove(&id) else { continue };
+            let Some(node) = self.nodes.remove(id) else { continue };
             let recorded = recorded && !self.open.copies.remove(&id);
             visit(&node, recorded);
             self.open.nodes -= usize::from(counted);
@@ -220,7 +220,7 @@ impl Tree {
             assert_eq!(stored.count(), deleted.stored);
             assert!(deleted.tops.iter().all(|top| self.node(*top).parent == Some(*parent)));
         }
-        let counted = self.nodes.keys().filter(|id| self.is_deleted(**id)).count();
+        let counted = self.nodes.iter().filter(|(id, _)| self.is_deleted(*id)).count();
         assert_eq!(counted, self.open.nodes, "nodes that were deleted");
         assert!(
             self.live.values().all(|id| !self.is_deleted(*id)),

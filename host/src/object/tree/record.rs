@@ -14,7 +14,7 @@ impl Tree {
     /// The facet has committed to its database for the first time: the entries that make it exist.
     pub(crate) fn now_stored(&mut self, node: NodeId, file: FileId) -> Vec<TreeChange> {
         let mut created = Vec::new();
-        let Some(found) = self.nodes.get(&node) else {
+        let Some(found) = self.nodes.get(node) else {
             return created;
         };
         match found.storage {
@@ -89,7 +89,7 @@ impl Tree {
 
     /// Removes the entry of a facet that was there for the sake of children which are gone.
     fn remove_if_only_for_children(&mut self, id: NodeId) -> Vec<TreeChange> {
-        match self.nodes.get(&id) {
+        match self.nodes.get(id) {
             Some(node)
                 if matches!(node.storage, Storage::Entry(_))
                     && !self.has_recorded_children(id)
@@ -135,7 +135,7 @@ impl Tree {
         for pending in changes.pending {
             match pending {
                 Pending::Deleted { parent, top } => {
-                    if !self.nodes.contains_key(&top) {
+                    if !self.nodes.contains(top) {
                         // It has gone with one above it.
                         continue;
                     }
@@ -149,7 +149,7 @@ impl Tree {
                 }
                 Pending::Restarted { node, .. } => {
                     self.open.recorded.remove(&node);
-                    let Some(found) = self.nodes.get(&node) else { continue };
+                    let Some(found) = self.nodes.get(node) else { continue };
                     if let Some(file) = found.storage.entry() {
                         record.push(TreeChange::Restart {
                             file,
@@ -162,7 +162,7 @@ impl Tree {
                     top,
                     files: made,
                 } => {
-                    match self.nodes.contains_key(&top) {
+                    match self.nodes.contains(top) {
                         true => self.record_copy(parent, top, &mut record),
                         // It has gone with one above it, and nobody else knows what was made for it.
                         false => files.extend(made),
@@ -180,13 +180,13 @@ impl Tree {
             match pending {
                 Pending::Deleted { top, .. } => {
                     // Not if it has gone with one above it.
-                    if self.nodes.contains_key(&top) && rules::hold(Rule::LostDeletesAreUndone) {
+                    if self.nodes.contains(top) && rules::hold(Rule::LostDeletesAreUndone) {
                         self.put_back(top, kills);
                     }
                 }
                 Pending::Restarted { node, before } => {
                     self.open.recorded.remove(&node);
-                    if let Some(found) = self.nodes.get_mut(&node)
+                    if let Some(found) = self.nodes.get_mut(node)
                         && rules::hold(Rule::LostRestartsAreUndone)
                     {
                         found.startup = before;
@@ -196,7 +196,7 @@ impl Tree {
                 }
                 Pending::Cloned { top, files: made, .. } => {
                     files.extend(made);
-                    if self.nodes.contains_key(&top) {
+                    if self.nodes.contains(top) {
                         self.end_subtree(top, &Arc::new(Cause::Deleted), kills);
                         self.drop_subtree(top, |_, _| {});
                     }

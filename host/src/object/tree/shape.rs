@@ -1,6 +1,6 @@
 //! The shape of the tree: a node is removed with all references to it, and an epoch never ends without those below it.
 
-use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::ids::{FacetName, FileId};
@@ -8,29 +8,29 @@ use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
 use crate::object::node::{Node, Slot, Storage};
 use crate::object::rules::{self, Rule};
 use crate::object::tree::{Copy, Kill, Tree, TreeError};
-use crate::object::{Cause, Epoch, NodeId, StoredFacet};
+use crate::object::{Cause, IncarnationId, NodeId};
 use crate::startup::Startup;
 
 impl Tree {
     pub(super) fn node(&self, id: NodeId) -> &Node {
         self.nodes
-            .get(&id)
+            .get(id)
             .expect("ids inside the tree lead to nodes: a node is removed with all references to it")
     }
 
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         self.nodes
-            .get_mut(&id)
+            .get_mut(id)
             .expect("ids inside the tree lead to nodes: a node is removed with all references to it")
     }
 
     pub(super) fn child(&self, parent: NodeId, name: &FacetName) -> Option<NodeId> {
-        self.nodes.get(&parent)?.children.get(name).copied()
+        self.nodes.get(parent)?.children.get(name).copied()
     }
 
-    pub(super) fn count(&mut self) -> u64 {
+    pub(super) fn new_incarnation(&mut self) -> IncarnationId {
         self.next += 1;
-        self.next
+        IncarnationId(NonZeroU64::new(self.next).expect("it has just been raised"))
     }
 
     pub(super) fn new_file(&mut self) -> FileId {
@@ -53,6 +53,17 @@ impl Tree {
         std::iter::successors(Some(id), |id| self.node(*id).parent).collect()
     }
 
+    /// A facet and those above it with their startups, the root first.
+    pub(crate) fn lineage(&self, id: NodeId) -> Vec<(NodeId, Arc<Startup>)> {
+        let mut lineage: Vec<_> = self
+            .ancestors(id)
+            .into_iter()
+            .map(|id| (id, self.node(id).startup.clone()))
+            .collect();
+        lineage.reverse();
+        lineage
+    }
+
     pub(super) fn path(&self, id: NodeId) -> Vec<FacetName> {
         let mut names: Vec<_> = self
             .ancestors(id)
@@ -70,22 +81,10 @@ impl Tree {
         startup: Arc<Startup>,
         storage: Storage,
     ) -> NodeId {
-        let id = NodeId(self.count());
-        let depth = self.node(parent).depth + 1;
-        self.node_mut(parent).children.insert(name.clone(), id);
-        let node = Node {
-            parent: Some(parent),
-            name: Some(name),
-            children: BTreeMap::new(),
-            depth,
-            startup,
-            epoch: Epoch::new(),
-            slot: Slot::Cold,
-            storage: Storage::None,
-            stored_children: 0,
-            file_reserved: storage.entry(),
-        };
-        self.nodes.insert(id, node);
+        let mut node = Node::new(Some(parent), Some(name.clone()), startup);
+        node.file_reserved = storage.entry();
+        let id = self.nodes.insert(node);
+        self.node_mut(parent).children.insert(name, id);
         self.set_storage(id, storage);
         id
     }
@@ -106,19 +105,6 @@ impl Tree {
             *stored -= usize::from(before != Storage::None);
             *stored += usize::from(storage != Storage::None);
         }
-    }
-
-    pub(super) fn attach(&mut self, parent: NodeId, facet: StoredFacet) -> NodeId {
-        let storage = if facet.has_database {
-            Storage::Database(facet.file)
-        } else {
-            Storage::Entry(facet.file)
-        };
-        let id = self.insert(parent, facet.name, facet.startup, storage);
-        for child in facet.children {
-            self.attach(id, child);
-        }
-        id
     }
 
     /// Copies what is committed at and below `from`, into new files.
@@ -166,8 +152,9 @@ impl Tree {
         let mut todo = vec![top];
         while let Some(id) = todo.pop() {
             let node = self.node_mut(id);
-            node.epoch.end(cause.clone());
-            node.epoch = Epoch::new();
+            if let Some(epoch) = node.epoch.take() {
+                epoch.end(cause.clone());
+            }
             let slot = std::mem::replace(&mut node.slot, Slot::Cold);
             if rules::hold(Rule::EpochsEndWithThoseBelow) {
                 todo.extend(node.children.values());
@@ -186,7 +173,7 @@ impl Tree {
 
     /// Nobody could tell the difference if it were forgotten.
     fn is_forgettable(&self, id: NodeId, node: &Node) -> bool {
-        let spoken_of = Arc::strong_count(&node.epoch) > 1;
+        let spoken_of = node.epoch.get().is_some_and(|epoch| Arc::strong_count(epoch) > 1);
         let may_commit = self.departing.is_of(id) && rules::hold(Rule::PlacesAreKeptForCommits);
         !node.exists()
             && node.children.is_empty()
@@ -199,12 +186,12 @@ impl Tree {
 
     /// Drops the node, and those above it, as far as nobody could tell.
     pub(super) fn forget(&mut self, mut id: NodeId) {
-        while let Some(node) = self.nodes.get(&id) {
+        while let Some(node) = self.nodes.get(id) {
             let (true, Some(parent), Some(name)) = (self.is_forgettable(id, node), node.parent, node.name.clone())
             else {
                 return;
             };
-            self.nodes.remove(&id);
+            self.nodes.remove(id);
             self.open.recorded.remove(&id);
             self.node_mut(parent).children.remove(&name);
             id = parent;
@@ -214,21 +201,21 @@ impl Tree {
     /// What is kept to be found quickly says the same as the nodes.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let mut files = std::collections::HashMap::new();
-        for (id, node) in &self.nodes {
+        let mut files = crate::object::tree::ByFile::default();
+        for (id, node) in self.nodes.iter() {
             if let Some(file) = node.storage.entry() {
-                assert_eq!(files.insert(file, *id), None, "two facets have {file:?}");
+                assert_eq!(files.insert(file, id), None, "two facets have {file:?}");
             }
             let stored = |child: &&NodeId| self.node(**child).storage != Storage::None;
             assert_eq!(node.stored_children, node.children.values().filter(stored).count());
             let up = node.parent.map(|parent| &self.node(parent).children);
-            let linked = up.is_none_or(|children| node.name.as_ref().and_then(|name| children.get(name)) == Some(id));
+            let linked = up.is_none_or(|children| node.name.as_ref().and_then(|name| children.get(name)) == Some(&id));
             assert!(
-                linked != self.open.tops.contains(id),
+                linked != self.open.tops.contains(&id),
                 "{id:?} is deleted or a child of its parent"
             );
             if let Slot::Live(incarnation) = node.slot {
-                assert_eq!(self.live.get(&incarnation), Some(id));
+                assert_eq!(self.live.get(&incarnation), Some(&id));
             }
         }
         assert_eq!(self.files, files);
@@ -242,7 +229,7 @@ impl Tree {
     }
 
     pub(super) fn check_room(&mut self, parent: NodeId, depth: usize, many: usize) -> Result<(), TreeError> {
-        if self.node(parent).depth + depth > TREE_DEPTH_MAX {
+        if self.ancestors(parent).len() + depth > TREE_DEPTH_MAX {
             return Err(TreeError::TooDeep);
         }
         // What was deleted does not count (S2).
@@ -250,8 +237,8 @@ impl Tree {
             let leaves: Vec<_> = self
                 .nodes
                 .iter()
-                .filter(|(id, node)| self.is_forgettable(**id, node))
-                .map(|(id, _)| *id)
+                .filter(|(id, node)| self.is_forgettable(*id, node))
+                .map(|(id, _)| id)
                 .collect();
             leaves
                 .into_iter()

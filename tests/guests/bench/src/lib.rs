@@ -55,6 +55,8 @@ impl Facet for Bench {
             "delete_top" => children::delete("top")?,
             "churn" => churn(n).await?,
             "list" => list(n)?,
+            "spin" => spin(n),
+            "query" => endless_query()?,
             "touch" => child(&format!("{extra}-{}", n - 1))?.call("keep", &(n, extra)).await?,
             _ => {
                 return Err(no_such_method(
@@ -237,4 +239,21 @@ fn inserts(n: u32) -> Result<()> {
     }
     sql::query("DELETE FROM u", &[])?;
     Ok(())
+}
+
+/// Computes for so many milliseconds.
+fn spin(ms: u32) {
+    let begun = clock::now_ms();
+    let mut state = 1_u64;
+    while clock::now_ms() - begun < u64::from(ms) {
+        for _ in 0..10_000 {
+            state = std::hint::black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+    }
+}
+
+/// One statement that never ends by itself.
+fn endless_query() -> Result<()> {
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    sql::query_value::<i64>(endless, &[]).map(|_| ())
 }

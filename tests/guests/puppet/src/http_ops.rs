@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use facetd_sdk::http::{Body, Response, Writer, pipe};
+use facetd_sdk::http::{Body, Request, Response, Writer, pipe};
 use facetd_sdk::{Error, Result as SdkResult, json, kv, log, spawn, timers};
 use serde_json::{Value, json};
 
 use crate::op::{Op, Outcome, invalid};
 use crate::{HTTP_PROGRAM, Puppet};
 
+/// A longer body is an error.
+const ECHO_BYTES_MAX: usize = 16 << 20;
+
 impl Puppet {
-    /// `stream` instead of `body`: steps of a task that fills the body after the response was answered.
+    /// `stream` instead of `body`: steps of a task that fills the body after the response was answered. `echo`: what came.
     pub(crate) fn http_program(&self, op: &Op<'_>) -> Outcome {
         let status = op.optional_number("status")?.unwrap_or(200);
         if !(100..=999).contains(&status) {
@@ -19,14 +22,35 @@ impl Puppet {
         let headers = op.get("headers").cloned().unwrap_or_else(|| json!({}));
         let body = op.optional_text("body")?.unwrap_or_default();
         let stream = op.optional("stream", "a list", Value::as_array)?;
-        let program = json!({ "status": status, "headers": headers, "body": body, "stream": stream });
+        let echo = op.optional("echo", "a boolean", Value::as_bool)?;
+        let program = json!({ "status": status, "headers": headers, "body": body, "stream": stream, "echo": echo });
         kv::put(HTTP_PROGRAM, &program)?;
         Ok(Value::Null)
     }
 }
 
+/// What a request with a program for it is answered.
+pub(crate) async fn answer(program: &Value, request: Request) -> SdkResult<Response> {
+    match program["echo"].as_bool() {
+        Some(true) => echo(request).await,
+        Some(false) | None => response(program),
+    }
+}
+
+/// `{"headers": [[name, value], ...], "body": bytes}`, or an `error` instead of the body if it broke off.
+async fn echo(request: Request) -> SdkResult<Response> {
+    let pair = |name: &str, value: &[u8]| json!([name, String::from_utf8_lossy(value)]);
+    let headers = request.headers.iter().map(|header| pair(&header.name, &header.value));
+    let mut answer = json!({ "headers": headers.collect::<Vec<_>>() });
+    match request.body.bytes(ECHO_BYTES_MAX).await {
+        Ok(body) => answer["body"] = json!(body.len()),
+        Err(error) => answer["error"] = json!(error.to_string()),
+    }
+    Ok(Response::stream(200, Body::of_bytes(answer.to_string().as_bytes())))
+}
+
 /// The response that `http.program` stored. Headers are an object, or pairs where a name occurs twice.
-pub(crate) fn response(program: &Value) -> SdkResult<Response> {
+fn response(program: &Value) -> SdkResult<Response> {
     let status = program["status"]
         .as_u64()
         .and_then(|status| status.try_into().ok())

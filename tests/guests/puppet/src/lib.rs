@@ -115,9 +115,9 @@ impl Facet for Puppet {
         self.run_outbound(child, request).await
     }
 
-    async fn fetch(&self, _: http::Request) -> Result<http::Response> {
+    async fn fetch(&self, request: http::Request) -> Result<http::Response> {
         match kv::get::<Value>(HTTP_PROGRAM)? {
-            Some(program) => http_ops::response(&program),
+            Some(program) => http_ops::answer(&program, request).await,
             None => Ok(http::Response::text(404, "no http.program\n")),
         }
     }

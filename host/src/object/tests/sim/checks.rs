@@ -25,7 +25,6 @@ impl World {
         let rows = |file| disk.files.get(&file).map(|file: &File| file.rows.unwrap_or_default());
         let mut found = vec![(String::new(), 0, rows(FileId::ROOT))];
         let mut files = vec![FileId::ROOT];
-        let mut children: BTreeMap<FileId, Vec<StoredFacet>> = BTreeMap::new();
         let mut paths = BTreeMap::from([(FileId::ROOT, String::new())]);
         paths.extend(entries.keys().map(|file| (*file, named(&entries, *file))));
         let mut by_path: Vec<_> = entries.iter().collect();
@@ -33,16 +32,6 @@ impl World {
         for (file, entry) in by_path {
             found.push((paths[file].clone(), number(&entry.startup), rows(*file)));
             files.push(*file);
-        }
-        for (file, entry) in &entries {
-            let facet = StoredFacet {
-                name: entry.name.clone(),
-                file: *file,
-                has_database: entry.has_database,
-                startup: Arc::new(entry.startup.clone()),
-                children: Vec::new(),
-            };
-            children.entry(entry.parent).or_default().push(facet);
         }
         for (file, entry) in &entries {
             check(entry.has_database == disk.files.contains_key(file), || {
@@ -58,7 +47,19 @@ impl World {
                 format!("{path} has the database of {}", stored.path)
             })?;
         }
-        let stored = adopt(FileId::ROOT, &mut children)?;
+        let parents: BTreeSet<_> = entries.values().map(|entry| entry.parent).collect();
+        for (file, entry) in &entries {
+            check(entry.has_database || parents.contains(file), || {
+                format!("the database of {:?}, {file:?}, is lost", entry.name)
+            })?;
+        }
+        let stored = entries.into_iter().map(|(file, entry)| StoredFacet {
+            file,
+            parent: entry.parent,
+            name: entry.name,
+            startup: entry.startup,
+            has_database: entry.has_database,
+        });
         let root_has_database = disk.files.contains_key(&FileId::ROOT);
         self.tree = Tree::new(Arc::new(startup(0)), root_has_database, stored, next_file);
         self.promised = Promised::reopened(&found);
@@ -188,15 +189,4 @@ fn named(entries: &BTreeMap<FileId, index::Entry>, file: FileId) -> String {
             .to_owned(),
         None => String::new(),
     }
-}
-
-fn adopt(parent: FileId, children: &mut BTreeMap<FileId, Vec<StoredFacet>>) -> Checked<Vec<StoredFacet>> {
-    let mut own = children.remove(&parent).unwrap_or_default();
-    for facet in &mut own {
-        facet.children = adopt(facet.file, children)?;
-        check(facet.has_database || !facet.children.is_empty(), || {
-            format!("the database of {:?}, {:?}, is lost", facet.name, facet.file)
-        })?;
-    }
-    Ok(own)
 }

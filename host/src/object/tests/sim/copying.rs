@@ -289,12 +289,17 @@ impl World {
             }),
             None => self.disk.files.get(&copy.file).and_then(|file| file.rows),
         };
+        let is_gone = self.tree.epoch(copy.node).is_none() && !self.lacks(Missing::DeletedIsNotCopied);
+        let rows = rows.filter(|_| !is_gone);
         if let (Some(moment), true) = (held.and_then(|held| held.version), copying.wanted) {
             let source = self.files[&copy.file];
-            // What was deleted since may be there still, or not.
+            // What was deleted since is not copied: its files are on their way out.
             let is_there = self.promised.committed.contains_key(&source);
-            check(!is_there || moment == version(rows), || {
+            check(moment == version(rows) || (!is_there && rows.is_none()), || {
                 format!("{source:?} is copied with {rows:?}, and had {moment} when all were held")
+            })?;
+            check(is_there || rows.is_none(), || {
+                format!("{source:?} is copied with {rows:?}, and has been deleted")
             })?;
         }
         let made = rows.filter(|rows| rows.version != 0).map(|rows| Rows {

@@ -53,7 +53,7 @@ impl World {
                 code,
                 message: "it broke".to_owned(),
             },
-            End::NoPlace => Cause::Full(1),
+            End::NoPlace => Cause::Full { whose: "it", max: 1 },
             End::StartFailed => Cause::Broken {
                 code: "start",
                 message: "it did not start".to_owned(),

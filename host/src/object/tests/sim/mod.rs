@@ -87,6 +87,8 @@ enum Missing {
     SourcesArePaused,
     /// A copy that nobody waits for any more goes.
     UnwantedCopiesGo,
+    /// What was deleted for good while it was copied is not copied.
+    DeletedIsNotCopied,
     /// The first commit of a facet that was deleted meanwhile goes.
     WhatIsNamedByNobodyGoes,
     /// An object is not loaded again while its files say less than it has recorded.

@@ -227,7 +227,7 @@ impl World {
             steps: 0,
             disk: Disk::default(),
             journal: Journal::new(Disk::default()),
-            tree: Tree::new(Arc::new(startup(0)), false, Vec::new(), FileId(1)),
+            tree: Tree::new(Arc::new(startup(0)), false, std::iter::empty(), FileId(1)),
             promised: Promised::default(),
             history: Vec::new(),
             running: BTreeMap::new(),

@@ -2,6 +2,7 @@
 //! read is a beginning of what was written, or an error. And any bytes can be given to the decoders.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::model::object_id;
 use super::random::Random;
@@ -58,7 +59,7 @@ fn units() -> Vec<Unit> {
         file: FileId(1),
         parent: FileId::ROOT,
         name: FacetName::new("Grüße").unwrap(),
-        startup: Startup {
+        startup: Arc::new(Startup {
             class: ClassDigest([1; 32]),
             props: Payload::empty(),
             id: None,
@@ -66,7 +67,7 @@ fn units() -> Vec<Unit> {
             on_failure: FailurePolicy::Isolate,
             grants: Vec::new(),
             withheld: Vec::new(),
-        },
+        }),
         has_database: true,
     };
     let noise = Random::new(1).noise(4096);

@@ -411,7 +411,7 @@ impl Object {
             file: FileId(file),
             parent: FileId(parent),
             name: FacetName::new(&facet.name).unwrap(),
-            startup: startup(facet.version),
+            startup: startup(facet.version).into(),
             // The journal does not look into records.
             has_database: true,
         });
@@ -570,7 +570,7 @@ impl Object {
             let changes = Changes {
                 tree: vec![TreeChange::Restart {
                     file: FileId(file),
-                    startup,
+                    startup: startup.into(),
                 }],
                 ..Changes::default()
             };

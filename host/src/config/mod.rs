@@ -1,6 +1,9 @@
 //! `facetd.toml`: which classes there are, which namespaces, and where. Unknown fields are errors, so that a typo is not a
 //! setting that silently does nothing.
 
+mod access;
+mod doors;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +11,12 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::egress::HostList;
-use crate::limits::Limits;
-use crate::startup::StartupLimits;
+use crate::grants::check_withheld;
+use crate::limits::{Limits, SharedLimits};
+
+pub(crate) use access::new_token;
+pub use access::{Access, Tokens};
+pub use doors::{AdminConfig, HttpConfig, TlsConfig};
 
 /// Idle facets are evicted after this, ms (S14).
 const IDLE_EVICT_MS: u64 = 10_000;
@@ -61,6 +68,10 @@ pub struct Config {
     /// The folder of the file: paths in it are relative to that.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// A facetd of this very build, which compiles components in a process with bounds; the binary names itself. None: they
+    /// are compiled in this process, without bounds on time and memory.
+    #[serde(skip)]
+    pub compiler: Option<PathBuf>,
 }
 
 /// `[host]`.
@@ -75,6 +86,19 @@ pub struct HostConfig {
     pub open: Option<String>,
     /// Facets that run at a time; default, and at most, what the system has mappings and descriptors for.
     pub running_facets_max: Option<usize>,
+    /// Memories and tables of all facets that run; default three quarters of the machine's memory, or of what its control
+    /// group may have.
+    pub memory_mib: Option<u64>,
+    /// Names by which clients reach the host, beside its loopback addresses: others in `Host` are refused.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Where operators reach it; default a unix socket in the data directory.
+    pub admin: Option<AdminConfig>,
+    /// Certificate and key; without them HTTP is not encrypted.
+    pub tls: Option<TlsConfig>,
+    /// What a client may take.
+    #[serde(default)]
+    pub http: HttpConfig,
     /// Certificates, PEM, of authorities that facets trust beside Mozilla's when they use HTTPS.
     pub egress_roots: Option<PathBuf>,
 }
@@ -100,6 +124,8 @@ pub struct ClassConfig {
 pub struct NamespaceConfig {
     /// Name of the class that roots run.
     pub class: String,
+    /// Who may call its objects from outside; unset, everybody who reaches a loopback address.
+    pub access: Option<Access>,
     /// Keys the object ids; default the namespace's name. Changing it leaves the old objects behind.
     pub unique_key: Option<String>,
     /// Namespaces whose objects root facets may address.
@@ -110,6 +136,9 @@ pub struct NamespaceConfig {
     /// Limits of its facets; unset ones as in docs/limits.md.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Interfaces that none of its facets has: `facets`, `alarms` ...; see docs/limits.md.
+    #[serde(default)]
+    pub withhold: Vec<String>,
     /// What of the network its root facets may reach; default nothing.
     #[serde(default)]
     pub egress: EgressConfig,
@@ -152,42 +181,60 @@ pub struct LimitsConfig {
     pub wall_ms: Option<u64>,
     /// Database of a facet.
     pub storage_mib: Option<u64>,
+    /// Memories and tables of all facets of an object that run.
+    pub tree_memory_mib: Option<u64>,
+    /// Databases of all facets of an object.
+    pub tree_storage_mib: Option<u64>,
+    /// Facets of an object that run at a time; default half of what the host has room for.
+    pub tree_running_facets: Option<usize>,
+    /// Memories and tables of all facets of the namespace that run.
+    pub all_memory_mib: Option<u64>,
+    /// Facets of the namespace that run at a time; default three quarters of what the host has room for, if there are other
+    /// namespaces.
+    pub all_running_facets: Option<usize>,
 }
 
 impl LimitsConfig {
-    /// These where they are set, the defaults elsewhere.
+    /// Of each facet: these where they are set, the defaults elsewhere.
     pub fn limits(&self) -> Limits {
-        let unset = Limits {
-            memory_bytes: u64::MAX,
-            cpu_ms: u64::MAX,
-            wall_ms: u64::MAX,
-            storage_bytes: u64::MAX,
-        };
-        let Self {
-            memory_mib,
-            cpu_ms,
-            wall_ms,
-            storage_mib,
-        } = *self;
-        let set = unset.lowered(&StartupLimits {
-            memory_mib,
-            cpu_ms,
-            wall_ms,
-            storage_mib,
-            ..StartupLimits::default()
-        });
         let default = Limits::default();
-        let or = |set: u64, default: u64| if set == u64::MAX { default } else { set };
         Limits {
-            memory_bytes: or(set.memory_bytes, default.memory_bytes),
-            cpu_ms: or(set.cpu_ms, default.cpu_ms),
-            wall_ms: or(set.wall_ms, default.wall_ms),
-            storage_bytes: or(set.storage_bytes, default.storage_bytes),
+            memory_bytes: bytes(self.memory_mib).unwrap_or(default.memory_bytes),
+            cpu_ms: self.cpu_ms.unwrap_or(default.cpu_ms),
+            wall_ms: self.wall_ms.unwrap_or(default.wall_ms),
+            storage_bytes: bytes(self.storage_mib).unwrap_or(default.storage_bytes),
         }
     }
 }
 
+fn bytes(mib: Option<u64>) -> Option<u64> {
+    mib.map(|mib| mib.saturating_mul(1 << 20))
+}
+
 impl NamespaceConfig {
+    /// Of each of its objects, on a host with room for so many facets.
+    pub(crate) fn tree_limits(&self, room: usize) -> SharedLimits {
+        let Self { limits, .. } = self;
+        SharedLimits {
+            memory_bytes: bytes(limits.tree_memory_mib).unwrap_or(u64::MAX),
+            storage_bytes: bytes(limits.tree_storage_mib).unwrap_or(u64::MAX),
+            running: limits.tree_running_facets.unwrap_or(room.div_ceil(2)),
+        }
+    }
+
+    /// Of all its objects together, where there are so many namespaces.
+    pub(crate) fn all_limits(&self, room: usize, namespaces: usize) -> SharedLimits {
+        let running = match namespaces {
+            1 => room,
+            _ => room - room / 4,
+        };
+        SharedLimits {
+            memory_bytes: bytes(self.limits.all_memory_mib).unwrap_or(u64::MAX),
+            storage_bytes: u64::MAX,
+            running: self.limits.all_running_facets.unwrap_or(running),
+        }
+    }
+
     /// As set, or the default.
     pub fn idle_evict_ms(&self) -> u64 {
         self.idle_evict_ms.unwrap_or(IDLE_EVICT_MS)
@@ -206,9 +253,9 @@ impl Config {
             path: path.clone(),
             error,
         })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        let mut config = Self::parse(&text).map_err(|message| ConfigError::Parse {
             path: path.clone(),
-            message: error.to_string(),
+            message,
         })?;
         let dir = path
             .parent()
@@ -224,7 +271,28 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// The text of a file, not checked yet.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let shown = error.to_string();
+            if !shown.contains(access::TOKEN_PREFIX) {
+                return shown;
+            }
+            // The line holds a secret, by mistake; it does not go to a log, too.
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let what = Some(error.message()).filter(|message| !message.contains(access::TOKEN_PREFIX));
+            format!(
+                "line {line}: {}; there seems to be a token, which should not be in the configuration: only its hash, as \
+                 `facetd token` prints it",
+                what.unwrap_or("not as it should be")
+            )
+        })
+    }
+
+    /// What makes no sense although it parses.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.host.check_doors()?;
         for (name, class) in &self.classes {
             match (&class.component, &class.build) {
                 (Some(_), Some(_)) | (None, None) => {
@@ -244,6 +312,9 @@ impl Config {
                     crate::sys::data_dir::RESERVED
                 ));
             }
+            if let Some(Access::Tokens(tokens)) = &namespace.access {
+                tokens.check(&format!("[namespaces.{name}]"))?;
+            }
             if !self.classes.contains_key(&namespace.class) {
                 return Err(format!(
                     "[namespaces.{name}] runs class {:?}, which is not defined; there are: {}",
@@ -259,6 +330,9 @@ impl Config {
                 return Err(format!(
                     "[namespaces.{name}] is bound to {unknown:?}, which is not defined"
                 ));
+            }
+            for name_withheld in &namespace.withhold {
+                check_withheld(name_withheld).map_err(|error| format!("[namespaces.{name}] withhold: {error}"))?;
             }
             namespace
                 .egress

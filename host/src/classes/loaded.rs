@@ -1,0 +1,98 @@
+//! Compiled classes in memory. One that a facet runs is always kept; of the others the last few hundred, so that whoever
+//! brings ever new components does not fill the memory with them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OnceCell;
+
+use crate::classes::{Class, ClassError};
+use crate::ids::ClassDigest;
+
+/// Classes that nobody runs and that are kept nevertheless.
+const UNUSED_MAX: usize = 128;
+
+/// One class on its way into memory, or in it; or why it can never be.
+pub(super) type Loading = Arc<OnceCell<Result<Arc<Class>, ClassError>>>;
+
+#[derive(Default)]
+pub(super) struct Loaded(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    of: HashMap<ClassDigest, Entry>,
+    /// Counts uses.
+    now: u64,
+    /// How many were left after the last sweep.
+    swept: usize,
+}
+
+struct Entry {
+    loading: Loading,
+    used: u64,
+}
+
+impl Entry {
+    /// Nobody runs it, and nobody is about to.
+    fn is_unused(&self) -> bool {
+        let class_unused = match self.loading.get() {
+            Some(Ok(class)) => Arc::strong_count(class) == 1,
+            Some(Err(_)) | None => true,
+        };
+        class_unused && Arc::strong_count(&self.loading) == 1
+    }
+}
+
+impl Loaded {
+    pub(super) fn entry(&self, digest: ClassDigest) -> Loading {
+        let mut entries = self.0.lock().expect("nothing panics while it holds this lock");
+        entries.now += 1;
+        let now = entries.now;
+        if entries.of.len() >= entries.swept + UNUSED_MAX && !entries.of.contains_key(&digest) {
+            entries.sweep();
+        }
+        let entry = entries.of.entry(digest).or_insert_with(|| Entry {
+            loading: Loading::default(),
+            used: now,
+        });
+        entry.used = now;
+        entry.loading.clone()
+    }
+}
+
+impl Entries {
+    /// Lets the older half of the unused ones go.
+    fn sweep(&mut self) {
+        let unused = self.of.values().filter(|entry| entry.is_unused());
+        let mut used: Vec<_> = unused.map(|entry| entry.used).collect();
+        used.sort_unstable();
+        if let Some(middle) = used.get(used.len() / 2) {
+            self.of.retain(|_, entry| entry.used > *middle || !entry.is_unused());
+        }
+        self.swept = self.of.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u32) -> ClassDigest {
+        let mut digest = [0; 32];
+        digest[..4].copy_from_slice(&number.to_le_bytes());
+        ClassDigest(digest)
+    }
+
+    #[test]
+    fn ever_new_classes_do_not_pile_up_and_held_ones_stay() {
+        let loaded = Loaded::default();
+        let held = loaded.entry(digest(u32::MAX));
+        let mut most = 0;
+        for number in 0..10_000 {
+            drop(loaded.entry(digest(number)));
+            most = most.max(loaded.0.lock().expect("nobody panics").of.len());
+        }
+        assert!(most <= 2 * UNUSED_MAX + 2, "{most}");
+        assert!(Arc::ptr_eq(&held, &loaded.entry(digest(u32::MAX))));
+    }
+}
