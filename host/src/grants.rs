@@ -12,6 +12,9 @@ use crate::egress::HostList;
 use crate::error::{CallError, Kind};
 use crate::startup::{Format, Grant, Payload, Startup};
 
+/// The argument of a grant, bytes: as long a list as there may be fits. It is stored with the facet.
+const ARGUMENT_BYTES_MAX: usize = 32 << 10;
+
 /// Something that has to be granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ability {
@@ -151,7 +154,12 @@ impl Grants {
 
     /// May this facet give that to a child? What it gives beyond what it has is not refused but has no effect.
     pub(crate) fn check(&self, grant: &Grant, has_outbound: bool) -> Result<(), CallError> {
-        match Ability::of(&grant.name)? {
+        let ability = Ability::of(&grant.name)?;
+        if grant.argument.body.len() > ARGUMENT_BYTES_MAX {
+            let message = format!("the argument of a grant has at most {ARGUMENT_BYTES_MAX} bytes");
+            return Err(CallError::limit("grant", message));
+        }
+        match ability {
             Ability::Egress => match (egress(&grant.argument).map_err(CallError::invalid)?, &self.egress) {
                 (Given::Parent, _) if has_outbound => Ok(()),
                 (Given::Parent, _) => Err(CallError::invalid(
@@ -373,6 +381,10 @@ mod tests {
             ..json(r#"{"via": "parent"}"#)
         };
         assert_eq!(refused(&bytes).kind, Kind::InvalidArgument);
+        let padded = |bytes: usize| grant(&format!("{:bytes$}", r#"{"via": "parent"}"#));
+        assert!(root.check(&padded(ARGUMENT_BYTES_MAX), true).is_ok());
+        let error = root.check(&padded(ARGUMENT_BYTES_MAX + 1), true).unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (Kind::Limit, "grant"));
         let other = Grant {
             name: "files".into(),
             ..grant("{}")

@@ -117,8 +117,11 @@ impl Host {
     /// multi-threaded tokio runtime, on which the host then runs.
     pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
         let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
-        let egress = egress::Client::new(config.egress_roots().as_deref())
-            .map_err(|error| HostError::Start(format!("egress_roots of [host]: {error}")))?;
+        let egress = egress::Client::new(config.egress_roots().as_deref()).map_err(|error| {
+            HostError::Start(format!(
+                "`egress_roots` of [host] should be a file of certificates, PEM: {error}"
+            ))
+        })?;
         // Before anything uses SQLite.
         crate::storage::bound_sqlite_memory();
         let data = DataDir::open(data)?;

@@ -89,8 +89,9 @@ impl Bench {
     fn new() -> Result<Self> {
         let puppets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance/facetd.toml");
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-        for class in ["net", "puppet"] {
-            let component = components::component(&puppets, class, None)?;
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/egress/facetd.toml");
+        for (class, config) in [("net", &puppets), ("asker", &own)] {
+            let component = components::component(config, class, None)?;
             fs::write(directory.path().join(format!("{class}.wasm")), component)?;
         }
         let (pem, trusted) = authority("localhost")?;
@@ -109,14 +110,21 @@ impl Bench {
             [classes.net]
             component = "net.wasm"
 
-            [classes.puppet]
-            component = "puppet.wasm"
+            [classes.asker]
+            component = "asker.wasm"
 
             [namespaces.n]
             class = "net"
 
             [namespaces.n.egress]
             hosts = ["127.0.0.1:{a}", "localhost:{a}", "localhost:{c}", "127.0.0.1:{c}", "localhost:{d}"]
+            allow_private = ["127.0.0.1/32"]
+
+            [namespaces.asker]
+            class = "asker"
+
+            [namespaces.asker.egress]
+            hosts = ["127.0.0.1:{a}"]
             allow_private = ["127.0.0.1/32"]
 
             [namespaces.careful]

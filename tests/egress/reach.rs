@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::support::client::Client;
 use crate::{Bench, Test, run};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -16,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a-body-that-its-writer-drops-is-not-whole", dropped),
     ("a-server-has-to-show-who-it-is", tls),
     ("a-facet-has-so-many-requests-under-way", many),
+    ("a-facet-in-blocking-code-asks-as-well", blocking),
     ("what-the-parent-adds-the-child-does-not-see", injected),
 ];
 
@@ -196,5 +198,31 @@ fn injected(bench: &Bench, case: &str) -> Result<()> {
         head.contains(&format!("authorization: {secret}")) && head.contains("x-mine: 1"),
         "{head}"
     );
+    Ok(())
+}
+
+/// The same host, by the twins of the interfaces: a facet in C, and its child.
+fn blocking(bench: &Bench, case: &str) -> Result<()> {
+    let on = format!("asker/{case}");
+    let ask = |method: &str, url: &str| Client::new().rpc(&bench.url, &on, method, &json!([url]));
+    let answer = ask("get", &bench.at(case, "x"))?;
+    ensure!(matches!(&answer, Ok(text) if text == "hello"), "{answer:?}");
+    let refused = ask("get", &format!("http://127.0.0.1:{}/{case}/x", bench.other.port))?;
+    ensure!(
+        matches!(&refused, Err(failure) if failure.code == "denied"),
+        "{refused:?}"
+    );
+    // While it waits for its child it takes no event, so none of the child's requests.
+    let held = ask("child-get", &bench.at(case, "held"))?;
+    ensure!(
+        matches!(&held, Err(failure) if failure.message.contains("would never return")),
+        "{held:?}"
+    );
+    let begun = ask("child-start", &bench.at(case, "kid"))?;
+    ensure!(begun.is_ok(), "{begun:?}");
+    let asked = bench.listed.wait_for(&format!("/{case}/kid"), |_| true)?;
+    ensure!(asked.head.contains("x-asked-by: kid"), "{}", asked.head);
+    let paths: Vec<_> = bench.listed.asked(case).into_iter().map(|asked| asked.path).collect();
+    ensure!(paths == ["x", "kid"].map(|what| format!("/{case}/{what}")), "{paths:?}");
     Ok(())
 }

@@ -98,20 +98,28 @@ fn at_once(bench: &Bench, case: &str) -> Result<()> {
 
 fn deadline(bench: &Bench, case: &str) -> Result<()> {
     let on = format!("n/{case}");
+    let ask = json!([
+        get(&bench.at(case, "slow")),
+        // Until who asked has stopped waiting, too.
+        {"op": "sleep", "ms": 200},
+        {"op": "mem.add", "key": "went on", "by": 1},
+    ]);
     let ops = json!([
         kid(bench),
-        {"op": "call", "stub": "kid", "ops": [{"op": "echo", "value": 1}]},
-        {"op": "call", "stub": "kid", "timeout_ms": 500, "ops": [
-            get(&bench.at(case, "slow")),
-            {"op": "mem.add", "key": "went on", "by": 1},
+        {"op": "call", "stub": "kid", "ops": [{"op": "program", "as": "ask", "ops": ask}]},
+        {"op": "call.method", "stub": "kid", "method": "run", "args": ["ask"], "timeout_ms": 500},
+        {"op": "call", "stub": "kid", "ops": [
+            {"op": "mem.wait", "key": "went on", "least": 1},
+            {"op": "program.results", "as": "ask"},
         ]},
-        {"op": "call", "stub": "kid", "ops": [{"op": "mem.wait", "key": "went on", "least": 1}]},
     ]);
     let results = run(&bench.url, &on, &ops)?;
+    let inside = &results[3]["ok"][1]["ok"][0]["err"];
     ensure!(
-        results[2]["err"]["kind"] == "deadline" && results[3]["ok"].is_array(),
+        results[2]["err"]["kind"] == "deadline" && inside["kind"] == "deadline",
         "{results:?}"
     );
+    ensure!(inside["outcome"] == "unknown", "it was sent: {results:?}");
     bench
         .listed
         .wait_for(&format!("/{case}/slow"), |asked| asked.gone)

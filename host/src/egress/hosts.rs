@@ -12,8 +12,8 @@ use crate::egress::request::{Origin, Scheme};
 /// Bytes of a host name, and of one label of it.
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
-/// Patterns that two lists have in common, beyond which it is not counted on.
-const COMMON_MAX: usize = 4_096;
+/// Patterns that lists have in common, beyond which nobody looks whether there are any left in the end.
+const COMMON_MAX: usize = 256;
 
 /// A name in lower case, or an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -207,8 +207,10 @@ impl HostList {
             common = common
                 .iter()
                 .flat_map(|one| list.0.iter().filter_map(|two| one.common(two)))
-                .take(COMMON_MAX)
                 .collect();
+            if common.len() > COMMON_MAX {
+                return true;
+            }
         }
         !common.is_empty()
     }

@@ -90,6 +90,8 @@ impl Fetch {
                 () = reply.dropped() => return,
                 result = until(deadline, send(&object, head, body, dep, &sent)) => result,
             };
+            // What follows needs nothing of it: it may be unloaded.
+            drop(object);
             let outcome = match sent.get() {
                 true => Outcome::Unknown,
                 false => Outcome::NotApplied,
