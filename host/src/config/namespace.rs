@@ -11,6 +11,9 @@ use crate::limits::{Limits, SharedLimits};
 /// Idle facets are evicted after this, ms (S14).
 const IDLE_EVICT_MS: u64 = 10_000;
 
+/// A host with room for less is not divided among objects.
+const TREE_RUNNING_MIN: usize = 64;
+
 /// `[namespaces.NAME]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,7 +79,7 @@ pub struct LimitsConfig {
     pub tree_memory_mib: Option<u64>,
     /// Databases of all facets of an object.
     pub tree_storage_mib: Option<u64>,
-    /// Facets of an object that run at a time; default half of what the host has room for.
+    /// Facets of an object that run at a time; default half of what the host has room for, and at least 64.
     pub tree_running_facets: Option<usize>,
     /// Memories and tables of all facets of the namespace that run.
     pub all_memory_mib: Option<u64>,
@@ -109,7 +112,7 @@ impl NamespaceConfig {
         SharedLimits {
             memory_bytes: bytes(limits.tree_memory_mib).unwrap_or(u64::MAX),
             storage_bytes: bytes(limits.tree_storage_mib).unwrap_or(u64::MAX),
-            running: limits.tree_running_facets.unwrap_or(room.div_ceil(2)),
+            running: limits.tree_running_facets.unwrap_or((room / 2).max(TREE_RUNNING_MIN)),
         }
     }
 
@@ -117,7 +120,7 @@ impl NamespaceConfig {
     pub(crate) fn all_limits(&self, room: usize, namespaces: usize) -> SharedLimits {
         let running = match namespaces {
             1 => room,
-            _ => room - room / 4,
+            _ => (room - room / 4).max(TREE_RUNNING_MIN),
         };
         SharedLimits {
             memory_bytes: bytes(self.limits.all_memory_mib).unwrap_or(u64::MAX),
