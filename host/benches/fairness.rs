@@ -8,16 +8,17 @@
     reason = "a bench watches the host from outside, by the machine's own clock"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use facetd::config::Config;
 use facetd::startup::{Format, Payload};
-use facetd::{Host, ObjectRef};
+use facetd::{Doors, Host, ObjectRef};
 use tokio::task::JoinHandle;
+
+use support::{Bench, config};
 
 /// Facets that want all they can get.
 const GREEDY: usize = 8;
@@ -72,29 +73,14 @@ fn watch(url: &str) -> Vec<Duration> {
 }
 
 fn main() {
-    let project: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-    let built = Command::new(env!("CARGO_BIN_EXE_facetd"))
-        .arg("build")
-        .arg(&project)
-        .status();
-    assert!(
-        built.expect("the binary is there").success(),
-        "the guest could not be built"
-    );
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let data = tempfile::tempdir().expect("a temporary directory");
-    let config = Config::read(&project).expect("the bench's own configuration");
-    let host = runtime
-        .block_on(async { Host::open(&config, data.path()) })
-        .expect("a host");
-    let listener = runtime
-        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-        .expect("a port");
-    let url = format!(
-        "http://{}/rpc/a/watched/keep",
-        listener.local_addr().expect("it has one")
-    );
-    runtime.spawn(facetd::serve(host.clone(), listener, None, std::future::pending()));
+    let bench = Bench::new();
+    let (runtime, host) = (&bench.runtime, bench.host().clone());
+    let doors = runtime.block_on(async {
+        let doors = Doors::new(&config(), bench.data(), Some("127.0.0.1:0"), true).await;
+        doors.expect("doors").open().await.expect("a port")
+    });
+    let url = format!("{}/rpc/a/watched/keep", doors.url());
+    runtime.spawn(doors.serve(host.clone(), std::future::pending()));
     let rows = [
         ("nobody else", "", ""),
         ("8 facets that compute", "spin", "[200,0]"),

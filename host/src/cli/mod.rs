@@ -88,7 +88,7 @@ struct Build {
 
 #[derive(Args)]
 struct Remote {
-    /// Address of the running host, http://ADDR:PORT or unix:PATH [default: http://127.0.0.1:8787]
+    /// Address of the running host, as a URL or unix:PATH [default: http://127.0.0.1:8787]
     #[arg(long, env = "FACETD_URL", value_name = "URL")]
     url: Option<String>,
     /// A token, if the host wants one; better in FACETD_TOKEN, for others can see the arguments of a process

@@ -178,13 +178,19 @@ mod tests {
     #[test]
     fn urls_are_addresses_or_sockets() {
         let http = |url: &str| Place::Http(url.into());
-        assert_eq!(Place::parse("http://h:1/").expect("is one"), http("http://h:1"));
+        assert_eq!(
+            Place::parse("http://h.example:1/").expect("is one"),
+            http("http://h.example:1")
+        );
         assert_eq!(
             Place::parse("unix:/a/b.sock").expect("is one"),
             Place::Unix("/a/b.sock".into())
         );
-        let said = Place::parse("https://h").expect_err("no TLS").to_string();
-        assert!(said.contains("curl") && said.contains("https://h/rpc"), "{said}");
+        let said = Place::parse("https://h.example").expect_err("no TLS").to_string();
+        assert!(
+            said.contains("curl") && said.contains("https://h.example/rpc"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -201,8 +207,11 @@ mod tests {
             unix("/p/d/admin.sock")
         );
         assert_eq!(place("[host]\nadmin.socket = \"s\"").expect("a socket"), unix("/p/s"));
-        let listen = "[host]\nadmin.listen = \"h:1\"\n";
-        assert_eq!(place(listen).expect("an address"), Place::Http("http://h:1".into()));
+        let listen = "[host]\nadmin.listen = \"h.example:1\"\n";
+        assert_eq!(
+            place(listen).expect("an address"),
+            Place::Http("http://h.example:1".into())
+        );
         let tls = format!("{listen}tls = {{ certificate = \"c\", key = \"k\" }}");
         assert!(place(&tls).is_err(), "no TLS here");
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for Access {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Listed {
-            tokens: Tokens,
+            tokens: Option<Tokens>,
         }
 
         impl<'de> Visitor<'de> for Either {
@@ -121,7 +121,8 @@ impl<'de> Deserialize<'de> for Access {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Access, A::Error> {
                 let Listed { tokens } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Access::Tokens(tokens))
+                let none = || A::Error::invalid_value(serde::de::Unexpected::Map, &self);
+                Ok(Access::Tokens(tokens.ok_or_else(none)?))
             }
         }
 

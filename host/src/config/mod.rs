@@ -3,23 +3,18 @@
 
 mod access;
 mod doors;
+mod namespace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::Deserialize;
-
-use crate::egress::HostList;
-use crate::grants::check_withheld;
-use crate::limits::{Limits, SharedLimits};
 
 pub(crate) use access::new_token;
 pub use access::{Access, Tokens};
 pub use doors::{AdminConfig, HttpConfig, TlsConfig};
+pub use namespace::{EgressConfig, LimitsConfig, NamespaceConfig};
 
-/// Idle facets are evicted after this, ms (S14).
-const IDLE_EVICT_MS: u64 = 10_000;
 /// The file's name where a folder is given.
 pub const FILE_NAME: &str = "facetd.toml";
 
@@ -118,129 +113,6 @@ pub struct ClassConfig {
     pub command: Option<Vec<String>>,
 }
 
-/// `[namespaces.NAME]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NamespaceConfig {
-    /// Name of the class that roots run.
-    pub class: String,
-    /// Who may call its objects from outside; unset, everybody who reaches a loopback address.
-    pub access: Option<Access>,
-    /// Keys the object ids; default the namespace's name. Changing it leaves the old objects behind.
-    pub unique_key: Option<String>,
-    /// Namespaces whose objects root facets may address.
-    #[serde(default)]
-    pub objects: Vec<String>,
-    /// Idle facets are evicted after this; default 10,000.
-    pub idle_evict_ms: Option<u64>,
-    /// Limits of its facets; unset ones as in docs/limits.md.
-    #[serde(default)]
-    pub limits: LimitsConfig,
-    /// Interfaces that none of its facets has: `facets`, `alarms` ...; see docs/limits.md.
-    #[serde(default)]
-    pub withhold: Vec<String>,
-    /// What of the network its root facets may reach; default nothing.
-    #[serde(default)]
-    pub egress: EgressConfig,
-}
-
-/// `[namespaces.NAME.egress]`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EgressConfig {
-    /// Hosts: `api.example.com`, `*.example.org`, `127.0.0.1:8080`, or `*` for any.
-    #[serde(default)]
-    pub hosts: Vec<String>,
-    /// Ranges of addresses that are not public and may be reached all the same: `10.0.0.0/8`.
-    #[serde(default)]
-    pub allow_private: Vec<String>,
-}
-
-impl EgressConfig {
-    pub(crate) fn rules(&self) -> Result<(HostList, Vec<IpNet>), String> {
-        let range = |text: &String| {
-            text.parse()
-                .map_err(|_| format!("`allow_private` should have ranges like 10.0.0.0/8 or ::1/128, not {text:?}"))
-        };
-        let hosts = HostList::parse(&self.hosts).map_err(|error| {
-            format!("{error}; `hosts` should have names like api.example.com, *.example.org or a.example:8080")
-        })?;
-        Ok((hosts, self.allow_private.iter().map(range).collect::<Result<_, _>>()?))
-    }
-}
-
-/// Limits of the facets of a namespace.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Memories and tables of a facet.
-    pub memory_mib: Option<u64>,
-    /// CPU time of an event.
-    pub cpu_ms: Option<u64>,
-    /// Wall time of an event.
-    pub wall_ms: Option<u64>,
-    /// Database of a facet.
-    pub storage_mib: Option<u64>,
-    /// Memories and tables of all facets of an object that run.
-    pub tree_memory_mib: Option<u64>,
-    /// Databases of all facets of an object.
-    pub tree_storage_mib: Option<u64>,
-    /// Facets of an object that run at a time; default half of what the host has room for.
-    pub tree_running_facets: Option<usize>,
-    /// Memories and tables of all facets of the namespace that run.
-    pub all_memory_mib: Option<u64>,
-    /// Facets of the namespace that run at a time; default three quarters of what the host has room for, if there are other
-    /// namespaces.
-    pub all_running_facets: Option<usize>,
-}
-
-impl LimitsConfig {
-    /// Of each facet: these where they are set, the defaults elsewhere.
-    pub fn limits(&self) -> Limits {
-        let default = Limits::default();
-        Limits {
-            memory_bytes: bytes(self.memory_mib).unwrap_or(default.memory_bytes),
-            cpu_ms: self.cpu_ms.unwrap_or(default.cpu_ms),
-            wall_ms: self.wall_ms.unwrap_or(default.wall_ms),
-            storage_bytes: bytes(self.storage_mib).unwrap_or(default.storage_bytes),
-        }
-    }
-}
-
-fn bytes(mib: Option<u64>) -> Option<u64> {
-    mib.map(|mib| mib.saturating_mul(1 << 20))
-}
-
-impl NamespaceConfig {
-    /// Of each of its objects, on a host with room for so many facets.
-    pub(crate) fn tree_limits(&self, room: usize) -> SharedLimits {
-        let Self { limits, .. } = self;
-        SharedLimits {
-            memory_bytes: bytes(limits.tree_memory_mib).unwrap_or(u64::MAX),
-            storage_bytes: bytes(limits.tree_storage_mib).unwrap_or(u64::MAX),
-            running: limits.tree_running_facets.unwrap_or(room.div_ceil(2)),
-        }
-    }
-
-    /// Of all its objects together, where there are so many namespaces.
-    pub(crate) fn all_limits(&self, room: usize, namespaces: usize) -> SharedLimits {
-        let running = match namespaces {
-            1 => room,
-            _ => room - room / 4,
-        };
-        SharedLimits {
-            memory_bytes: bytes(self.limits.all_memory_mib).unwrap_or(u64::MAX),
-            storage_bytes: u64::MAX,
-            running: self.limits.all_running_facets.unwrap_or(running),
-        }
-    }
-
-    /// As set, or the default.
-    pub fn idle_evict_ms(&self) -> u64 {
-        self.idle_evict_ms.unwrap_or(IDLE_EVICT_MS)
-    }
-}
-
 impl Config {
     /// Reads a file, or `facetd.toml` in a folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -312,9 +184,6 @@ impl Config {
                     crate::sys::data_dir::RESERVED
                 ));
             }
-            if let Some(Access::Tokens(tokens)) = &namespace.access {
-                tokens.check(&format!("[namespaces.{name}]"))?;
-            }
             if !self.classes.contains_key(&namespace.class) {
                 return Err(format!(
                     "[namespaces.{name}] runs class {:?}, which is not defined; there are: {}",
@@ -331,13 +200,9 @@ impl Config {
                     "[namespaces.{name}] is bound to {unknown:?}, which is not defined"
                 ));
             }
-            for name_withheld in &namespace.withhold {
-                check_withheld(name_withheld).map_err(|error| format!("[namespaces.{name}] withhold: {error}"))?;
-            }
             namespace
-                .egress
-                .rules()
-                .map_err(|error| format!("[namespaces.{name}.egress]: {error}"))?;
+                .check()
+                .map_err(|error| format!("[namespaces.{name}{error}"))?;
         }
         if let Some(open) = &self.host.open
             && !open

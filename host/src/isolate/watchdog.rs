@@ -93,7 +93,9 @@ impl Watchdog {
 
 /// In each room that is nearly full those that have been idle for longest go.
 fn make_place(watched: &[Watched]) {
-    let mut idle: HashMap<*const Room, (usize, Vec<(u64, &Watched)>)> = HashMap::new();
+    /// Since when each is idle.
+    type Idle<'a> = Vec<(u64, &'a Watched)>;
+    let mut idle: HashMap<*const Room, (usize, Idle<'_>)> = HashMap::new();
     for one in watched {
         let since_ms = one.control.idle_since_ms.load(Ordering::Relaxed);
         for room in one.room.chain().filter(|_| since_ms != 0) {

@@ -73,10 +73,14 @@ pub struct Doors {
 
 enum AdminDoor {
     Socket(PathBuf),
-    Listen { text: String, tokens: Tokens },
+    Listen {
+        addresses: Vec<SocketAddr>,
+        text: String,
+        tokens: Tokens,
+    },
 }
 
-const LISTEN_HINT: &str = "--listen chooses another address, e.g. 127.0.0.1:0";
+const LISTEN_HINT: &str = "name another address with --listen, e.g. 127.0.0.1:0";
 const ADMIN_HINT: &str = "check `admin` of [host]";
 
 fn cannot_listen(address: &str, hint: &'static str) -> impl FnOnce(io::Error) -> DoorError {
@@ -99,10 +103,14 @@ impl Doors {
             Some(AdminConfig {
                 socket: Some(socket), ..
             }) => AdminDoor::Socket(config.dir.join(socket)),
-            Some(AdminConfig { listen, tokens, .. }) => AdminDoor::Listen {
-                text: listen.clone().unwrap_or_default(),
-                tokens: tokens.clone(),
-            },
+            Some(AdminConfig { listen, tokens, .. }) => {
+                let text = listen.clone().unwrap_or_default();
+                AdminDoor::Listen {
+                    addresses: resolve(&text).await.map_err(cannot_listen(&text, ADMIN_HINT))?,
+                    text,
+                    tokens: tokens.clone(),
+                }
+            }
         };
         Ok(Self {
             listen,
@@ -138,10 +146,13 @@ impl Doors {
                 let door = AdminOpen::Socket(Door::Unix(listener), file);
                 (door, format!("unix:{}", path.display()))
             }
-            AdminDoor::Listen { text, tokens } => {
+            AdminDoor::Listen {
+                addresses,
+                text,
+                tokens,
+            } => {
                 let cannot = |error| cannot_listen(&text, ADMIN_HINT)(error);
-                let listener = TcpListener::bind(resolve(&text).await.map_err(cannot)?.as_slice()).await;
-                let listener = listener.map_err(cannot)?;
+                let listener = TcpListener::bind(addresses.as_slice()).await.map_err(cannot)?;
                 let address = listener.local_addr().map_err(cannot)?;
                 warn_if_plain(address, tls.is_some(), "the admin API");
                 let tls = tls.clone();

@@ -74,14 +74,6 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
             format!("path and query have at most {most} bytes"),
         ));
     }
-    if request.headers().contains_key(header::TRANSFER_ENCODING)
-        && request.headers().contains_key(header::CONTENT_LENGTH)
-    {
-        // A proxy that believes the other one would take the rest of the body for a request.
-        return Err(CallError::invalid(
-            "a request should have content-length or transfer-encoding, not both",
-        ));
-    }
     let target = Target::parse(uri.path());
     // Who watches over hosts asks for this by whatever name it has, and learns nothing else.
     if matches!(target, Ok(Target::Health)) && request.method() == Method::GET {
@@ -140,7 +132,7 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
             admin::answer(&served.host, what, &uri).await
         }
         (Target::Admin(_), Guard::Calls { with_admin: false, .. }) => Err(CallError::not_found(
-            "the admin API is not here: it is on a socket in the data directory (`facetd tree --data DIR`, `curl \
+            "the admin API is not here: use its socket in the data directory (`facetd tree --data DIR`, `curl \
              --unix-socket DIR/admin.sock`), or where `admin` in [host] says",
         )),
         (Target::Front | Target::Rpc { .. } | Target::Http { .. } | Target::Folder, Guard::Admin { .. }) => {

@@ -41,7 +41,7 @@ impl Names {
                 names.contains(&host) || (*loopback && is_loopback(&host))
             })
         };
-        // `GET http://host/` names the host a second time.
+        // `GET http://localhost/` names the host a second time.
         let mut named = headers.get_all(header::HOST).iter();
         let only = named.next().filter(|_| named.next().is_none());
         only.and_then(|host| host.to_str().ok()).is_some_and(known)
@@ -204,19 +204,19 @@ mod tests {
     fn pages_of_other_sites_are_known_by_their_origin() {
         let table = [
             (vec![], true),
-            (vec!["http://here:1"], true),
-            (vec!["https://here:1"], true),
-            (vec!["https://HERE:1"], true),
-            (vec!["http://here"], false),
-            (vec!["http://here:2"], false),
+            (vec!["http://here.example:1"], true),
+            (vec!["https://here.example:1"], true),
+            (vec!["https://HERE.example:1"], true),
+            (vec!["http://here.example"], false),
+            (vec!["http://here.example:2"], false),
             (vec!["http://evil.example"], false),
-            (vec!["http://here:1.evil.example"], false),
-            (vec!["http://evil.example/http://here:1"], false),
+            (vec!["http://here.example:1.evil.example"], false),
+            (vec!["http://evil.example/http://here.example:1"], false),
             (vec!["null"], false),
             (vec![""], false),
-            (vec!["here:1"], false),
+            (vec!["here.example:1"], false),
             (vec!["://"], false),
-            (vec!["http://here:1", "http://evil.example"], false),
+            (vec!["http://here.example:1", "http://evil.example"], false),
         ];
         for (origins, ours) in table {
             let mut headers = headers(header::ORIGIN, &origins);
@@ -224,7 +224,7 @@ mod tests {
                 same_origin(&headers) == origins.is_empty(),
                 "{origins:?} without a host"
             );
-            headers.insert(header::HOST, "here:1".parse().expect("a host"));
+            headers.insert(header::HOST, "here.example:1".parse().expect("a host"));
             assert_eq!(same_origin(&headers), ours, "{origins:?}");
         }
     }
@@ -236,7 +236,7 @@ mod tests {
         }
         for bad in [
             "",
-            "http://x",
+            "http://x.example",
             "x:80",
             "::1",
             "[::1]:80",
