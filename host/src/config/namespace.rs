@@ -56,9 +56,11 @@ impl EgressConfig {
     pub(crate) fn rules(&self) -> Result<(HostList, Vec<IpNet>), String> {
         let range = |text: &String| {
             text.parse()
-                .map_err(|_| format!("`allow_private` has {text:?}, which is no range like 10.0.0.0/8 or ::1/128"))
+                .map_err(|_| format!("`allow_private` should have ranges like 10.0.0.0/8 or ::1/128, not {text:?}"))
         };
-        let hosts = HostList::parse(&self.hosts).map_err(|error| format!("`hosts`: {error}"))?;
+        let hosts = HostList::parse(&self.hosts).map_err(|error| {
+            format!("{error}; `hosts` should have names like api.example.com, *.example.org or a.example:8080")
+        })?;
         Ok((hosts, self.allow_private.iter().map(range).collect::<Result<_, _>>()?))
     }
 }
