@@ -1,6 +1,11 @@
 //! Compiled code on disk. A forged artefact would be native code of its forger's choice: the directory is the service's
 //! alone (0700), each file carries a MAC under a key in it, and what does not match is compiled again, never run.
 
+#![allow(
+    unsafe_code,
+    reason = "native code that this host has compiled is loaded: the MAC, or the compiler's own hand, says that it has"
+)]
+
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
