@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tracing::info;
+use tracing::{debug, info};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -164,6 +164,7 @@ impl Registry {
 
     async fn make(&self, namespace: &str, digest: ClassDigest) -> Result<Class, ClassError> {
         let (engine, cache, path) = (self.engine.clone(), self.cache.clone(), self.path(digest));
+        let begun = clock::now();
         let cached = tokio::task::spawn_blocking(move || match path.exists() {
             true => Ok(cache.get(&engine, digest)),
             false => Err(ClassError::Unknown(digest)),
@@ -175,6 +176,8 @@ impl Registry {
         let mismatch = |error: wasmtime::Error| ClassError::Mismatch(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let exports = HandlerExports::find(&component).map_err(mismatch)?;
+        let took_us = clock::now().saturating_duration_since(begun).as_micros();
+        debug!(class = %digest, took_us, "loaded");
         Ok(Class {
             digest,
             inspected,
