@@ -44,15 +44,15 @@ pub(crate) fn face(name: &str, attack: Attack) -> Result<()> {
         *arena = Some(Arena::new()?);
     }
     let here = arena.as_ref().context("just made")?;
-    let result = match attack.on_own_host {
-        true => (attack.run)(here),
-        false => here.face(name, attack),
-    };
-    if result.is_err() {
+    if attack.on_own_host {
+        return (attack.run)(here);
+    }
+    let (done, unhurt) = here.face(name, attack);
+    if unhurt.is_err() {
         // The next one meets a host that is well.
         *arena = None;
     }
-    result
+    done.and(unhurt)
 }
 
 /// Stops the host, which must still be able to.
@@ -122,10 +122,11 @@ impl Arena {
         self.host().whole_log()
     }
 
-    fn face(&self, name: &str, attack: Attack) -> Result<()> {
+    /// What came of the attack, and whether the host is unhurt.
+    fn face(&self, name: &str, attack: Attack) -> (Result<()>, Result<()>) {
         self.control.begin();
         let begun = Instant::now();
-        let done = (attack.run)(self).with_context(|| self.host().log());
+        let done = (attack.run)(self);
         let took = begun.elapsed();
         let settled = self.settle();
         let control = self.control.seen();
@@ -138,9 +139,8 @@ impl Arena {
             self.calm,
             after.as_ref().map_or("gone".to_owned(), Vitals::to_string),
         );
-        done?;
-        control.check(ANSWER_LIMIT).with_context(|| self.host().log())?;
-        settled
+        let unhurt = control.check(ANSWER_LIMIT).and(settled);
+        (done, unhurt.with_context(|| self.host().log()))
     }
 
     /// Waits until it is as before.

@@ -74,8 +74,13 @@ pub(crate) enum Must {
 }
 
 impl Must {
-    /// The facet is lost while it runs.
+    /// The facet is lost in its first turn, which is undone.
     pub(crate) fn broken(code: &'static str) -> Self {
+        Self::Fail("broken", code, "not-applied")
+    }
+
+    /// The same in a later turn, or while it waits: those before are kept.
+    pub(crate) fn broken_later(code: &'static str) -> Self {
         Self::Fail("broken", code, "unknown")
     }
 

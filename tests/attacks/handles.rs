@@ -35,7 +35,7 @@ pub(crate) fn all() -> Vec<Attack> {
     all.push(Attack::deed(
         "gate-held",
         json!({"do": "gate", "drop": false}),
-        Must::Either(vec![Must::broken("wall"), Must::broken("gate")]),
+        Must::broken_later("wall"),
     ));
     all.push(Attack::deed(
         "gate-dropped",

@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<Attack> {
         Attack::deed(
             "bodies-in-the-host",
             json!({"do": "handles", "what": "big-bodies"}),
-            Must::Either(vec![memory(), Must::broken("trap"), Must::broken("cpu")]),
+            Must::Either(vec![memory(), Must::broken("trap"), Must::broken("cpu"), Must::broken_later("cpu")]),
         ),
         Attack::deed(
             "uploads-in-the-host",

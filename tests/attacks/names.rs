@@ -14,23 +14,24 @@ const GARDEN: &str = "garden";
 pub(crate) fn all() -> Vec<Attack> {
     let mut all = Vec::new();
     // Raw paths, and the statuses that are right. Nothing that such a path reaches is anybody's.
+    // A namespace that is not there looks like one whose token is not shown.
     let paths: [(&str, &str, &[u16]); 24] = [
         ("dot-dot", "/rpc/calm/../evil/x/ping", &[400, 404]),
         ("dot-dot-encoded", "/rpc/evil/%2e%2e/ping", &[200, 400, 404]),
         ("dot-dot-slash-encoded", "/rpc/evil/..%2f..%2fcalm%2fgarden/ping", &[200, 400]),
         ("slash-encoded", "/rpc/evil/%2fetc%2fpasswd/ping", &[200, 400]),
-        ("slash-in-the-namespace", "/rpc/evil%2fx/y/ping", &[400, 404]),
+        ("slash-in-the-namespace", "/rpc/evil%2fx/y/ping", &[401]),
         ("nul", "/rpc/evil/%00/ping", &[200, 400]),
-        ("nul-in-the-namespace", "/rpc/calm%00evil/x/ping", &[400, 404]),
+        ("nul-in-the-namespace", "/rpc/calm%00evil/x/ping", &[401]),
         ("overlong-utf8", "/rpc/evil/%c0%af%c0%ae/ping", &[400]),
         ("half-a-surrogate", "/rpc/evil/%ed%a0%80/ping", &[400]),
         ("no-utf8", "/rpc/evil/%ff%fe/ping", &[400]),
-        ("half-an-escape", "/rpc/evil/%e/ping", &[400]),
+        ("half-an-escape", "/rpc/evil/%e/ping", &[200, 400]),
         ("escape-of-an-escape", "/rpc/evil/%252e%252e%252f/ping", &[200, 400]),
-        ("case-of-the-namespace", "/rpc/CALM/garden/run", &[404]),
+        ("case-of-the-namespace", "/rpc/CALM/garden/run", &[401]),
         ("case-of-the-door", "/RPC/calm/garden/run", &[404]),
-        ("space-in-the-namespace", "/rpc/calm%20/garden/run", &[404]),
-        ("full-width-namespace", "/rpc/%ef%bd%83alm/garden/run", &[404]),
+        ("space-in-the-namespace", "/rpc/calm%20/garden/run", &[401]),
+        ("full-width-namespace", "/rpc/%ef%bd%83alm/garden/run", &[401]),
         ("no-object", "/rpc/evil//ping", &[400, 404]),
         ("no-namespace", "/rpc//x/ping", &[400, 404]),
         ("backslashes", "/rpc/evil/..%5c..%5c/ping", &[200, 400]),

@@ -9,12 +9,15 @@ use crate::arena::Arena;
 use crate::attack::{Attack, Must, object};
 use crate::support::wire::{Came, Wire};
 
+/// The connection is closed, without an answer.
+const CLOSED: u16 = 0;
+
 pub(crate) fn all() -> Vec<Attack> {
     // How it responds, and what the client must see: a status, or the end.
     let rows: [(&str, &[u16]); 10] = [
         ("never", &[500]),
         ("unfinished", &[200]),
-        ("broken-off", &[200]),
+        ("broken-off", &[CLOSED, 200]),
         ("unread", &[200]),
         ("trap-after-head", &[200, 500]),
         ("headers", &[429]),
@@ -65,14 +68,17 @@ fn respond(arena: &Arena, how: &str, statuses: &[u16]) -> Result<()> {
     let mut wire = Wire::tcp(&arena.url)?;
     wire.send(format!("GET /o/{on}/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))?;
     let mut all = Vec::new();
-    // A response that is never finished ends with the limits of its facet.
-    wire.0.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // What is never finished is not waited for.
+    wire.0.set_read_timeout(Some(Duration::from_secs(3)))?;
     match std::io::Read::read_to_end(&mut wire.0, &mut all) {
         Ok(_) => {}
         Err(error) => ensure!(!all.is_empty() || crate::support::wire::is_cut(&error), "{error}"),
     }
     let head = String::from_utf8_lossy(&all);
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = match all.is_empty() {
+        true => Some(CLOSED),
+        false => head.split(' ').nth(1).and_then(|status| status.parse().ok()),
+    };
     ensure!(
         status.is_some_and(|status| statuses.contains(&status)),
         "expected a status of {statuses:?}: {:?}",

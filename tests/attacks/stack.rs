@@ -31,9 +31,9 @@ pub(crate) fn all() -> Vec<Attack> {
     // Parts, how many of them are just allowed, how many are not.
     let shapes: [(&str, [&str; 5], usize, usize); 6] = [
         ("parentheses", ["SELECT ", "(", "1", ")", ""], 90, 20_000),
-        ("negations", ["SELECT ", "-", "1", "", ""], 90, 20_000),
+        ("negations", ["SELECT ", "- ", "1", "", ""], 90, 20_000),
         ("functions", ["SELECT ", "abs(", "1", ")", ""], 45, 10_000),
-        ("subqueries", ["", "SELECT (", "SELECT 1", ")", ""], 30, 8_000),
+        ("subqueries", ["", "SELECT (", "SELECT 1", ")", ""], 20, 8_000),
         ("froms", ["SELECT 1", " FROM (SELECT 1", "", ")", ""], 40, 6_000),
         ("cases", ["SELECT ", "CASE WHEN 1 THEN ", "1", " END", ""], 45, 4_000),
     ];

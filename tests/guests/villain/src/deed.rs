@@ -88,10 +88,6 @@ pub(crate) enum Deed {
     Objects { n: u32 },
     /// A stub is kept while its facet ends, and used again.
     Stale { how: String },
-    /// Uploads a component and calls a child of it; answers what came of it.
-    Run { component: facetd_sdk::Bytes },
-    /// Uploads a component with so many different tails; answers how many of them became classes.
-    Uploads { component: facetd_sdk::Bytes, n: u32 },
     /// Uploads that are never finished.
     Unfinished { n: usize, bytes: usize },
     /// A response: see `web`.
@@ -151,8 +147,6 @@ impl Deed {
             Self::Storm { n } => calls::storm(n).await,
             Self::Objects { n } => calls::objects(n).await,
             Self::Stale { how } => calls::stale(&how).await,
-            Self::Run { component } => tree::run(&component.0).await,
-            Self::Uploads { component, n } => tree::uploads(&component.0, n),
             Self::Unfinished { n, bytes } => handles::unfinished(n, bytes).await,
             Self::Respond { how } => web::elsewhere(&how),
             Self::Alarm => {

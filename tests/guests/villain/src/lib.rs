@@ -13,7 +13,7 @@ mod web;
 
 use facetd_sdk::alarms::Alarm;
 use facetd_sdk::http::{Request, Response};
-use facetd_sdk::{Answer, Facet, Payload, Result, Stub, context, kv, no_such_method};
+use facetd_sdk::{Answer, Bytes, Facet, Payload, Result, Stub, context, kv, no_such_method};
 use serde_json::Value;
 
 use deed::Deed;
@@ -53,6 +53,16 @@ impl Facet for Villain {
                 let [depth] = args.decode()?;
                 Answer::json(&calls::reflect(depth, stubs).await?)
             }
+            // Uploads a component and calls a child of it; answers what came of it.
+            "run" => {
+                let [component]: [Bytes; 1] = args.decode()?;
+                Answer::json(&tree::run(&component.0).await?)
+            }
+            // Uploads it with so many different tails; answers how many of them became classes.
+            "uploads" => {
+                let (component, n): (Bytes, u32) = args.decode()?;
+                Answer::json(&tree::uploads(&component.0, n)?)
+            }
             "on_alarm" => {
                 let [deed]: [Value; 1] = args.decode()?;
                 kv::put(ALARM, &deed)?;
@@ -66,7 +76,7 @@ impl Facet for Villain {
             }
             _ => Err(no_such_method(
                 method,
-                &["do", "take", "ping", "reflect", "on_alarm", "on_fetch"],
+                &["do", "take", "ping", "reflect", "run", "uploads", "on_alarm", "on_fetch"],
             )),
         }
     }
