@@ -15,7 +15,11 @@ pub(crate) fn all() -> Vec<Attack> {
     vec![
         Attack::new("sets-itself-at-once", |arena| storm(arena, "one-alarm", 1)),
         Attack::new("a-hundred-set-themselves-at-once", |arena| storm(arena, "alarms", 100)),
-        Attack::deed("handler-that-is-not-there", json!({"do": "alarm"}), Must::Answer(Value::Null)),
+        Attack::deed(
+            "handler-that-is-not-there",
+            json!({"do": "alarm"}),
+            Must::Answer(Value::Null),
+        ),
     ]
 }
 

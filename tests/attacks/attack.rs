@@ -8,13 +8,13 @@ use crate::support::client::Failure;
 
 pub(crate) struct Attack {
     pub(crate) name: String,
-    pub(crate) run: Box<dyn FnOnce(&Arena) -> Result<()> + Send>,
+    pub(crate) run: Box<dyn Fn(&Arena) -> Result<()> + Send>,
     /// A host of its own is hurt on purpose: nothing is checked afterwards but what the attack checks.
     pub(crate) on_own_host: bool,
 }
 
 impl Attack {
-    pub(crate) fn new(name: &str, run: impl FnOnce(&Arena) -> Result<()> + Send + 'static) -> Self {
+    pub(crate) fn new(name: &str, run: impl Fn(&Arena) -> Result<()> + Send + 'static) -> Self {
         Self {
             name: name.to_owned(),
             run: Box::new(run),
@@ -22,7 +22,7 @@ impl Attack {
         }
     }
 
-    pub(crate) fn on_own_host(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+    pub(crate) fn on_own_host(name: &str, run: impl Fn() -> Result<()> + Send + 'static) -> Self {
         Self {
             on_own_host: true,
             ..Self::new(name, move |_| run())
@@ -40,7 +40,9 @@ impl Attack {
         let on = object(name);
         let deed = json!({"do": "child", "name": "child", "start": start, "deed": deed});
         Self::new(name, move |arena| {
-            let told = arena.villain(&on, &deed)?.map_err(|failure| anyhow!("the parent: {failure:?}"))?;
+            let told = arena
+                .villain(&on, &deed)?
+                .map_err(|failure| anyhow!("the parent: {failure:?}"))?;
             must.check(told_as_answer(told)?)
         })
     }

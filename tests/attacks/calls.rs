@@ -13,11 +13,29 @@ pub(crate) fn all() -> Vec<Attack> {
     let mut all = vec![
         told("itself", json!({"do": "myself", "through": 0}), pong()),
         told("itself-through-a-child", json!({"do": "myself", "through": 1}), pong()),
-        told("itself-through-ten-children", json!({"do": "myself", "through": 10}), pong()),
-        Attack::deed("chain-down-the-tree", json!({"do": "chain", "n": 15}), Must::Answer(json!(15))),
-        Attack::deed("chain-too-deep", json!({"do": "chain", "n": 100}), Must::refused("limit", "")),
+        told(
+            "itself-through-ten-children",
+            json!({"do": "myself", "through": 10}),
+            pong(),
+        ),
+        Attack::deed(
+            "chain-down-the-tree",
+            json!({"do": "chain", "n": 15}),
+            Must::Answer(json!(15)),
+        ),
+        Attack::deed(
+            "chain-too-deep",
+            json!({"do": "chain", "n": 100}),
+            Must::refused("limit", ""),
+        ),
         Attack::new("five-hundred-in-flight", |arena| {
-            flooded(arena, "five-hundred", 500, &json!({"do": "answer", "bytes": 1}), "mailbox")
+            flooded(
+                arena,
+                "five-hundred",
+                500,
+                &json!({"do": "answer", "bytes": 1}),
+                "mailbox",
+            )
         }),
         Attack::new("five-hundred-that-sleep", |arena| {
             let deed = json!({"do": "flood", "n": 500, "deed": {"do": "sleep", "ms": 3_600_000}});

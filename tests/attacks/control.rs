@@ -148,7 +148,10 @@ impl Tenant {
 
     fn check_neighbour(&self) -> Result<()> {
         let answer = self.client.rpc(&self.url, NEIGHBOUR, "ping", &json!([]))?;
-        ensure!(answer.as_ref().is_ok_and(|pong| pong == "pong"), "{NEIGHBOUR}: {answer:?}");
+        ensure!(
+            answer.as_ref().is_ok_and(|pong| pong == "pong"),
+            "{NEIGHBOUR}: {answer:?}"
+        );
         Ok(())
     }
 

@@ -15,7 +15,11 @@ pub(crate) fn all() -> Vec<Attack> {
         Attack::deed("memory-copy", json!({"do": "copy"}), cpu()),
         Attack::deed("memory-grow-refused", json!({"do": "ask-for-memory"}), cpu()),
         Attack::deed("doze", json!({"do": "doze"}), either()),
-        Attack::deed("sleep", json!({"do": "sleep", "ms": 3_600_000}), Must::broken_later("wall")),
+        Attack::deed(
+            "sleep",
+            json!({"do": "sleep", "ms": 3_600_000}),
+            Must::broken_later("wall"),
+        ),
         Attack::deed(
             "tasks-that-never-end",
             json!({"do": "tasks"}),
@@ -26,12 +30,7 @@ pub(crate) fn all() -> Vec<Attack> {
                 Must::broken_later("trap"),
             ]),
         ),
-        Attack::child(
-            "child-plain",
-            json!(null),
-            json!({"do": "spin"}),
-            Must::broken("cpu"),
-        ),
+        Attack::child("child-plain", json!(null), json!({"do": "spin"}), Must::broken("cpu")),
         // Fifty at a time: each of them has its own limit.
         Attack::new("fifty-spinners", |arena| {
             let ended = arena.at_once(50, |n| {

@@ -9,7 +9,11 @@ use crate::attack::{Attack, Must, object};
 pub(crate) fn all() -> Vec<Attack> {
     let memory = || Must::broken("memory");
     vec![
-        Attack::deed("small-steps", json!({"do": "hoard", "step": 100}), Must::Either(vec![memory(), Must::broken("cpu")])),
+        Attack::deed(
+            "small-steps",
+            json!({"do": "hoard", "step": 100}),
+            Must::Either(vec![memory(), Must::broken("cpu")]),
+        ),
         Attack::deed("pages", json!({"do": "hoard", "step": 65_536}), memory()),
         Attack::deed("halves", json!({"do": "hoard", "step": 16 << 20}), memory()),
         Attack::deed("all-at-once", json!({"do": "hoard", "step": 2_000_000_000}), memory()),
@@ -24,12 +28,22 @@ pub(crate) fn all() -> Vec<Attack> {
         Attack::deed(
             "bodies-in-the-host",
             json!({"do": "handles", "what": "big-bodies"}),
-            Must::Either(vec![memory(), Must::broken("trap"), Must::broken("cpu"), Must::broken_later("cpu")]),
+            Must::Either(vec![
+                memory(),
+                Must::broken("trap"),
+                Must::broken("cpu"),
+                Must::broken_later("cpu"),
+            ]),
         ),
         Attack::deed(
             "uploads-in-the-host",
             json!({"do": "unfinished", "n": 100, "bytes": 32 << 20}),
-            Must::Either(vec![Must::refused("limit", ""), memory(), Must::broken("cpu"), Must::broken("wall")]),
+            Must::Either(vec![
+                Must::refused("limit", ""),
+                memory(),
+                Must::broken("cpu"),
+                Must::broken("wall"),
+            ]),
         ),
     ]
 }

@@ -18,7 +18,11 @@ pub(crate) fn all() -> Vec<Attack> {
     let paths: [(&str, &str, &[u16]); 24] = [
         ("dot-dot", "/rpc/calm/../evil/x/ping", &[400, 404]),
         ("dot-dot-encoded", "/rpc/evil/%2e%2e/ping", &[200, 400, 404]),
-        ("dot-dot-slash-encoded", "/rpc/evil/..%2f..%2fcalm%2fgarden/ping", &[200, 400]),
+        (
+            "dot-dot-slash-encoded",
+            "/rpc/evil/..%2f..%2fcalm%2fgarden/ping",
+            &[200, 400],
+        ),
         ("slash-encoded", "/rpc/evil/%2fetc%2fpasswd/ping", &[200, 400]),
         ("slash-in-the-namespace", "/rpc/evil%2fx/y/ping", &[401]),
         ("nul", "/rpc/evil/%00/ping", &[200, 400]),
@@ -37,7 +41,11 @@ pub(crate) fn all() -> Vec<Attack> {
         ("backslashes", "/rpc/evil/..%5c..%5c/ping", &[200, 400]),
         ("absolute", "//calm/garden/run", &[400, 404]),
         ("id-too-short", "/rpc/evil/id:00/ping", &[400, 404]),
-        ("id-of-nobody", "/rpc/evil/id:0000000000000000000000000000000000000000000000000000000000000000/ping", &[400, 404]),
+        (
+            "id-of-nobody",
+            "/rpc/evil/id:0000000000000000000000000000000000000000000000000000000000000000/ping",
+            &[400, 404],
+        ),
         ("id-in-capitals", "/rpc/evil/ID:00/ping", &[200, 400, 404]),
         ("file-of-the-host", "/rpc/evil/..%2f..%2fcache%2fkey/ping", &[200, 400]),
     ];
@@ -50,7 +58,10 @@ pub(crate) fn all() -> Vec<Attack> {
                 response.status,
                 String::from_utf8_lossy(&response.body)
             );
-            ensure!(!contains_treasure(&response.body), "{path} shows what is somebody else's");
+            ensure!(
+                !contains_treasure(&response.body),
+                "{path} shows what is somebody else's"
+            );
             Ok(())
         }));
     }
@@ -68,7 +79,11 @@ pub(crate) fn all() -> Vec<Attack> {
             Must::refused("denied", "").check(arena.villain(&object("reach-id"), &deed)?)?;
             // The id is the calm tenant's: in one's own namespace it is nobody's.
             let deed = json!({"do": "reach", "namespace": "evil", "object": id});
-            let own = Must::Either(vec![Must::refused("not-found", ""), Must::refused("invalid-name", ""), Must::refused("invalid-argument", "")]);
+            let own = Must::Either(vec![
+                Must::refused("not-found", ""),
+                Must::refused("invalid-name", ""),
+                Must::refused("invalid-argument", ""),
+            ]);
             own.check(arena.villain(&object("reach-id"), &deed)?)
         }),
         Attack::deed(
@@ -123,17 +138,29 @@ fn id_of_another_namespace(arena: &Arena) -> Result<()> {
     ensure!(contains_treasure(own.to_string().as_bytes()), "{own}");
     let failure = arena.rpc(&format!("evil/id:{id}"), "ping", &json!([]))?;
     let failure = failure.err().context("somebody else's id was accepted")?;
-    ensure!(["not-found", "invalid-name", "invalid-argument"].contains(&failure.kind.as_str()), "{failure:?}");
+    ensure!(
+        ["not-found", "invalid-name", "invalid-argument"].contains(&failure.kind.as_str()),
+        "{failure:?}"
+    );
     Ok(())
 }
 
 /// What operators ask at their own door is not there at this one.
 fn admin(arena: &Arena) -> Result<()> {
-    for path in ["/admin", "/admin/tree/calm/garden", "/admin/rows/calm/garden", "/%61dmin/tree/calm/garden", "/admin/../admin/"] {
+    for path in [
+        "/admin",
+        "/admin/tree/calm/garden",
+        "/admin/rows/calm/garden",
+        "/%61dmin/tree/calm/garden",
+        "/admin/../admin/",
+    ] {
         let response = Wire::tcp(&arena.url)?.get(path, &[])?;
         ensure!((400..500).contains(&response.status), "{path}: {}", response.status);
         let body: Option<Value> = serde_json::from_slice(&response.body).ok();
-        ensure!(body.is_none_or(|body| body.get("error").is_some()), "{path} was answered");
+        ensure!(
+            body.is_none_or(|body| body.get("error").is_some()),
+            "{path} was answered"
+        );
     }
     Ok(())
 }

@@ -45,8 +45,16 @@ pub(crate) fn all() -> Vec<Attack> {
             Must::Fail("limit", "payload", "applied"),
         ),
         Attack::new("error", large_error),
-        Attack::deed("abort-self-reason", json!({"do": "abort", "bytes": MIB}), Must::broken("abort-self")),
-        Attack::deed("log", json!({"do": "log", "lines": 100_000, "bytes": 1_000}), log_must()),
+        Attack::deed(
+            "abort-self-reason",
+            json!({"do": "abort", "bytes": MIB}),
+            Must::broken("abort-self"),
+        ),
+        Attack::deed(
+            "log",
+            json!({"do": "log", "lines": 100_000, "bytes": 1_000}),
+            log_must(),
+        ),
         Attack::new("log-is-cut", log_is_cut),
         Attack::new("stdout", stdout),
         Attack::new("arguments-from-outside", |arena| {
@@ -83,7 +91,11 @@ fn large_error(arena: &Arena) -> Result<()> {
     match arena.villain(&object("error"), &json!({"do": "fail", "bytes": 2 << 20}))? {
         Err(failure) => {
             let longest = failure.code.len().max(failure.message.len());
-            ensure!(failure.kind == "failed" && longest <= 65 << 10, "{longest} bytes of {}", failure.kind);
+            ensure!(
+                failure.kind == "failed" && longest <= 65 << 10,
+                "{longest} bytes of {}",
+                failure.kind
+            );
             Ok(())
         }
         Ok(answer) => anyhow::bail!("{answer}"),
@@ -93,12 +105,18 @@ fn large_error(arena: &Arena) -> Result<()> {
 /// Of a flood 64 KiB get through, without its control characters, and a line says that there was more.
 fn log_is_cut(arena: &Arena) -> Result<()> {
     let before = arena.log().len();
-    log_must().check(arena.villain(&object("log-is-cut"), &json!({"do": "log", "lines": 500, "bytes": 1_000}))?)?;
+    log_must().check(arena.villain(
+        &object("log-is-cut"),
+        &json!({"do": "log", "lines": 500, "bytes": 1_000}),
+    )?)?;
     let log = arena.log();
     let new = &log[before..];
     ensure!(new.contains("flood"), "nothing of it was logged");
     ensure!(new.len() < 160 << 10, "{} KiB of log", new.len() >> 10);
-    ensure!(!new.contains('\u{1b}') && !new.contains('\0'), "control characters in the log");
+    ensure!(
+        !new.contains('\u{1b}') && !new.contains('\0'),
+        "control characters in the log"
+    );
     Ok(())
 }
 

@@ -38,7 +38,9 @@ pub(crate) fn all() -> Vec<Attack> {
         Attack::new("unread-body-of-many-megabytes", |arena| {
             let on = program(arena, "large-unread", "unread")?;
             let mut wire = Wire::tcp(&arena.url)?;
-            wire.send(format!("POST /o/{on}/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n"))?;
+            wire.send(format!(
+                "POST /o/{on}/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n"
+            ))?;
             // It takes what fits into the pipe, and no more.
             let mut sent = 0_u64;
             wire.0.set_write_timeout(Some(Duration::from_millis(500)))?;
@@ -48,7 +50,11 @@ pub(crate) fn all() -> Vec<Attack> {
                     Err(_) => break,
                 }
             }
-            ensure!(sent < 256 << 20, "{} MiB went into a body that nobody reads", sent >> 20);
+            ensure!(
+                sent < 256 << 20,
+                "{} MiB went into a body that nobody reads",
+                sent >> 20
+            );
             Ok(())
         }),
     ]);
@@ -66,7 +72,9 @@ fn program(arena: &Arena, name: &str, how: &str) -> Result<String> {
 fn respond(arena: &Arena, how: &str, statuses: &[u16]) -> Result<()> {
     let on = program(arena, how, how)?;
     let mut wire = Wire::tcp(&arena.url)?;
-    wire.send(format!("GET /o/{on}/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))?;
+    wire.send(format!(
+        "GET /o/{on}/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    ))?;
     let mut all = Vec::new();
     // What is never finished is not waited for.
     wire.0.set_read_timeout(Some(Duration::from_secs(3)))?;
@@ -84,7 +92,10 @@ fn respond(arena: &Arena, how: &str, statuses: &[u16]) -> Result<()> {
         "expected a status of {statuses:?}: {:?}",
         head.chars().take(300).collect::<String>()
     );
-    ensure!(!head.to_lowercase().contains("\r\nset-cookie: stolen"), "headers were split: {head}");
+    ensure!(
+        !head.to_lowercase().contains("\r\nset-cookie: stolen"),
+        "headers were split: {head}"
+    );
     drop(wire);
     Must::Answer(json!("pong")).check(arena.rpc(&on, "ping", &json!([]))?)
 }
@@ -113,7 +124,10 @@ fn half_heads(arena: &Arena) -> Result<()> {
     }
     arena.control.wait_for_answers(20, Duration::from_secs(20))?;
     for wire in &mut wires {
-        ensure!(wire.wait(Duration::from_millis(1))? != Came::Bytes(0), "answered half a head");
+        ensure!(
+            wire.wait(Duration::from_millis(1))? != Came::Bytes(0),
+            "answered half a head"
+        );
     }
     Ok(())
 }

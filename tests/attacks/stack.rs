@@ -18,14 +18,23 @@ fn built(before: &str, open: &str, middle: &str, close: &str, after: &str, n: us
 pub(crate) fn all() -> Vec<Attack> {
     let mut all = vec![
         Attack::deed("recursion", json!({"do": "recurse"}), Must::broken("trap")),
-        Attack::child("recursion-in-a-child", json!(null), json!({"do": "recurse"}), Must::broken("trap")),
+        Attack::child(
+            "recursion-in-a-child",
+            json!(null),
+            json!({"do": "recurse"}),
+            Must::broken("trap"),
+        ),
         Attack::child(
             "recursion-in-start",
             json!({"do": "recurse"}),
             json!({"do": "answer", "bytes": 1}),
             Must::Fail("broken", "start", "not-applied"),
         ),
-        Attack::deed("recursion-to-the-end-and-sql", built("SELECT ", "(", "1", ")", "", 50, 1_000_000), Must::broken("trap")),
+        Attack::deed(
+            "recursion-to-the-end-and-sql",
+            built("SELECT ", "(", "1", ")", "", 50, 1_000_000),
+            Must::broken("trap"),
+        ),
     ];
     let too_deep = || Must::refused("storage", "");
     // Parts, how many of them are just allowed, how many are not.
@@ -54,10 +63,32 @@ pub(crate) fn all() -> Vec<Attack> {
     // JSON inside SQL has a depth of its own, 1,000.
     for deep in DEEP {
         let json_of = |n| built("SELECT json_pretty(json_patch('", "[", "", "]", "','{}'))", n, deep);
-        let objects = |n| built("SELECT json_patch('", "{\"a\":", "1", "}", "', '{\"a\":{\"a\":{\"a\":1}}}')", n, deep);
-        all.push(Attack::deed(&format!("json-at-the-limit-{deep}-down"), json_of(990), Must::Answer(json!(1))));
-        all.push(Attack::deed(&format!("json-beyond-{deep}-down"), json_of(40_000), too_deep()));
-        all.push(Attack::deed(&format!("json-objects-{deep}-down"), objects(990), Must::Answer(json!(1))));
+        let objects = |n| {
+            built(
+                "SELECT json_patch('",
+                "{\"a\":",
+                "1",
+                "}",
+                "', '{\"a\":{\"a\":{\"a\":1}}}')",
+                n,
+                deep,
+            )
+        };
+        all.push(Attack::deed(
+            &format!("json-at-the-limit-{deep}-down"),
+            json_of(990),
+            Must::Answer(json!(1)),
+        ));
+        all.push(Attack::deed(
+            &format!("json-beyond-{deep}-down"),
+            json_of(40_000),
+            too_deep(),
+        ));
+        all.push(Attack::deed(
+            &format!("json-objects-{deep}-down"),
+            objects(990),
+            Must::Answer(json!(1)),
+        ));
         all.push(Attack::deed(
             &format!("like-{deep}-down"),
             built("SELECT replace('a','a','b') LIKE '", "%_", "x", "", "'", 20, deep),

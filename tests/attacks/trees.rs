@@ -13,7 +13,11 @@ pub(crate) fn all() -> Vec<Attack> {
             json!({"do": "fork", "width": 1, "depth": 40}),
             Must::refused("limit", ""),
         ),
-        Attack::deed("as-deep-as-a-tree-may-be", json!({"do": "fork", "width": 1, "depth": 15}), Must::Answer(json!(15))),
+        Attack::deed(
+            "as-deep-as-a-tree-may-be",
+            json!({"do": "fork", "width": 1, "depth": 15}),
+            Must::Answer(json!(15)),
+        ),
         Attack::new("fork-bomb", |arena| fork(arena, "fork-bomb", 2, 12)),
         Attack::new("wide-fork-bomb", |arena| fork(arena, "wide-fork-bomb", 40, 3)),
         Attack::new("thousands-of-names", |arena| {

@@ -36,6 +36,11 @@ impl Vitals {
         })
     }
 
+    /// More memory, by so much.
+    pub(crate) fn is_above(&self, before: &Self, by_kib: u64) -> bool {
+        self.rss_kib > before.rss_kib + by_kib
+    }
+
     /// What there is too much of, in comparison with before.
     pub(crate) fn too_much(&self, before: &Self) -> Option<&'static str> {
         if self.rss_kib > before.rss_kib + before.rss_kib / 10 + RSS_SLACK_KIB {

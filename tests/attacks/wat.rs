@@ -110,12 +110,18 @@ impl Fate {
 
     fn holds(&self, told: &Value) -> Result<bool> {
         let upload = &told["upload"]["err"];
-        let says = |word: &str| upload["message"].as_str().is_some_and(|said| said.contains(word) && said.len() < 5_000);
+        let says = |word: &str| {
+            upload["message"]
+                .as_str()
+                .is_some_and(|said| said.contains(word) && said.len() < 5_000)
+        };
         Ok(match self {
             Self::Refused(word) => upload["kind"] == "invalid-argument" && upload["code"] == "component" && says(word),
             Self::TooMuch(code) => upload["kind"] == "limit" && upload["code"] == *code,
             Self::Called(must) => {
-                upload.is_null() && told.get("call").is_some() && must.check(told_as_answer(told["call"].clone())?).is_ok()
+                upload.is_null()
+                    && told.get("call").is_some()
+                    && must.check(told_as_answer(told["call"].clone())?).is_ok()
             }
             Self::Either(all) => {
                 for fate in all {
