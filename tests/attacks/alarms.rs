@@ -14,7 +14,7 @@ const STORM: Duration = Duration::from_millis(1_500);
 pub(crate) fn all() -> Vec<Attack> {
     vec![
         Attack::new("sets-itself-at-once", |arena| storm(arena, "one-alarm", 1)),
-        Attack::new("a-hundred-set-themselves-at-once", |arena| storm(arena, "alarms", 100)),
+        Attack::new("forty-set-themselves-at-once", |arena| storm(arena, "alarms", 40)),
         Attack::deed(
             "handler-that-is-not-there",
             json!({"do": "alarm"}),

@@ -75,6 +75,8 @@ pub(crate) fn close() -> Result<()> {
 impl Arena {
     fn new() -> Result<Self> {
         let mut host = Host::in_memory(&config())?;
+        // With one arena what the allocator keeps does not depend on who asked for it, so what is lost can be told from it.
+        host.set_env("MALLOC_ARENA_MAX", "1");
         let (url, client) = (host.url()?, Client::new());
         let process = host.process_id().context("it has just been started")?;
         let control = Control::start(&url)?;

@@ -42,7 +42,7 @@ pub(crate) fn all() -> Vec<Attack> {
         ("parentheses", ["SELECT ", "(", "1", ")", ""], 90, 20_000),
         ("negations", ["SELECT ", "- ", "1", "", ""], 90, 20_000),
         ("functions", ["SELECT ", "abs(", "1", ")", ""], 45, 10_000),
-        ("subqueries", ["", "SELECT (", "SELECT 1", ")", ""], 20, 8_000),
+        ("subqueries", ["", "SELECT (", "SELECT 1", ")", ""], 8, 8_000),
         ("froms", ["SELECT 1", " FROM (SELECT 1", "", ")", ""], 40, 6_000),
         ("cases", ["SELECT ", "CASE WHEN 1 THEN ", "1", " END", ""], 45, 4_000),
     ];

@@ -15,6 +15,7 @@ pub(crate) fn all() -> Vec<Attack> {
             Must::Answer(json!(100)).check(answer)
         }),
         Attack::new("by-thirty-clients-at-once", at_once),
+        Attack::new("large-classes-that-nobody-runs", large_classes),
         Attack::deed(
             "never-finished",
             json!({"do": "unfinished", "n": 200, "bytes": 1 << 20}),
@@ -32,6 +33,17 @@ pub(crate) fn all() -> Vec<Attack> {
             Must::Either(vec![Must::refused("limit", "component"), Must::broken("cpu")]),
         ),
     ]
+}
+
+/// Some 20 MiB of native code each, run once and left: the host keeps a few of them, not all.
+fn large_classes(arena: &Arena) -> Result<()> {
+    for n in 0..8 {
+        let functions = format!("(func (result i32) i32.const {n})").repeat(20_000);
+        let component = bytes(&harmless_with(&format!("(core module {functions})")))?;
+        let told = arena.rpc("lab/large", "run", &json!([component]))?;
+        ensure!(told.as_ref().is_ok_and(|told| told["call"]["ok"] == 0), "{told:?}");
+    }
+    Ok(())
 }
 
 fn bytes(text: &str) -> Result<Value> {

@@ -88,7 +88,7 @@ pub(crate) fn refusal(name: &str) -> Option<String> {
     let mut why = format!("{shown}: ");
     let hint: &str = if let Some(rest) = name.strip_prefix("facetd:runtime/") {
         match rest.split_once('@') {
-            Some((interface, version)) if RUNTIME.contains(&interface) => {
+            Some((interface, _version)) if RUNTIME.contains(&interface) => {
                 let _ = write!(why, "this host serves version {VERSION} of the contract; ");
                 "build it against the wit/ folder of this host"
             }

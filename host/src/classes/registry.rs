@@ -30,6 +30,8 @@ pub(crate) struct Class {
     pub(crate) inspected: Inspected,
     pub(crate) pre: InstancePre<FacetState>,
     pub(crate) exports: HandlerExports,
+    /// Native code and what belongs to it, in memory.
+    pub(super) code_bytes: u64,
 }
 
 /// `types.class`: a class as a guest holds it.
@@ -150,7 +152,10 @@ impl Registry {
     pub(crate) async fn load(&self, namespace: &str, digest: ClassDigest) -> Result<Arc<Class>, ClassError> {
         let loading = self.loaded.entry(digest);
         let load = async || match self.make(namespace, digest).await {
-            Ok(class) => Ok(Ok(Arc::new(class))),
+            Ok(class) => {
+                self.loaded.has_loaded(class.code_bytes);
+                Ok(Ok(Arc::new(class)))
+            }
             Err(error @ ClassError::TooDear(_)) => Ok(Err(error)),
             Err(error) => Err(error),
         };
@@ -170,11 +175,13 @@ impl Registry {
         let mismatch = |error: wasmtime::Error| ClassError::Mismatch(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let exports = HandlerExports::find(&component).map_err(mismatch)?;
+        let code = component.image_range();
         Ok(Class {
             digest,
             inspected,
             pre,
             exports,
+            code_bytes: (code.end as usize - code.start as usize) as u64,
         })
     }
 
