@@ -20,6 +20,22 @@ pub fn index(bytes: &[u8]) {
     crate::index::parse_any(bytes);
 }
 
+/// A component as it comes in, before anything of it is compiled.
+pub fn component(bytes: &[u8]) {
+    let valid = crate::classes::validate(bytes).is_ok();
+    assert_eq!(
+        valid,
+        crate::classes::read(bytes).is_ok() && valid,
+        "what is valid can be read"
+    );
+    if let Ok(inspected) = crate::classes::inspect(bytes) {
+        assert!(
+            valid && !inspected.exports.is_empty(),
+            "a class is valid and exports a handler"
+        );
+    }
+}
+
 /// Path, `Host`, `Origin` and `Authorization` of a request, a line each.
 pub fn request(bytes: &[u8]) {
     crate::server::fuzzing::request(bytes);

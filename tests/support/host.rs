@@ -220,6 +220,11 @@ impl Host {
         }
     }
 
+    /// The number of its process, while one runs.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.process.id())
+    }
+
     /// SIGTERM and exit code 0. A host that does not run is stopped already.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else {

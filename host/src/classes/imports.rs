@@ -32,6 +32,9 @@ pub(crate) const RUNTIME: [&str; 23] = [
 /// The version of `facetd:runtime` that this host serves.
 const VERSION: &str = "0.1.0";
 
+/// Of a name that is refused.
+const NAME_CHARS_SHOWN: usize = 200;
+
 /// WASI 0.2 interfaces that ordinary toolchains import whether they need them or not. What they reach is closed: no file,
 /// no environment, no input; output goes to the log.
 const WASI: [&str; 20] = [
@@ -78,14 +81,15 @@ pub(crate) fn refusal(name: &str) -> Option<String> {
     if known {
         return None;
     }
-    let mut why = format!("{name:?}: ");
+    let shown = match name.char_indices().nth(NAME_CHARS_SHOWN) {
+        Some((end, _)) => format!("{:?} and so on", &name[..end]),
+        None => format!("{name:?}"),
+    };
+    let mut why = format!("{shown}: ");
     let hint: &str = if let Some(rest) = name.strip_prefix("facetd:runtime/") {
         match rest.split_once('@') {
-            Some((interface, version)) if RUNTIME.contains(&interface) => {
-                let _ = write!(
-                    why,
-                    "this host serves version {VERSION} of the contract, not {version}; "
-                );
+            Some((interface, _version)) if RUNTIME.contains(&interface) => {
+                let _ = write!(why, "this host serves version {VERSION} of the contract; ");
                 "build it against the wit/ folder of this host"
             }
             Some(_) | None => "the contract has no such interface; build it against the wit/ folder of this host",

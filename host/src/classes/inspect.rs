@@ -12,6 +12,9 @@ use crate::limits::COMPONENT_BYTES_MAX;
 /// Bytes of a page of a memory that does not say otherwise.
 const PAGE_BYTES_LOG2: u32 = 16;
 
+/// Imports that are refused by name; of more it is said how many there are.
+const REFUSALS_SAID_MAX: usize = 16;
+
 /// What a component is made of, and what it asks for.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Inspected {
@@ -71,13 +74,14 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<(), ClassError> {
 }
 
 fn check(inspected: &Inspected) -> Result<(), ClassError> {
-    let refused: Vec<_> = inspected
-        .imports
-        .iter()
-        .filter_map(|name| imports::refusal(name))
-        .collect();
-    if !refused.is_empty() {
-        return Err(ClassError::Import(refused.join("; ")));
+    let mut refused = inspected.imports.iter().filter_map(|name| imports::refusal(name));
+    let mut said: Vec<_> = refused.by_ref().take(REFUSALS_SAID_MAX).collect();
+    if !said.is_empty() {
+        match refused.count() {
+            0 => {}
+            more => said.push(format!("and {more} more")),
+        }
+        return Err(ClassError::Import(said.join("; ")));
     }
     if !inspected.exports_handler() {
         return Err(ClassError::NoHandler);
@@ -197,6 +201,23 @@ mod tests {
             .expect_err("two too many");
         let said = error.to_string();
         assert!(said.contains("a:b/c") && said.contains("d:e/f"), "{said}");
+    }
+
+    #[test]
+    fn a_refusal_is_no_longer_than_somebody_reads() {
+        let many: String = (0..1_000).map(|n| format!("(import \"i{n}\" (func))")).collect();
+        let said = component(&format!("(component {many})"))
+            .expect_err("none of them")
+            .to_string();
+        assert!(
+            said.contains("\"i0\"") && said.contains("and 984 more") && said.len() < 4_000,
+            "{said}"
+        );
+        let long = "n".repeat(90_000);
+        let said = component(&format!("(component (import {long:?} (instance)))"))
+            .expect_err("not that")
+            .to_string();
+        assert!(said.contains("nnn") && said.len() < 1_000, "{} bytes", said.len());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Compiled classes in memory. One that a facet runs is always kept; of the others the last few hundred, so that whoever
-//! brings ever new components does not fill the memory with them.
+//! Compiled classes in memory. One that a facet runs is always kept; of the others the last few hundred, as long as they are
+//! not too large together, so that whoever brings ever new components does not fill the memory with them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,8 @@ use crate::ids::ClassDigest;
 
 /// Classes that nobody runs and that are kept nevertheless.
 const UNUSED_MAX: usize = 128;
+/// Native code of classes that nobody runs, bytes. As much again may come before it is looked at.
+const UNUSED_BYTES_MAX: u64 = 64 << 20;
 
 /// One class on its way into memory, or in it; or why it can never be.
 pub(super) type Loading = Arc<OnceCell<Result<Arc<Class>, ClassError>>>;
@@ -25,6 +27,8 @@ struct Entries {
     now: u64,
     /// How many were left after the last sweep.
     swept: usize,
+    /// What was loaded since unused ones were weighed, bytes.
+    loaded_bytes: u64,
 }
 
 struct Entry {
@@ -40,6 +44,13 @@ impl Entry {
             Some(Err(_)) | None => true,
         };
         class_unused && Arc::strong_count(&self.loading) == 1
+    }
+
+    fn bytes(&self) -> u64 {
+        match self.loading.get() {
+            Some(Ok(class)) => class.code_bytes,
+            Some(Err(_)) | None => 0,
+        }
     }
 }
 
@@ -58,9 +69,36 @@ impl Loaded {
         entry.used = now;
         entry.loading.clone()
     }
+
+    /// One of them has come into memory, with so much native code.
+    pub(super) fn has_loaded(&self, bytes: u64) {
+        let mut entries = self.0.lock().expect("nothing panics while it holds this lock");
+        entries.loaded_bytes = entries.loaded_bytes.saturating_add(bytes);
+        if entries.loaded_bytes > UNUSED_BYTES_MAX {
+            entries.loaded_bytes = 0;
+            entries.weigh();
+        }
+    }
 }
 
 impl Entries {
+    /// Lets unused ones go, the oldest first, until what is left is small enough.
+    fn weigh(&mut self) {
+        let unused = self.of.iter().filter(|(_, entry)| entry.is_unused());
+        let mut unused: Vec<_> = unused
+            .map(|(digest, entry)| (entry.used, *digest, entry.bytes()))
+            .collect();
+        unused.sort_unstable_by_key(|(used, ..)| *used);
+        let mut total: u64 = unused.iter().map(|(.., bytes)| bytes).sum();
+        for (_, digest, bytes) in unused {
+            if total <= UNUSED_BYTES_MAX {
+                break;
+            }
+            self.of.remove(&digest);
+            total -= bytes;
+        }
+    }
+
     /// Lets the older half of the unused ones go.
     fn sweep(&mut self) {
         let unused = self.of.values().filter(|entry| entry.is_unused());

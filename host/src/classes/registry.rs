@@ -35,6 +35,8 @@ pub(crate) struct Class {
     pub(crate) inspected: Inspected,
     pub(crate) pre: InstancePre<FacetState>,
     pub(crate) exports: HandlerExports,
+    /// Native code and what belongs to it, in memory.
+    pub(super) code_bytes: u64,
 }
 
 /// `types.class`: a class as a guest holds it.
@@ -155,7 +157,10 @@ impl Registry {
     pub(crate) async fn load(&self, namespace: &str, digest: ClassDigest) -> Result<Arc<Class>, ClassError> {
         let loading = self.loaded.entry(digest);
         let load = async || match self.make(namespace, digest).await {
-            Ok(class) => Ok(Ok(Arc::new(class))),
+            Ok(class) => {
+                self.loaded.has_loaded(class.code_bytes);
+                Ok(Ok(Arc::new(class)))
+            }
             Err(error @ ClassError::TooDear(_)) => Ok(Err(error)),
             Err(error) => Err(error),
         };
@@ -178,11 +183,13 @@ impl Registry {
         let exports = HandlerExports::find(&component).map_err(mismatch)?;
         let took_us = clock::now().saturating_duration_since(begun).as_micros();
         debug!(class = %digest, took_us, "loaded");
+        let code = component.image_range();
         Ok(Class {
             digest,
             inspected,
             pre,
             exports,
+            code_bytes: (code.end as usize - code.start as usize) as u64,
         })
     }
 
