@@ -4,6 +4,9 @@
 //! [`Host`] is the library; the `facetd` binary is [`cli`] around it. `ARCHITECTURE.md` says where things are and which
 //! invariants hold.
 
+// Modules that need it say why.
+#![deny(unsafe_code)]
+
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -77,7 +77,8 @@ impl Server {
         let all = self.seen.all.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.seen.more.wait_timeout_while(all, LIMIT, |all| find(all).is_none());
         let (all, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        find(&all).with_context(|| format!("{path} was not asked for, or not so, within {LIMIT:?}; only {all:?}"))
+        let asked: Vec<_> = all.iter().filter(|asked| asked.path == path).collect();
+        find(&all).with_context(|| format!("{path} was not asked for, or not so, within {LIMIT:?}: {asked:?}"))
     }
 }
 

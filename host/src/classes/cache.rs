@@ -1,7 +1,14 @@
 //! Compiled code on disk. A forged artefact would be native code of its forger's choice: the directory is the service's
 //! alone (0700), each file carries a MAC under a key in it, and what does not match is compiled again, never run.
 
-use std::io::{self, Write as _};
+#![allow(
+    unsafe_code,
+    reason = "native code that this host has compiled is loaded: the MAC, or the compiler's own hand, says that it has"
+)]
+
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -19,8 +26,8 @@ use crate::ids::ClassDigest;
 const CACHE_BYTES_MAX: u64 = 4 << 30;
 const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
-/// Before what the MAC covers: the MAC, and the length of what was inspected.
-const HEADER_BYTES: usize = MAC_BYTES + 4;
+/// An artefact is read in pieces of so many bytes: they stay in the processor's cache, and no memory is taken for the whole.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Artefacts for one engine configuration and version.
 pub(super) struct Cache {
@@ -53,33 +60,49 @@ impl Cache {
         })
     }
 
+    /// The artefact: native code, and nothing else, so that it can be mapped.
     fn path(&self, digest: ClassDigest) -> PathBuf {
         self.dir.join(format!("{digest}.cwasm"))
     }
 
-    fn mac(&self, digest: ClassDigest, rest: &[u8]) -> Hmac<Sha256> {
+    /// The MAC over everything, and what was inspected.
+    fn seal_path(&self, digest: ClassDigest) -> PathBuf {
+        self.dir.join(format!("{digest}.seal"))
+    }
+
+    fn mac(&self, digest: ClassDigest, inspected: &[u8], artefact: &mut impl Read) -> io::Result<Hmac<Sha256>> {
         let mut mac = self.key.clone();
         mac.update(&digest.0);
-        mac.update(rest);
-        mac
+        mac.update(&(inspected.len() as u64).to_le_bytes());
+        mac.update(inspected);
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match artefact.read(&mut piece)? {
+                0 => return Ok(mac),
+                bytes => mac.update(&piece[..bytes]),
+            }
+        }
     }
 
     /// The compiled component, if it is there and as `put` wrote it.
     pub(super) fn get(&self, engine: &Engine, digest: ClassDigest) -> Option<(Component, Inspected)> {
-        let bytes = match std::fs::read(self.path(digest)) {
-            Ok(bytes) => bytes,
+        let (artefact, inspected) = match self.open_sealed(digest) {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => {
+                warn!(%digest, "a cached artefact is not as it was written, and is made again");
+                return None;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 warn!(%digest, %error, "a cached artefact cannot be read and is made again");
                 return None;
             }
         };
-        let Some((inspected, artefact)) = self.open_sealed(digest, &bytes) else {
-            warn!(%digest, "a cached artefact is not as it was written, and is made again");
-            return None;
-        };
-        // SAFETY: the MAC says that these bytes are what `put` was given by this host's compiler, for this engine.
-        match unsafe { Component::deserialize(engine, artefact) } {
+        // By its descriptor: another file may lie at that path by now.
+        let checked = format!("/proc/self/fd/{}", artefact.as_raw_fd());
+        // SAFETY: the MAC says that what this descriptor reads is what `put` was given by this host's compiler, for this
+        // engine. Files are replaced and never changed in place; who could do that could read the key, too.
+        match unsafe { Component::deserialize_file(engine, checked) } {
             Ok(component) => Some((component, inspected)),
             Err(error) => {
                 info!(%digest, %error, "a cached artefact does not fit and is made again");
@@ -88,25 +111,36 @@ impl Cache {
         }
     }
 
-    fn open_sealed<'a>(&self, digest: ClassDigest, bytes: &'a [u8]) -> Option<(Inspected, &'a [u8])> {
-        let (mac, rest) = bytes.split_at_checked(MAC_BYTES)?;
-        self.mac(digest, rest).verify_slice(mac).ok()?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (inspected, artefact) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        Some((serde_json::from_slice(inspected).ok()?, artefact))
+    /// None if it does not match.
+    fn open_sealed(&self, digest: ClassDigest) -> io::Result<Option<(File, Inspected)>> {
+        let mut artefact = File::open(self.path(digest))?;
+        let seal = std::fs::read(self.seal_path(digest))?;
+        let Some((expected, inspected)) = seal.split_at_checked(MAC_BYTES) else {
+            return Ok(None);
+        };
+        let mac = self.mac(digest, inspected, &mut artefact)?;
+        let matches = mac.verify_slice(expected).is_ok();
+        Ok(match (matches, serde_json::from_slice(inspected)) {
+            (true, Ok(inspected)) => Some((artefact, inspected)),
+            (_, _) => None,
+        })
     }
 
     /// Keeps the compiled component. Without it, the next start of the host compiles again.
-    pub(super) fn put(&self, digest: ClassDigest, inspected: &Inspected, artefact: &[u8]) {
+    pub(super) fn put(&self, digest: ClassDigest, inspected: &Inspected, mut artefact: &[u8]) {
         let inspected = serde_json::to_vec(inspected).expect("strings and numbers can be written as JSON");
-        let length = u32::try_from(inspected.len()).expect("a component's names are shorter than the component");
-        let mut bytes = vec![0; HEADER_BYTES];
-        bytes[MAC_BYTES..].copy_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&inspected);
-        bytes.extend_from_slice(artefact);
-        let mac = self.mac(digest, &bytes[MAC_BYTES..]).finalize().into_bytes();
-        bytes[..MAC_BYTES].copy_from_slice(&mac);
-        if let Err(error) = write_private(&self.path(digest), &bytes).and_then(|()| self.bound()) {
+        let mut write = || {
+            write_private(&self.path(digest), artefact)?;
+            let mut seal = self
+                .mac(digest, &inspected, &mut artefact)?
+                .finalize()
+                .into_bytes()
+                .to_vec();
+            seal.extend_from_slice(&inspected);
+            write_private(&self.seal_path(digest), &seal)?;
+            self.bound()
+        };
+        if let Err(error) = write() {
             warn!(%digest, %error, "compiled code could not be cached");
         }
     }
@@ -239,11 +273,24 @@ mod tests {
             std::fs::write(&path, bad).expect("it is ours");
             assert!(cache.get(&engine, DIGEST).is_none(), "byte {at} was changed");
         }
-        for length in [0, MAC_BYTES - 1, MAC_BYTES, HEADER_BYTES, good.len() - 1] {
+        for length in [0, 1, PIECE_BYTES.min(good.len() / 2), good.len() - 1] {
             std::fs::write(&path, &good[..length]).expect("it is ours");
             assert!(cache.get(&engine, DIGEST).is_none(), "cut to {length} bytes");
         }
         std::fs::write(&path, &good).expect("it is ours");
+        let seal = std::fs::read(cache.seal_path(DIGEST)).expect("it is there");
+        for at in 0..seal.len() {
+            let mut bad = seal.clone();
+            bad[at] ^= 1;
+            std::fs::write(cache.seal_path(DIGEST), bad).expect("it is ours");
+            assert!(
+                cache.get(&engine, DIGEST).is_none(),
+                "byte {at} of the seal was changed"
+            );
+            std::fs::write(cache.seal_path(DIGEST), &seal[..at]).expect("it is ours");
+            assert!(cache.get(&engine, DIGEST).is_none(), "the seal was cut to {at} bytes");
+        }
+        std::fs::write(cache.seal_path(DIGEST), &seal).expect("it is ours");
         assert!(cache.get(&engine, DIGEST).is_some());
     }
 
@@ -254,6 +301,7 @@ mod tests {
         cache.put(DIGEST, &Inspected::default(), &artefact(&engine));
         let other = ClassDigest([8; 32]);
         std::fs::copy(cache.path(DIGEST), cache.path(other)).expect("it is ours");
+        std::fs::copy(cache.seal_path(DIGEST), cache.seal_path(other)).expect("it is ours");
         assert!(cache.get(&engine, other).is_none());
         std::fs::write(dir.path().join("key"), [1; KEY_BYTES]).expect("it is ours");
         let again = Cache::open(dir.path(), &engine).expect("a cache");

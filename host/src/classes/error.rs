@@ -24,7 +24,7 @@ pub enum ClassError {
     #[error("this is no valid WebAssembly component: {0}")]
     Invalid(String),
     /// Asks for too much.
-    #[error("it imports what facets may not have: {0}. What they may is in docs/limits.md")]
+    #[error("it imports what facets may not have: {0}. For what they may, see docs/limits.md")]
     Import(String),
     /// Compiling it takes too much of something.
     #[error("compiling it takes more than {0}; split it, or leave out what is generated")]

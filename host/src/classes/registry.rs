@@ -1,13 +1,18 @@
 //! Classes by digest and by name. One is compiled at most once at a time, away from the threads that run facets, and kept
 //! in memory while facets run it and for a while after.
 
+#![allow(
+    unsafe_code,
+    reason = "native code that this host has compiled is loaded: the MAC, or the compiler's own hand, says that it has"
+)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tracing::info;
+use tracing::{debug, info};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -164,6 +169,7 @@ impl Registry {
 
     async fn make(&self, namespace: &str, digest: ClassDigest) -> Result<Class, ClassError> {
         let (engine, cache, path) = (self.engine.clone(), self.cache.clone(), self.path(digest));
+        let begun = clock::now();
         let cached = tokio::task::spawn_blocking(move || match path.exists() {
             true => Ok(cache.get(&engine, digest)),
             false => Err(ClassError::Unknown(digest)),
@@ -175,6 +181,8 @@ impl Registry {
         let mismatch = |error: wasmtime::Error| ClassError::Mismatch(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let exports = HandlerExports::find(&component).map_err(mismatch)?;
+        let took_us = clock::now().saturating_duration_since(begun).as_micros();
+        debug!(class = %digest, took_us, "loaded");
         let code = component.image_range();
         Ok(Class {
             digest,

@@ -11,6 +11,9 @@ use crate::limits::{Limits, SharedLimits};
 /// Idle facets are evicted after this, ms (S14).
 const IDLE_EVICT_MS: u64 = 10_000;
 
+/// A host with room for less is not divided among objects.
+const TREE_RUNNING_MIN: usize = 64;
+
 /// `[namespaces.NAME]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,9 +56,11 @@ impl EgressConfig {
     pub(crate) fn rules(&self) -> Result<(HostList, Vec<IpNet>), String> {
         let range = |text: &String| {
             text.parse()
-                .map_err(|_| format!("`allow_private` has {text:?}, which is no range like 10.0.0.0/8 or ::1/128"))
+                .map_err(|_| format!("`allow_private` should have ranges like 10.0.0.0/8 or ::1/128, not {text:?}"))
         };
-        let hosts = HostList::parse(&self.hosts).map_err(|error| format!("`hosts`: {error}"))?;
+        let hosts = HostList::parse(&self.hosts).map_err(|error| {
+            format!("{error}; `hosts` should have names like api.example.com, *.example.org or a.example:8080")
+        })?;
         Ok((hosts, self.allow_private.iter().map(range).collect::<Result<_, _>>()?))
     }
 }
@@ -76,7 +81,7 @@ pub struct LimitsConfig {
     pub tree_memory_mib: Option<u64>,
     /// Databases of all facets of an object.
     pub tree_storage_mib: Option<u64>,
-    /// Facets of an object that run at a time; default half of what the host has room for.
+    /// Facets of an object that run at a time; default half of what the host has room for, and at least 64.
     pub tree_running_facets: Option<usize>,
     /// Memories and tables of all facets of the namespace that run.
     pub all_memory_mib: Option<u64>,
@@ -109,7 +114,7 @@ impl NamespaceConfig {
         SharedLimits {
             memory_bytes: bytes(limits.tree_memory_mib).unwrap_or(u64::MAX),
             storage_bytes: bytes(limits.tree_storage_mib).unwrap_or(u64::MAX),
-            running: limits.tree_running_facets.unwrap_or(room.div_ceil(2)),
+            running: limits.tree_running_facets.unwrap_or((room / 2).max(TREE_RUNNING_MIN)),
         }
     }
 
@@ -117,7 +122,7 @@ impl NamespaceConfig {
     pub(crate) fn all_limits(&self, room: usize, namespaces: usize) -> SharedLimits {
         let running = match namespaces {
             1 => room,
-            _ => room - room / 4,
+            _ => (room - room / 4).max(TREE_RUNNING_MIN),
         };
         SharedLimits {
             memory_bytes: bytes(self.limits.all_memory_mib).unwrap_or(u64::MAX),

@@ -127,6 +127,11 @@ impl Name {
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            return Err(format!(
+                "{text:?} is an address, not a host: it should have neither scheme nor path"
+            ));
+        }
         let (host, port) = match text.rsplit_once(':') {
             // The colons of an IPv6 address stand in brackets.
             Some((host, port)) if !port.ends_with(']') => {

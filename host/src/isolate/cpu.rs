@@ -68,7 +68,7 @@ impl FacetState {
         Ok(if executor::has_time() {
             UpdateDeadline::Continue(1)
         } else {
-            executor::slice_over();
+            executor::to_lane();
             UpdateDeadline::Yield(1)
         })
     }

@@ -8,8 +8,8 @@ mod leave;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_task::Runnable;
@@ -29,7 +29,9 @@ const TIME_MAX: Duration = Duration::from_millis(1);
 pub(super) struct Life {
     number: u64,
     tenant: Tenant,
-    /// It gave its thread back only because its time slice was over.
+    lane: Weak<Lane>,
+    /// It gave its thread back only because its time slice was over, or was long in an import the last time; or another facet
+    /// of its object was.
     computes: Arc<AtomicBool>,
 }
 
@@ -38,6 +40,8 @@ type Task = Runnable<Life>;
 /// The facet that runs on this thread, and whom it has woken so far.
 struct Running {
     number: u64,
+    tenant: Tenant,
+    lane: Weak<Lane>,
     computes: Arc<AtomicBool>,
     woken: Woken,
 }
@@ -71,7 +75,8 @@ pub(super) fn spawn(
     let about = Life {
         number,
         tenant,
-        computes: Arc::default(),
+        lane: Arc::downgrade(lane),
+        computes: Arc::new(AtomicBool::new(lane.knows(tenant))),
     };
     let (runtime, lane) = (runtime.clone(), lane.clone());
     let schedule = move |task: Task| {
@@ -134,8 +139,8 @@ pub(super) fn has_time() -> bool {
     meter::run_so_far() < TIME_MAX
 }
 
-/// The facet that runs on this thread gives it back because its time slice is over.
-pub(super) fn slice_over() {
+/// The facet that runs on this thread goes on in the lane, the next time that it runs.
+pub(super) fn to_lane() {
     RUNNING.with_borrow(|running| {
         if let Some(running) = running {
             running.computes.store(true, Ordering::Relaxed);
@@ -167,11 +172,18 @@ fn run(first: Task) {
 
 /// Runs a facet until it gives the thread back; answers whom it has woken.
 fn run_one(task: Task, woken: Woken) -> Woken {
-    let Life { number, computes, .. } = task.metadata();
+    let Life {
+        number,
+        tenant,
+        lane,
+        computes,
+    } = task.metadata();
     // Until it shows it again.
     computes.store(false, Ordering::Relaxed);
     RUNNING.set(Some(Running {
         number: *number,
+        tenant: *tenant,
+        lane: lane.clone(),
         computes: computes.clone(),
         woken,
     }));

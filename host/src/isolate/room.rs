@@ -53,9 +53,12 @@ impl Room {
         Self::new("this host", possible.min(max.unwrap_or(usize::MAX)), None)
     }
 
-    /// A room within another one.
+    /// A room within another one; that one itself if it would be no smaller.
     pub(crate) fn within(above: &Arc<Self>, whose: &'static str, max: usize) -> Arc<Self> {
-        Arc::new(Self::new(whose, max.min(above.max), Some(above.clone())))
+        match max < above.max {
+            true => Arc::new(Self::new(whose, max, Some(above.clone()))),
+            false => above.clone(),
+        }
     }
 
     fn new(whose: &'static str, max: usize, above: Option<Arc<Self>>) -> Self {

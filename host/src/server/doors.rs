@@ -250,7 +250,7 @@ impl OpenDoors {
             ..
         } = self;
         let (tell, told) = watch::channel(false);
-        let slots = Slots::of_this_process(&config.host.http);
+        let (slots, admin_slots) = (Slots::of_this_process(&config.host.http), Slots::of_admin());
         let http = config.host.http.clone();
         let main_served = Arc::new(Served {
             host: host.clone(),
@@ -281,8 +281,8 @@ impl OpenDoors {
         };
         tokio::join!(
             stopping,
-            serve(main, main_served, slots.clone(), told.clone()),
-            serve(admin, admin_served, slots, told),
+            serve(main, main_served, slots, told.clone()),
+            serve(admin, admin_served, admin_slots, told),
         );
     }
 }

@@ -11,6 +11,8 @@ use crate::sys::clock;
 
 /// Of this process's descriptors one in so many may be a connection; facets have more than half.
 const FILES_PER_CONNECTION: usize = 4;
+/// Connections of operators, whatever the others have taken.
+const ADMIN_CONNECTIONS_MAX: usize = 100;
 /// How often the operator is told that connections are closed at once.
 const TELL_EVERY_MS: u64 = 10_000;
 
@@ -43,6 +45,11 @@ impl Slots {
         let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
         let possible = (files / FILES_PER_CONNECTION).max(1);
         Self::new(http.connections_max.min(possible), http.connections_per_peer_max)
+    }
+
+    /// Those of the admin API: strangers cannot take them.
+    pub(super) fn of_admin() -> Arc<Self> {
+        Self::new(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX)
     }
 
     fn new(max: usize, per_peer_max: usize) -> Arc<Self> {

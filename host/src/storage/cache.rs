@@ -1,5 +1,7 @@
 //! Compiled statements are kept by their text, within a limit: a held statement takes half the time of a compiled one.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use super::connection::Connected;
 use super::error::StorageError;
 use super::statement::Statement;

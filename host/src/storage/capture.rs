@@ -2,6 +2,8 @@
 //! drop its locks when closed. Exactly the frames between two commits are taken, never what the length of the file says,
 //! for spilled and undone frames lie in it as well.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::ffi::c_int;
 use std::ptr;
 

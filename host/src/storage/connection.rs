@@ -1,5 +1,7 @@
 //! Every connection gets the same settings before anything is read, and no database is used whose identity does not match.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! Functions that SQLite has in a form that takes time with the product of its arguments' lengths, minutes for megabytes,
 //! and looks for no interrupt meanwhile. These take linear time, and answer the same.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 mod excerpts;
 mod patch;
 mod search;

@@ -4,6 +4,8 @@
 //! SQLite has one allocator for all connections. While a guest's statement runs on a thread, the thread says whose memory
 //! it is; every piece of memory remembers that, so that it is given back to the same meter whoever frees it.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};

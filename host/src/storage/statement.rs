@@ -1,6 +1,8 @@
 //! The only module that calls SQLite's statement functions. A statement never outlives its connection: `Connected` keeps
 //! all of them and drops them first.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 

@@ -675,3 +675,18 @@ fn inspect_shows_tables_and_keys_but_nothing_internal() {
     assert!(spy.error.is_some() && spy.rows.is_empty(), "{spy:?}");
     assert!(store.end_turn().unwrap().is_none());
 }
+
+#[test]
+fn a_file_that_was_never_opened_here_stays_however_the_store_ends() {
+    let dir = Dir::new();
+    let file = dir.file(3);
+    std::fs::write(file.path(), "somebody's").unwrap();
+    dir.store(3, false).abandon();
+    dir.store(3, false).forsake();
+    drop(dir.store(3, false));
+    assert!(!dir.store(3, false).close_for_good(true).unwrap());
+    let mut refused = dir.store(3, false);
+    assert!(sql(&mut refused, "CREATE TABLE t(x)").is_err());
+    refused.abandon();
+    assert_eq!(std::fs::read(file.path()).unwrap(), b"somebody's");
+}

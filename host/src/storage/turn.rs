@@ -295,8 +295,11 @@ impl FacetStore {
     /// Drops the connection as it is.
     pub(crate) fn abandon(&mut self) {
         self.discard_turn();
-        self.disconnect();
-        self.remove_uncommitted();
+        // A file that was never opened here may be somebody's: one whom the index has lost.
+        if self.open.is_some() {
+            self.disconnect();
+            self.remove_uncommitted();
+        }
     }
 
     /// Drops the connection to a database that a recorded unit removes: nothing in it counts any more, nor in its log.

@@ -6,6 +6,8 @@
 //! thread of a turn, a checkpoint, a clone. (A thread-local would have to be set around every call, drops included, and
 //! parameters of a URI do not reach files without a name.) All else is left to SQLite's own VFS.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 mod account;
 #[cfg(test)]
 pub(crate) mod faults;

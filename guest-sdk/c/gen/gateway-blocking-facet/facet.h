@@ -793,7 +793,7 @@ extern void facetd_runtime_facets_method_startup_set_id(facetd_runtime_facets_bo
 // another name, or 0.
 extern bool facetd_runtime_facets_method_startup_set_limit(facetd_runtime_facets_borrow_startup_t self, facet_string_t *name, uint64_t value, facetd_runtime_facets_call_error_t *err);
 // Gives the facet an ability that it has not by itself. There is one, `egress`: HTTP requests to the network. Its argument is
-// JSON, one of
+// JSON of at most 32 KiB, one of
 // 
 // - `{"hosts": ["api.example.com", "*.example.org", "127.0.0.1:8080"]}`: requests to these hosts. `*.` stands for one or
 //   more labels, `*` alone for any host; without a port it is the scheme's own. At most 64. The facet reaches what

@@ -12,13 +12,18 @@ use tokio::runtime::Handle;
 use super::{Task, Woken, run_one};
 use crate::ids::ObjectId;
 use crate::isolate::meter;
+use crate::sys::clock;
 
 /// Threads at most: those that compute, one for each core, and those that are long in an import.
 const THREADS_MAX: usize = 64;
 /// How long a thread without work waits for some.
 const IDLE: Duration = Duration::from_secs(10);
 /// Below the threads that answer requests: those preempt these when they wake up.
-const NICE: i32 = 5;
+const NICE: i32 = 10;
+/// So long objects are known whose facets were long in an import, ms.
+const KNOWN_MS: u64 = 10_000;
+/// So many of them.
+const KNOWN_MAX: usize = 4_096;
 
 /// Whose turn it is: a namespace, by the address at which it lies, and an object of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,6 +48,8 @@ struct State {
     idle: usize,
     /// Threads in long imports: others compute in their stead.
     away: usize,
+    /// Until when these are known, in the milliseconds of the monotonic clock.
+    known: HashMap<Tenant, u64>,
 }
 
 thread_local! {
@@ -62,6 +69,24 @@ impl Lane {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// A facet of this object was long in an import.
+    pub(super) fn remember(&self, tenant: Tenant) {
+        let now_ms = clock::monotonic_ms();
+        let known = &mut self.state().known;
+        if known.len() >= KNOWN_MAX {
+            known.retain(|_, until_ms| *until_ms > now_ms);
+        }
+        if known.len() < KNOWN_MAX {
+            known.insert(tenant, now_ms + KNOWN_MS);
+        }
+    }
+
+    pub(super) fn knows(&self, tenant: Tenant) -> bool {
+        let state = self.state();
+        let until_ms = state.known.get(&tenant);
+        until_ms.is_some_and(|until_ms| *until_ms > clock::monotonic_ms())
     }
 
     pub(super) fn push(self: &Arc<Self>, task: Task) {

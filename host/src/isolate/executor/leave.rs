@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{RUNNING, lane, let_others_go};
+use super::{RUNNING, Running, lane, let_others_go, to_lane};
 use crate::isolate::meter;
 
 /// A run that has taken so long leaves its thread's place; and again after that, for the place may have come back to it.
@@ -45,6 +45,15 @@ pub(crate) fn lingers() {
     }
     LEAVES_AFTER.set(so_far + LONG);
     let_others_go();
+    // This object's facets begin in the lane for a while: there they are in nobody's way.
+    RUNNING.with_borrow(|running| {
+        if let Some(Running { tenant, lane, .. }) = running
+            && let Some(lane) = lane.upgrade()
+        {
+            lane.remember(*tenant);
+        }
+    });
+    to_lane();
     if lane::leave() {
         return;
     }

@@ -1,6 +1,8 @@
 //! `highlight` and `snippet` of FTS5. SQLite's own copy the whole text for each match, and score each match against all
 //! others. What these answer is the same, so each step says what it stands for.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 mod snippet;
 mod writer;
 

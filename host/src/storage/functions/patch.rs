@@ -2,6 +2,8 @@
 //! other; so what they may have together is bounded. The work is done by SQLite's own function in a connection of its own,
 //! because here it cannot be reached any more.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int};
 

@@ -1,5 +1,7 @@
 //! Looking for one text in another: `instr` and `replace`.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::borrow::Cow;
 use std::ffi::c_int;
 

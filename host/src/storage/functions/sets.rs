@@ -1,5 +1,7 @@
 //! Functions that take a set of characters: `trim`, `ltrim` and `rtrim` of two arguments, `unhex` with what it passes over.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_int;
 

@@ -1,5 +1,7 @@
 //! What SQLite takes is bounded, whoever frees it, and what stops a statement stops the taking of memory.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::sync::Arc;
 
 use super::*;

@@ -9,6 +9,8 @@
 //! They hold for every connection that is opened by [`super::open`], in all threads, until the [`Fault`] is dropped.
 //! Temporary files of a database are meant by [`temporary`].
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! An open file: SQLite's own one, behind a few fields that tell whose it is and how large.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::atomic::Ordering;
 use std::{ptr, slice};

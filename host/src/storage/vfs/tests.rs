@@ -1,5 +1,7 @@
 //! A connection reaches its own files and no other; what is counted is counted right; faults strike where they are told.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::ffi::CStr;
 
 use super::faults::{Fault, Op, When, inject, temporary};

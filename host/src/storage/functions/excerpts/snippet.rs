@@ -1,5 +1,7 @@
 //! `snippet`: the tokens of a text with the most matches.
 
+#![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
+
 use std::ffi::c_int;
 use std::slice;
 
