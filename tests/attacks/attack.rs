@@ -6,9 +6,12 @@ use serde_json::{Value, json};
 use crate::arena::Arena;
 use crate::support::client::Failure;
 
+/// On the host that is there; more than once, if it is in doubt what it left.
+type Run = dyn Fn(&Arena) -> Result<()> + Send;
+
 pub(crate) struct Attack {
     pub(crate) name: String,
-    pub(crate) run: Box<dyn Fn(&Arena) -> Result<()> + Send>,
+    pub(crate) run: Box<Run>,
     /// A host of its own is hurt on purpose: nothing is checked afterwards but what the attack checks.
     pub(crate) on_own_host: bool,
 }

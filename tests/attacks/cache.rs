@@ -13,8 +13,11 @@ use crate::attack::Attack;
 use crate::support::client::Client;
 use crate::support::host::Host;
 
+/// What is done to a data directory.
+type Change = fn(&Path) -> Result<()>;
+
 pub(crate) fn all() -> Vec<Attack> {
-    let attacks: [(&str, fn(&Path) -> Result<()>, &str); 8] = [
+    let attacks: [(&str, Change, &str); 8] = [
         ("a-byte-of-each-is-flipped", flip_bytes, "not as it was written"),
         ("cut", cut, "not as it was written"),
         (
@@ -48,7 +51,7 @@ pub(crate) fn all() -> Vec<Attack> {
 
 /// A host runs, is stopped, attacked, and runs again: the class answers, the log says what was wrong, the directory is
 /// nobody else's.
-fn between_two_runs(attack: fn(&Path) -> Result<()>, said: &str) -> Result<()> {
+fn between_two_runs(attack: Change, said: &str) -> Result<()> {
     let mut host = Host::in_memory(&config())?;
     answers(&mut host)?;
     host.stop()?;

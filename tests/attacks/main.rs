@@ -37,11 +37,13 @@ use libtest_mimic::{Arguments, Trial};
 
 use attack::Attack;
 
+type Group = fn() -> Vec<Attack>;
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One after the other: whatever the host has too much of afterwards is the last one's.
     arguments.test_threads = Some(1);
-    let groups: [(&str, fn() -> Vec<Attack>); 17] = [
+    let groups: [(&str, Group); 17] = [
         ("loops", loops::all),
         ("memory", memory::all),
         ("stack", stack::all),

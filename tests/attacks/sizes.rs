@@ -1,7 +1,7 @@
 //! Things that are too large: each is refused by its own limit, or costs the facet its life, and never more.
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::arena::Arena;
 use crate::attack::{Attack, Must, object};

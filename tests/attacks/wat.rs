@@ -87,8 +87,6 @@ pub(crate) fn with_handler(handler: &str) -> String {
 pub(crate) enum Fate {
     /// Refused when it is uploaded, with a word of the reason.
     Refused(&'static str),
-    /// A limit of its upload.
-    TooMuch(&'static str),
     /// It is a class, and this comes of a call to a facet that runs it.
     Called(Must),
     /// Any of these.
@@ -117,7 +115,6 @@ impl Fate {
         };
         Ok(match self {
             Self::Refused(word) => upload["kind"] == "invalid-argument" && upload["code"] == "component" && says(word),
-            Self::TooMuch(code) => upload["kind"] == "limit" && upload["code"] == *code,
             Self::Called(must) => {
                 upload.is_null()
                     && told.get("call").is_some()

@@ -88,14 +88,8 @@ impl Entries {
         let mut unused: Vec<_> = unused
             .map(|(digest, entry)| (entry.used, *digest, entry.bytes()))
             .collect();
-        unused.sort_unstable_by_key(|(used, ..)| *used);
-        let mut total: u64 = unused.iter().map(|(.., bytes)| bytes).sum();
-        for (_, digest, bytes) in unused {
-            if total <= UNUSED_BYTES_MAX {
-                break;
-            }
+        for digest in surplus(&mut unused, UNUSED_BYTES_MAX) {
             self.of.remove(&digest);
-            total -= bytes;
         }
     }
 
@@ -111,6 +105,22 @@ impl Entries {
     }
 }
 
+/// Who has to go so that those who stay have no more than so many bytes: those that were used first. Each is when it was used
+/// last, which one it is, and its bytes.
+fn surplus(unused: &mut [(u64, ClassDigest, u64)], bytes_max: u64) -> Vec<ClassDigest> {
+    unused.sort_unstable_by_key(|(used, ..)| *used);
+    let mut total: u64 = unused.iter().map(|(.., bytes)| bytes).sum();
+    let mut gone = Vec::new();
+    for (_, digest, bytes) in unused {
+        if total <= bytes_max {
+            break;
+        }
+        gone.push(*digest);
+        total -= *bytes;
+    }
+    gone
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +129,16 @@ mod tests {
         let mut digest = [0; 32];
         digest[..4].copy_from_slice(&number.to_le_bytes());
         ClassDigest(digest)
+    }
+
+    #[test]
+    fn large_classes_go_in_the_order_of_their_last_use() {
+        let class = |used: u64, bytes| (used, digest(used as u32), bytes);
+        let mut unused = [class(3, 40), class(1, 40), class(2, 40)];
+        assert_eq!(surplus(&mut unused, 120), []);
+        assert_eq!(surplus(&mut unused, 119), [digest(1)]);
+        assert_eq!(surplus(&mut unused, 79), [digest(1), digest(2)]);
+        assert_eq!(surplus(&mut unused, 0), [digest(1), digest(2), digest(3)]);
     }
 
     #[test]
