@@ -47,7 +47,11 @@ impl Puppet {
         {
             startup = startup.grant(name, &Payload::json(argument)?)?;
         }
-        for name in op.optional("withhold", "a list", Value::as_array)?.into_iter().flatten() {
+        for name in op
+            .optional("withhold", "a list", Value::as_array)?
+            .into_iter()
+            .flatten()
+        {
             startup = startup.withhold(&[name.as_str().unwrap_or_default()])?;
         }
         if op.optional_text("policy")? == Some("escalate") {

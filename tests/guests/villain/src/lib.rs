@@ -76,7 +76,9 @@ impl Facet for Villain {
             }
             _ => Err(no_such_method(
                 method,
-                &["do", "take", "ping", "reflect", "run", "uploads", "on_alarm", "on_fetch"],
+                &[
+                    "do", "take", "ping", "reflect", "run", "uploads", "on_alarm", "on_fetch",
+                ],
             )),
         }
     }
