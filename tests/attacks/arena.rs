@@ -146,7 +146,12 @@ impl Arena {
             after.as_ref().map_or("gone".to_owned(), Vitals::to_string),
         );
         let unhurt = control.check(ANSWER_LIMIT).and(settled);
-        (done, unhurt.with_context(|| self.host().log()))
+        let ended = self.host().has_ended();
+        let unhurt = match ended {
+            Some(status) => unhurt.and(Err(anyhow!("the host has ended: {status}"))),
+            None => unhurt,
+        };
+        (done, unhurt.with_context(|| format!("{} {ended:?}", self.host().log())))
     }
 
     /// Waits until it is as before. Memory that it keeps may be the allocator's, or a class that might be run again: then the

@@ -225,6 +225,11 @@ impl Host {
         self.running.as_ref().map(|running| running.process.id())
     }
 
+    /// How it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.running.as_mut()?.process.wait(Duration::ZERO).ok()?
+    }
+
     /// SIGTERM and exit code 0. A host that does not run is stopped already.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else {
