@@ -28,6 +28,15 @@ impl Budget {
         self.limit
     }
 
+    /// It is part of that one, or of none.
+    pub(crate) fn is_within(&self, above: Option<&Arc<Self>>) -> bool {
+        match (&self.above, above) {
+            (Some(own), Some(above)) => Arc::ptr_eq(own, above),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     pub(crate) fn whose(&self) -> &str {
         &self.whose
     }

@@ -49,7 +49,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ClassError> {
 }
 
 /// The same for what has been checked before.
-pub(super) fn read_checked(bytes: &[u8]) -> Result<Inspected, ClassError> {
+pub(crate) fn read_checked(bytes: &[u8]) -> Result<Inspected, ClassError> {
     let inspected = read(bytes)?;
     check(&inspected)?;
     Ok(inspected)

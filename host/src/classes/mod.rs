@@ -11,7 +11,7 @@ mod registry;
 mod upload;
 
 pub use error::ClassError;
-pub(crate) use inspect::{Inspected, inspect, read, validate};
+pub(crate) use inspect::{Inspected, inspect, read, read_checked, validate};
 pub(crate) use registry::{Class, Registry};
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub use {registry::ClassHandle, upload::Upload};

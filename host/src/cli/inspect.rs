@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::classes::imports::refusal;
-use crate::classes::{inspect as check, read, validate};
+use crate::classes::{read, read_checked, validate};
 use crate::limits::{COMPONENT_BYTES_MAX, Limits};
 
 pub(super) fn inspect(args: &super::Inspect) -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ pub(super) fn inspect(args: &super::Inspect) -> anyhow::Result<()> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     validate(&bytes).with_context(|| format!("{}", path.display()))?;
     let found = read(&bytes)?;
-    let verdict = check(&bytes);
+    let verdict = read_checked(&bytes);
     let digest = hex::encode(Sha256::digest(&bytes));
     if args.json {
         let imports: Vec<_> = found

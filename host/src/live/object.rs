@@ -347,10 +347,10 @@ impl Inner {
     }
 
     /// A facet has committed.
-    pub(super) fn count(&mut self, object: &Object, control: &Control, file: FileId) {
+    pub(super) fn count(&mut self, object: &Object, control: &Control, file: FileId, is_new: bool) {
         let bytes = control.storage_bytes.load(Ordering::Relaxed);
         let budget = control.storage_budget.get().and_then(Option::as_deref);
-        self.shared.committed(object, file, bytes, budget);
+        self.shared.committed(object, file, (is_new, bytes), budget);
     }
 
     pub(super) fn carry_out(&mut self, kills: Vec<Kill>) {

@@ -52,7 +52,8 @@ impl Object {
     ) -> Result<Sealed, Killed> {
         let mut inner = self.lock();
         let (mut dep, mut recorded) = (turn.dep, turn.dep);
-        let (counts, reshaped) = (turn.committed.is_some(), !turn.changes.is_empty());
+        let reshaped = !turn.changes.is_empty();
+        let counts = turn.committed.as_ref().map(Committed::created);
         if turn.committed.is_some() || !turn.changes.is_empty() {
             let mut record = match &turn.committed {
                 Some(_) => inner.tree.now_stored(control.node, turn.file),
@@ -84,8 +85,8 @@ impl Object {
                 }
             }
         }
-        if counts {
-            inner.count(self, control, turn.file);
+        if let Some(is_new) = counts {
+            inner.count(self, control, turn.file, is_new);
         }
         if reshaped {
             inner.recount(self);

@@ -1,7 +1,7 @@
 //! What facets of one object share: budgets of the object and of every subtree whose startup sets one. A limit of a tree
 //! holds for the sum of what is at and below the facet that has it, however the parents below divide it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use crate::budget::Budget;
@@ -35,7 +35,7 @@ impl Budgets {
     /// The budget of one facet and what is below it; `new` if it was made now.
     fn find_or_make(&mut self, node: NodeId, limit: u64, above: Option<Arc<Budget>>) -> (Arc<Budget>, bool) {
         let found = self.of.get(&node).and_then(Weak::upgrade);
-        if let Some(found) = found.filter(|found| found.limit() == limit) {
+        if let Some(found) = found.filter(|found| found.limit() == limit && found.is_within(above.as_ref())) {
             return (found, false);
         }
         if self.of.len() > SWEEP_MIN.max(2 * self.swept) {
@@ -93,10 +93,21 @@ impl Shared {
     }
 
     /// A facet has committed, and its database has so many bytes now.
-    pub(super) fn committed(&mut self, object: &Object, file: FileId, bytes: u64, budget: Option<&Budget>) {
+    pub(super) fn committed(
+        &mut self,
+        object: &Object,
+        file: FileId,
+        (is_new, bytes): (bool, u64),
+        budget: Option<&Budget>,
+    ) {
         let Some(budget) = budget else { return };
-        let before = self.sizes.insert(file, bytes);
-        budget.shift(before.unwrap_or_else(|| on_disk(object, file)), bytes);
+        let before = match (self.sizes.insert(file, bytes), is_new) {
+            (Some(before), _) => before,
+            // Its file is there by now, and nobody has counted it.
+            (None, true) => 0,
+            (None, false) => on_disk(object, file),
+        };
+        budget.shift(before, bytes);
     }
 
     /// Facets were deleted, copied or emptied: everything is counted anew.
@@ -106,6 +117,9 @@ impl Shared {
             self.sizes.clear();
             return;
         }
+        // What is gone may come back with the turn that deleted it: then its file says how long it is.
+        let there: HashSet<_> = files(tree, tree.root()).collect();
+        self.sizes.retain(|file, _| there.contains(file));
         for (node, budget) in in_use {
             budget.set_used(self.stored(object, tree, node));
         }
@@ -113,11 +127,15 @@ impl Shared {
 
     fn stored(&self, object: &Object, tree: &Tree, node: NodeId) -> u64 {
         let size = |file: FileId| self.sizes.get(&file).copied();
-        let files = tree.subtree(node).into_iter().filter_map(|facet| facet.database);
-        files
+        files(tree, node)
             .map(|file| size(file).unwrap_or_else(|| on_disk(object, file)))
             .sum()
     }
+}
+
+/// Databases at and below a facet.
+fn files(tree: &Tree, node: NodeId) -> impl Iterator<Item = FileId> {
+    tree.subtree(node).into_iter().filter_map(|facet| facet.database)
 }
 
 fn on_disk(object: &Object, file: FileId) -> u64 {

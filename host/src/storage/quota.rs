@@ -57,9 +57,14 @@ impl Quota {
         })
     }
 
-    /// Forgets what the turn before has written.
-    pub(super) fn begin_turn(&mut self) {
-        self.pages_begun = None;
+    /// Forgets what the turn before has written. Of a database that nothing was ever committed to all pages are new.
+    pub(super) fn begin_turn(&mut self, stored: bool) {
+        self.pages_begun = (!stored).then_some(0);
+    }
+
+    /// Its first pages are not counted for all together yet, though no write has made them.
+    fn is_uncounted(&self) -> bool {
+        self.shared.is_some() && self.pages_begun == Some(0)
     }
 
     /// Pages that the database may have now, by its own quota and by what is left for all together.
@@ -173,7 +178,7 @@ impl Connected {
 
     fn check_written(&mut self, before: u64, reach: Reach) -> Result<(), StorageError> {
         let after = self.page_count()?;
-        if after > before && after > self.quota.pages_max_now() {
+        if (after > before || self.quota.is_uncounted()) && after > self.quota.pages_max_now() {
             return Err(self.quota.full());
         }
         // What is still in SQLite's cache goes into the log with the COMMIT.

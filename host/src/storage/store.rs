@@ -260,7 +260,7 @@ impl FacetStore {
         let open = self.open.as_deref_mut().expect("a turn begins on an open database");
         // What an earlier turn wrote ahead and undid does not count.
         super::capture::forget_written(&open.conn);
-        open.quota.begin_turn();
+        open.quota.begin_turn(self.stored);
         open.host_run(BEGIN)?;
         if !std::mem::replace(&mut self.counted, true) {
             self.journal.progress().turn_begins();
