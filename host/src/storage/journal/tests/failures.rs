@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::model::{self, History};
-use super::power::{Crash, Kind, Power};
+use super::power::{Crash, Kind, Place, Power};
 use super::random::Random;
 use super::shadow::Shadow;
 use super::world::{Host, Object, Refused, namespace};
@@ -41,6 +41,8 @@ pub(super) struct Twist {
     pub(super) writes_much: bool,
     /// Every other failure is a kill in the middle of a write, and the next comes before that is recovered.
     pub(super) fails_in_recovery: bool,
+    /// Power fails only between the header of a segment and the sync of its name.
+    pub(super) fails_at_names: bool,
 }
 
 /// What was seen.
@@ -85,17 +87,29 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
             _ if is_last => u64::MAX,
             // What a kill has left is lost before it is recovered.
             _ if was_killed && (twist.fails_in_recovery || random.one_in(2)) => random.below(60) as u64,
-            _ if twist.fails_in_recovery => 30 + random.below(60) as u64,
+            _ if twist.fails_in_recovery => 60 + random.below(60) as u64,
             0 => random.below(30) as u64,
             1 => random.below(120) as u64,
             _ => random.below(700) as u64,
         };
         let kind = match twist.fails_in_recovery {
             true => [Kind::Kill, Kind::PowerFailure][failure % 2],
-            false if random.one_in(4) => Kind::Kill,
+            false if !twist.fails_at_names && random.one_in(4) => Kind::Kill,
             false => Kind::PowerFailure,
         };
-        let power = Power::new(shadow, random.fork(), crash_at, kind);
+        let place = match kind {
+            Kind::Kill if !twist.fails_in_recovery && random.one_in(3) => Place::Anywhere,
+            Kind::Kill => Place::InWrite,
+            Kind::PowerFailure if twist.fails_at_names => Place::AtName,
+            // The last moment at which what was read can still be lost.
+            Kind::PowerFailure if twist.fails_in_recovery && random.one_in(2) => Place::AtBarrier,
+            Kind::PowerFailure => Place::Anywhere,
+        };
+        let crash_at = match place {
+            Place::AtBarrier => 0,
+            Place::Anywhere | Place::InWrite | Place::AtName => crash_at,
+        };
+        let power = Power::new(shadow, random.fork(), crash_at, kind, place);
         if twist.fails_writes && random.one_in(2) {
             power.fail_from(random.below(100) as u64);
         }
@@ -110,7 +124,7 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
             twist,
             segment_bytes,
             fails: twist.fails_writes,
-            steps: if twist.fails_in_recovery { 10 } else { STEPS_MAX },
+            steps: STEPS_MAX,
         };
         let lived = life.live(&mut random, &mut seen);
         let crash = match lived {
@@ -376,7 +390,7 @@ fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
     let history = Arc::new(Mutex::new(History::default()));
     let (root, next) = (temporary(), temporary());
     let kind = [Kind::Kill, Kind::PowerFailure][(nth % 2) as usize];
-    let power = Power::new(Shadow::new(root.path()), random.fork(), u64::MAX, kind);
+    let power = Power::new(Shadow::new(root.path()), random.fork(), u64::MAX, kind, Place::Anywhere);
     power.fail_call(nth);
     let life = Life {
         root: root.path(),
@@ -393,7 +407,13 @@ fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
     let (crash, clean) = life.live(&mut random, &mut seen)?;
     let calls = power.calls();
     let floor = crash.durable.unwrap_or(Lsn::ZERO);
-    let power = Power::new(crash.left.restore(next.path()), random.fork(), u64::MAX, kind);
+    let power = Power::new(
+        crash.left.restore(next.path()),
+        random.fork(),
+        u64::MAX,
+        kind,
+        Place::Anywhere,
+    );
     let life = Life {
         root: next.path(),
         power: &power,

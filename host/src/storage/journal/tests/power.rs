@@ -27,6 +27,19 @@ pub(super) enum Kind {
     Kill,
 }
 
+/// Where a run may end, once its time has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// At any call or return.
+    Anywhere,
+    /// In the middle of a synced write.
+    InWrite,
+    /// Before everything is synced: at the end of a recovery, or at a barrier.
+    AtBarrier,
+    /// Between the header of a segment and the sync of its name.
+    AtName,
+}
+
 /// A run that has ended so.
 pub(super) struct Crash {
     pub(super) left: Left,
@@ -48,8 +61,9 @@ struct State {
     moments: u64,
     crash_at: u64,
     kind: Kind,
-    /// It ends in the middle of a synced write only.
-    in_write: bool,
+    place: Place,
+    /// The last call wrote the header of a segment.
+    wrote_header: bool,
     crash: Option<Crash>,
     /// Nothing is watched any more.
     over: bool,
@@ -66,11 +80,11 @@ struct State {
 }
 
 impl Power {
-    pub(super) fn new(shadow: Shadow, random: Random, crash_at: u64, kind: Kind) -> Arc<Self> {
-        let mut random = random;
+    pub(super) fn new(shadow: Shadow, random: Random, crash_at: u64, kind: Kind, place: Place) -> Arc<Self> {
         let state = State {
             shadow,
-            in_write: kind == Kind::Kill && !random.one_in(3),
+            place,
+            wrote_header: false,
             random,
             moments: 0,
             crash_at,
@@ -176,10 +190,35 @@ impl State {
         matches!(op, Op::Write(path) if path.extension().is_some_and(|end| end == "sqlite")) && !self.random.one_in(16)
     }
 
-    /// True if the run ends at this moment.
-    fn ends(&mut self, in_write: bool) -> bool {
+    /// True if the run ends before this call.
+    fn ends_before(&mut self, op: Op<'_>) -> bool {
+        let fits = match self.place {
+            Place::Anywhere => true,
+            Place::InWrite => false,
+            Place::AtBarrier => matches!(op, Op::SyncAll(_)),
+            Place::AtName => self.wrote_header && matches!(op, Op::SyncDir(_)),
+        };
+        self.ends(fits)
+    }
+
+    /// True if the run ends before this call returns.
+    fn ends_in(&mut self, op: Op<'_>) -> bool {
+        match op {
+            Op::WriteSynced { at, .. } => self.wrote_header = at == 0,
+            Op::SyncDir(_) => self.wrote_header = false,
+            Op::Write(_) | Op::Allocate(_) | Op::SyncFile(_) | Op::SyncAll(_) | Op::Rename(_) | Op::Remove(_) => {}
+        }
+        let fits = match self.place {
+            Place::Anywhere => true,
+            Place::InWrite => matches!(op, Op::WriteSynced { .. }),
+            Place::AtBarrier | Place::AtName => false,
+        };
+        self.ends(fits)
+    }
+
+    fn ends(&mut self, fits: bool) -> bool {
         self.moments += 1;
-        if self.moments < self.crash_at || (self.in_write && !in_write) {
+        if self.moments < self.crash_at || !fits {
             return false;
         }
         self.crash();
@@ -243,7 +282,7 @@ impl Probe for Power {
         if let Some(syncing) = syncing {
             state.syncing.insert(std::thread::current().id(), syncing);
         }
-        if state.ends(false) {
+        if state.ends_before(op) {
             self.changed.notify_all();
         }
         Ok(())
@@ -262,7 +301,7 @@ impl Probe for Power {
         if state.random.one_in(12) {
             state.shadow.see_all();
         }
-        if state.ends(matches!(op, Op::WriteSynced { .. })) {
+        if state.ends_in(op) {
             self.changed.notify_all();
             return;
         }

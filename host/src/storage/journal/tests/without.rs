@@ -139,6 +139,7 @@ fn a_released_segment_has_lost_its_name() {
     let twist = Twist {
         without: Some(Rule::ReleasedIsUnnamed),
         writes_much: true,
+        fails_at_names: true,
         ..Twist::default()
     };
     is_missed_in(twist, 0);
