@@ -85,6 +85,7 @@ impl Host for FacetState {
             Err(error) => return answered(Err(error.into())),
         };
         let node = self.control.node;
+        self.open_turn();
         let got = self.decide(|tree, changes, kills| tree.get(node, &name, startup, changes, kills))?;
         answered(got.map_err(Into::into).and_then(|child| self.child_stub(child)))
     }
@@ -159,6 +160,7 @@ impl Host for FacetState {
             return answered(Err(error));
         }
         let node = self.control.node;
+        self.open_turn();
         self.decide(|tree, changes, kills| tree.delete(node, &name, changes, kills))?;
         answered(Ok(()))
     }
@@ -173,8 +175,9 @@ impl Host for FacetState {
             return answered(Err(error));
         }
         let node = self.control.node;
-        let pairs = self.decide(|tree, changes, kills| tree.clone_child(node, &src, &dst, changes, kills))?;
-        answered(pairs.map(|pairs| self.copy_before_commit(pairs)).map_err(Into::into))
+        self.open_turn();
+        let cloned = self.decide(|tree, changes, kills| tree.clone_child(node, &src, &dst, changes, kills))?;
+        answered(cloned.map(drop).map_err(Into::into))
     }
 }
 

@@ -163,10 +163,17 @@ impl FacetState {
     /// The facet's database, as part of the running turn.
     pub(crate) fn storage(&mut self) -> MutexGuard<'_, FacetStore> {
         self.turn.touched_storage = true;
-        loop {
+        self.open_turn();
+        self.lock_storage()
+    }
+
+    /// Comes before the first change that the running turn makes: no clone sees a part of them.
+    pub(crate) fn open_turn(&self) {
+        while !self.control.turn_is_open.load(Ordering::SeqCst) {
             let storage = self.lock_storage();
             if storage.in_turn() || !self.control.is_paused() {
-                return storage;
+                self.control.turn_is_open.store(true, Ordering::SeqCst);
+                return;
             }
             drop(storage);
             // Held for a clone, which came while this turn ran already. Other facets of this thread go on elsewhere.

@@ -5,12 +5,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use crate::error::{CallError, Outcome};
 use crate::ids::FileId;
 use crate::isolate::{FacetState, GuestEnd, Pending, executor};
-use crate::live::{Effect, Killed, Sealed, TurnEnd};
-use crate::object::{Cause, Copy, TurnChanges};
+use crate::live::{Effect, HeldSources, Killed, Sealed, TurnEnd};
+use crate::object::{Cause, CopiesError, TurnChanges};
 use crate::storage::Lsn;
 
 /// What the running turn has done beside writing.
@@ -25,8 +26,6 @@ pub(crate) struct Turn {
     unconfirmed: bool,
     /// Databases that were copied.
     adopted: Vec<FileId>,
-    /// Databases to be copied before the turn can end.
-    pub(crate) copies: Vec<Copy>,
     copying: Option<Copying>,
 }
 
@@ -76,7 +75,12 @@ impl Turn {
     }
 }
 
-type Copying = Pin<Box<dyn Future<Output = Result<Vec<FileId>, CallError>> + Send>>;
+/// What a turn that has cloned something waits for.
+enum Copying {
+    Holding(Pin<Box<dyn Future<Output = HeldSources> + Send>>),
+    /// Answers which were not made.
+    Making(Pin<Box<dyn Future<Output = Result<Vec<FileId>, CallError>> + Send>>),
+}
 
 impl FacetState {
     /// Ends the turn, if it did anything. While databases are copied for a `clone` the turn goes on, with the gate closed
@@ -86,15 +90,17 @@ impl FacetState {
         if self.turn.copying.is_some() {
             return Ok(());
         }
-        if !self.turn.copies.is_empty() {
-            let copies = std::mem::take(&mut self.turn.copies);
-            self.turn.adopted.extend(copies.iter().map(|copy| copy.to));
+        if self.turn.changes.has_copies() {
             self.gate.set_host(true);
-            self.turn.copying = Some(Box::pin(self.object.clone().copy_databases(copies)));
+            let nothing = HeldSources::default();
+            self.turn.copying = Some(Copying::Holding(Box::pin(std::future::ready(nothing))));
             return Ok(());
         }
         if !self.turn.touched_storage && self.turn.effects.is_empty() && self.turn.changes.is_empty() {
             self.turns += 1;
+            if self.control.turn_is_open.load(Ordering::SeqCst) {
+                self.turn_is_over();
+            }
             return Ok(());
         }
         self.commit()
@@ -165,28 +171,58 @@ impl FacetState {
                 }
             }
         }
-        if touched {
-            self.control.storage_changed.notify_waiters();
-        }
+        self.turn_is_over();
         ended
+    }
+
+    /// Whoever waits to hold this facet between two turns can.
+    fn turn_is_over(&self) {
+        self.control.turn_is_open.store(false, Ordering::SeqCst);
+        self.control.storage_changed.notify_waiters();
     }
 
     /// True while databases are copied. When they all are, the turn ends.
     pub(super) fn poll_copying(&mut self, cx: &mut std::task::Context<'_>) -> Result<bool, GuestEnd> {
-        let Some(copying) = &mut self.turn.copying else {
-            return Ok(false);
-        };
-        let std::task::Poll::Ready(result) = copying.as_mut().poll(cx) else {
-            return Ok(true);
+        let unmade = loop {
+            match &mut self.turn.copying {
+                None => return Ok(false),
+                Some(Copying::Holding(holding)) => {
+                    let Poll::Ready(held) = holding.as_mut().poll(cx) else {
+                        return Ok(true);
+                    };
+                    self.turn.copying = Some(self.copy_or_hold(held)?);
+                }
+                Some(Copying::Making(making)) => match making.as_mut().poll(cx) {
+                    Poll::Pending => return Ok(true),
+                    Poll::Ready(Ok(unmade)) => break unmade,
+                    Poll::Ready(Err(error)) => return Err(GuestEnd::Commit(error.message)),
+                },
+            }
         };
         self.turn.copying = None;
         self.gate.set_host(false);
-        let unmade = result.map_err(|error| GuestEnd::Commit(error.message))?;
         self.turn.adopted.retain(|file| !unmade.contains(file));
         let changes = &mut self.turn.changes;
         self.object.decide(|tree, _| tree.unmake(changes, &unmade));
         self.commit()?;
         Ok(false)
+    }
+
+    /// Copies what is committed at this moment, unless some of it is not held yet.
+    fn copy_or_hold(&mut self, held: HeldSources) -> Result<Copying, GuestEnd> {
+        let changes = &mut self.turn.changes;
+        let fixed = self
+            .object
+            .decide(|tree, _| tree.fix_copies(changes, |node| held.contains(node)));
+        let object = self.object.clone();
+        match fixed {
+            Ok(copies) => {
+                self.turn.adopted.extend(copies.iter().map(|copy| copy.to));
+                Ok(Copying::Making(Box::pin(object.copy_databases(held, copies))))
+            }
+            Err(CopiesError::NotHeld(sources)) => Ok(Copying::Holding(Box::pin(object.hold_sources(held, sources)))),
+            Err(CopiesError::Tree(error)) => Err(GuestEnd::Commit(format!("the clone could not be made: {error}"))),
+        }
     }
 
     /// Ends the turn on the way into a blocking import, whatever it takes.
@@ -204,6 +240,7 @@ impl FacetState {
     pub(super) fn lose_turn(&mut self) -> Vec<Unreleased> {
         let mut turn = std::mem::take(&mut self.turn);
         self.lock_storage().discard_turn();
+        self.turn_is_over();
         let lost = turn.lost_answers(self.turns);
         self.object.undo(turn.changes);
         lost
@@ -212,11 +249,6 @@ impl FacetState {
     /// What the turn has done to the tree so far.
     pub(crate) fn changes(&mut self) -> &mut TurnChanges {
         &mut self.turn.changes
-    }
-
-    /// Has databases copied before the turn ends.
-    pub(crate) fn copy_before_commit(&mut self, copies: Vec<Copy>) {
-        self.turn.copies.extend(copies);
     }
 
     /// Nobody waits for what the running turn writes, unless it has written already.

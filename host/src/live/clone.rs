@@ -1,10 +1,12 @@
-//! A clone copies what its sources have committed, all of them as of one moment: each is held between two turns, then all
-//! are copied, then all go on. The caller's turn does not end before all copies are on disk (S13).
+//! A clone copies what its sources have committed, all of them as of one moment: each is held between two turns, then it is
+//! decided what is copied, then all of it is, then all go on. The caller's turn does not end before all copies are on disk (S13).
 //!
-//! Sources are held in the order of their paths, parents first. Whoever is held up by a clone of its own waits for facets
-//! below itself only, so no two clones wait for each other.
+//! Sources are held in the order of their paths, parents first, and whoever holds one has held those above it that had an
+//! entry then. Whoever is held up by a clone of its own waits for facets below itself only, so no two clones wait for
+//! each other.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,8 +14,8 @@ use crate::error::{CallError, Kind};
 use crate::ids::FileId;
 use crate::live::Object;
 use crate::live::pause::Pause;
-use crate::live::visit::{Holder, Loan, Source, blocking, join};
-use crate::object::Copy;
+use crate::live::visit::{Holder, Loan, blocking, join};
+use crate::object::{Copy, NodeId, Source};
 use crate::storage::{DbFile, Disk, FacetStore, StorageError, remove_db};
 
 /// Tells a copy that is being made that nobody waits for it any more.
@@ -52,28 +54,44 @@ impl Order {
     }
 }
 
+/// Sources that do not change until this is dropped.
+#[derive(Default)]
+pub(crate) struct HeldSources(HashMap<NodeId, Held>);
+
+impl HeldSources {
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.0.contains_key(&node)
+    }
+}
+
 impl Object {
-    /// Makes the copies, in order. Answers the files that were not made because nothing is stored in their sources.
-    pub(crate) async fn copy_databases(self: Arc<Self>, copies: Vec<Copy>) -> Result<Vec<FileId>, CallError> {
-        let sources: BTreeMap<_, _> = copies
-            .iter()
-            .map(|copy| {
-                let source = Source {
-                    node: copy.node,
-                    file: copy.file,
-                    path: copy.path.clone(),
-                };
-                ((copy.path.clone(), copy.file), source)
-            })
-            .collect();
-        let mut held = BTreeMap::new();
-        for source in sources.into_values() {
+    /// Holds more sources, in order.
+    pub(crate) async fn hold_sources(self: Arc<Self>, mut held: HeldSources, sources: Vec<Source>) -> HeldSources {
+        for source in sources {
             let holder = self.hold_still(&source).await;
-            held.insert(source.file, (holder, source));
+            held.0.insert(source.node, holder);
         }
+        held
+    }
+
+    /// Makes the copies, in order. Answers the files that were not made because nothing is stored in their sources.
+    pub(crate) async fn copy_databases(
+        self: Arc<Self>,
+        mut held: HeldSources,
+        copies: Vec<Copy>,
+    ) -> Result<Vec<FileId>, CallError> {
         let mut unmade = Vec::new();
         for copy in copies {
-            let (holder, source) = &held[&copy.file];
+            let source = Source {
+                node: copy.node,
+                file: copy.file,
+                path: copy.path,
+            };
+            let holder = match held.0.entry(copy.node) {
+                Entry::Occupied(held) => held.into_mut(),
+                // A copy that this turn has made: nobody else knows of it.
+                Entry::Vacant(place) => place.insert(self.hold_still(&source).await),
+            };
             let wanted = Wanted::default();
             let order = Order {
                 disk: self.host.disk.clone(),
@@ -84,23 +102,13 @@ impl Object {
             let made = match holder {
                 Held::Paused(pause) => copy_paused(pause, order).await,
                 Held::Lent(loan) => {
-                    self.on_loan(loan.clone(), source, move |store| order.carry_out(store))
+                    self.on_loan(loan.clone(), &source, move |store| order.carry_out(store))
                         .await
                 }
             };
-            // A turn may have deleted it for good while it was copied, and its files go then: what was read may be any
-            // part of them. As long as the tree has it they stay.
-            let is_gone = self.lock().tree.epoch(copy.node).is_none();
             match made {
-                Ok(true) if !is_gone => {}
-                Ok(true) | Err(_) if is_gone => {
-                    let dst = self.db_file(copy.to);
-                    if let Err(error) = blocking(move || remove_db(&dst)).await {
-                        return Err(not_made(&StorageError::from_io(error)));
-                    }
-                    unmade.push(copy.to);
-                }
-                Ok(_) => unmade.push(copy.to),
+                Ok(true) => {}
+                Ok(false) => unmade.push(copy.to),
                 Err(error) => return Err(not_made(&error)),
             }
         }

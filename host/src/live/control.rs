@@ -41,7 +41,9 @@ pub(crate) struct Control {
     pub(crate) storage: OnceLock<Arc<Mutex<FacetStore>>>,
     /// Set, under the lock of `storage`, when its file is about to be closed for good.
     pub(crate) storage_closed: AtomicBool,
-    /// Woken when `storage` is set and at the end of each turn that touched it, for clones.
+    /// The running turn may have changed the database or children. Set under the lock of `storage`, by the facet's task only.
+    pub(crate) turn_is_open: AtomicBool,
+    /// Woken when `storage` is set and at the end of each turn that was open, for clones.
     pub(crate) storage_changed: Notify,
     /// How many hold the facet between two turns. Grows under the lock of `storage` only.
     pub(super) pauses: AtomicU32,
@@ -82,6 +84,7 @@ impl Control {
             interrupt: Arc::new(InterruptCell::new(crate::isolate::lingers)),
             storage: OnceLock::new(),
             storage_closed: AtomicBool::new(false),
+            turn_is_open: AtomicBool::new(false),
             storage_changed: Notify::new(),
             pauses: AtomicU32::new(0),
             resumed: Notify::new(),

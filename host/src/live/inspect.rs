@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::error::CallError;
 use crate::ids::FacetName;
 use crate::live::Object;
-use crate::live::visit::{Source, join};
+use crate::live::visit::join;
+use crate::object::Source;
 use crate::storage::TableDump;
 
 impl Object {

@@ -19,6 +19,7 @@ mod stub;
 mod visit;
 mod waits;
 
+pub(crate) use clone::HeldSources;
 pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};
 pub(crate) use egress::{Fetch, Outbound};

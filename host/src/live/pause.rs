@@ -1,5 +1,5 @@
-//! A facet that is paused begins no turn that would touch its database: what is committed stays as it is, while others may
-//! read it. Its events wait at the gate, which costs no thread; only a turn that runs already may have to wait for its first
+//! A facet that is paused begins no turn that would change its database or its children: what is committed stays as it is,
+//! while others may read it. Its events wait at the gate, which costs no thread; only a turn that runs already may have to wait for its first
 //! access.
 
 use std::sync::Arc;
@@ -82,7 +82,8 @@ impl Control {
             return Ok(None);
         };
         let store = storage.try_lock().map_err(|_| Busy)?;
-        if store.in_turn() || self.storage_closed.load(Ordering::SeqCst) {
+        let in_turn = store.in_turn() || self.turn_is_open.load(Ordering::SeqCst);
+        if in_turn || self.storage_closed.load(Ordering::SeqCst) {
             return Ok(None);
         }
         self.pauses.fetch_add(1, Ordering::SeqCst);

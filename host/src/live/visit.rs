@@ -6,22 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use crate::ids::{FacetName, FileId};
+use crate::ids::FacetName;
 use crate::live::{Control, Object};
-use crate::object::{Borrow, NodeId};
+use crate::object::{Borrow, Source};
 use crate::storage::{FacetStore, InterruptCell, StorageError};
 
 /// Joins a path as databases and people see it.
 pub(crate) fn join(path: &[FacetName]) -> String {
     path.iter().map(FacetName::as_str).collect::<Vec<_>>().join("/")
-}
-
-/// A database that is stored, be its facet in the tree still or not.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    pub(crate) node: NodeId,
-    pub(crate) file: FileId,
-    pub(crate) path: Vec<FacetName>,
 }
 
 /// The files of a facet that does not run.

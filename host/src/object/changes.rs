@@ -57,10 +57,11 @@ pub(super) enum Pending {
     Deleted { parent: NodeId, top: NodeId },
     /// A facet was given another startup.
     Restarted { node: NodeId, before: Arc<Startup> },
-    /// A copy was put into the tree below `parent`. `files`: the databases that are made for it.
+    /// A copy of `source` was put into the tree below `parent`. `files`: the databases that are made for it.
     Cloned {
         parent: NodeId,
         top: NodeId,
+        source: NodeId,
         files: Vec<FileId>,
     },
 }
@@ -88,6 +89,19 @@ impl TurnChanges {
             Pending::Cloned { top, .. } => Some(*top),
             Pending::Deleted { .. } | Pending::Restarted { .. } => None,
         })
+    }
+
+    /// Sources and tops of its clones, in order.
+    pub(super) fn clones(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        self.pending.iter().filter_map(|pending| match pending {
+            Pending::Cloned { source, top, .. } => Some((*source, *top)),
+            Pending::Deleted { .. } | Pending::Restarted { .. } => None,
+        })
+    }
+
+    /// It has cloned something, and no file is touched before it is decided what is copied.
+    pub(crate) fn has_copies(&self) -> bool {
+        self.copies().next().is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

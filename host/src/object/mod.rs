@@ -12,7 +12,7 @@ mod waits;
 pub(crate) use changes::{StoredFacet, TreeChange, TurnChanges};
 pub(crate) use epoch::{Cause, Epoch};
 pub(crate) use node::{FacetInfo, IncarnationId, NodeId};
-pub(crate) use tree::{Borrow, Copy, Delivery, Kill, Owner, Start, Stored, Tree, TreeError};
+pub(crate) use tree::{Borrow, CopiesError, Copy, Delivery, Kill, Owner, Source, Start, Stored, Tree, TreeError};
 pub(crate) use waits::{EventId, Hold, Wait, Waiting, is_never_taken};
 
 #[cfg(test)]

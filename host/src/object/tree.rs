@@ -14,9 +14,11 @@ use crate::object::nodes::Nodes;
 use crate::object::rules::{self, Rule};
 use crate::object::{Cause, Epoch, FacetInfo, IncarnationId, NodeId, TurnChanges};
 use crate::startup::Startup;
+pub(crate) use copies::{CopiesError, Source};
 use departing::Departing;
 use open::OpenTurns;
 
+mod copies;
 mod departing;
 mod load;
 mod open;
@@ -270,7 +272,8 @@ impl Tree {
         }
     }
 
-    /// S13: puts a copy of what is stored at and below `src` into the tree as `dst`. Answers which databases to copy.
+    /// S13: puts a copy of what is stored at and below `src` into the tree as `dst`. Answers which databases it would have
+    /// now; which it has is decided before the turn ends, by `fix_copies`.
     pub(crate) fn clone_child(
         &mut self,
         parent: NodeId,
@@ -298,7 +301,12 @@ impl Tree {
         let top = self.copy_subtree(source, parent, dst.clone(), startup, &mut copies);
         self.open.copies.insert(top);
         let files = copies.iter().map(|copy| copy.to).collect();
-        changes.pending.push(Pending::Cloned { parent, top, files });
+        changes.pending.push(Pending::Cloned {
+            parent,
+            top,
+            source,
+            files,
+        });
         Ok(copies)
     }
 

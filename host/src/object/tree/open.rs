@@ -193,7 +193,7 @@ impl Tree {
     }
 
     /// Nodes at and below it, but for what was deleted there.
-    fn nodes_below(&self, top: NodeId) -> usize {
+    pub(super) fn nodes_below(&self, top: NodeId) -> usize {
         let (mut many, mut todo) = (0, vec![top]);
         while let Some(id) = todo.pop() {
             many += 1;

@@ -161,6 +161,7 @@ impl Tree {
                     parent,
                     top,
                     files: made,
+                    ..
                 } => {
                     match self.nodes.contains(top) {
                         true => self.record_copy(parent, top, &mut record),

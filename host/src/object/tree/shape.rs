@@ -7,7 +7,7 @@ use crate::ids::{FacetName, FileId};
 use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
 use crate::object::node::{Node, Slot, Storage};
 use crate::object::rules::{self, Rule};
-use crate::object::tree::{Copy, Kill, Tree, TreeError};
+use crate::object::tree::{Kill, Tree, TreeError};
 use crate::object::{Cause, IncarnationId, NodeId};
 use crate::startup::Startup;
 
@@ -107,47 +107,6 @@ impl Tree {
         }
     }
 
-    /// Copies what is committed at and below `from`, into new files.
-    pub(super) fn copy_subtree(
-        &mut self,
-        from: NodeId,
-        parent: NodeId,
-        name: FacetName,
-        startup: Arc<Startup>,
-        copies: &mut Vec<Copy>,
-    ) -> NodeId {
-        let source = self.database(from);
-        let file = self.new_file();
-        let storage = match source {
-            Some(_) => Storage::Database(file),
-            None => Storage::Entry(file),
-        };
-        let to = self.insert(parent, name, startup, storage);
-        if let Some((source, path)) = source {
-            copies.push(Copy {
-                node: from,
-                file: source,
-                path,
-                to: file,
-                to_path: self.path(to),
-            });
-        }
-        for child in self.recorded_children(from) {
-            let name = self.node(child).name.clone().expect("only the root has no name");
-            let startup = self.recorded_startup(child);
-            self.copy_subtree(child, to, name, startup, copies);
-        }
-        to
-    }
-
-    /// How many facets are committed at and below it, and how deep they are.
-    pub(super) fn committed_size(&self, id: NodeId) -> (usize, usize) {
-        let below = self.recorded_children(id);
-        let sizes = below.iter().map(|child| self.committed_size(*child));
-        let (many, depth) = sizes.fold((0, 0), |(many, depth), (n, d)| (many + n, depth.max(d)));
-        (many + 1, depth + 1)
-    }
-
     pub(super) fn end_subtree(&mut self, top: NodeId, cause: &Arc<Cause>, kills: &mut Vec<Kill>) {
         let mut todo = vec![top];
         while let Some(id) = todo.pop() {
@@ -182,6 +141,7 @@ impl Tree {
             && !may_commit
             && !self.has_deleted_children(id)
             && !self.is_deleted(id)
+            && !self.open.copies.contains(&id)
     }
 
     /// Drops the node, and those above it, as far as nobody could tell.

@@ -1,5 +1,5 @@
 //! Databases that are copied for a clone, all of them as of one moment: each is held between two turns, of a facet that runs
-//! or on loan while it does not, then all are copied, then all go on. What was begun on a thread is finished, even if
+//! or on loan while it does not, then it is decided what is copied, then all go on. What was begun on a thread is finished, even if
 //! nobody waits for it any more.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use super::promised::Rows;
 use super::world::{Control, Ending, Loan, World, joined};
 use super::{Checked, Missing, check};
 use crate::ids::FileId;
-use crate::object::{Borrow, Copy, IncarnationId};
+use crate::object::{Borrow, CopiesError, Copy, IncarnationId, NodeId, Source};
 
 #[derive(Debug)]
 enum At {
@@ -29,6 +29,7 @@ enum At {
 /// A source that does not change.
 #[derive(Clone, Debug)]
 struct Held {
+    node: NodeId,
     file: FileId,
     by: By,
     /// What was committed to it at the moment at which all were held.
@@ -44,9 +45,11 @@ enum By {
 #[derive(Debug)]
 pub(super) struct Copying {
     turn: IncarnationId,
-    /// Copies whose sources are not held yet, those of each file once.
-    sources: VecDeque<Copy>,
+    /// Sources that are not held yet.
+    sources: VecDeque<Source>,
     held: Vec<Held>,
+    /// It is decided what is copied.
+    fixed: bool,
     left: VecDeque<Copy>,
     unmade: Vec<FileId>,
     at: At,
@@ -59,15 +62,13 @@ fn version(rows: Option<Rows>) -> u64 {
 }
 
 impl World {
-    pub(super) fn begin_copies(&mut self, turn: IncarnationId, copies: Vec<Copy>) {
-        let mut sources = copies.clone();
-        sources.sort_by(|a, b| (&a.path, a.file).cmp(&(&b.path, b.file)));
-        sources.dedup_by_key(|copy| copy.file);
+    pub(super) fn begin_copies(&mut self, turn: IncarnationId) {
         self.copyings.push(Copying {
             turn,
-            sources: sources.into(),
+            sources: VecDeque::new(),
             held: Vec::new(),
-            left: copies.into(),
+            fixed: false,
+            left: VecDeque::new(),
             unmade: Vec::new(),
             at: At::Ask,
             wanted: true,
@@ -127,7 +128,7 @@ impl World {
         let Some(at) = self.copyings.iter().position(of_it) else {
             return Err(format!("{:?} waits for copies that nobody makes", life.incarnation));
         };
-        if !self.copyings[at].left.is_empty() {
+        if !self.copyings[at].fixed || !self.copyings[at].left.is_empty() {
             return Ok(false);
         }
         let Copying { unmade, held, .. } = self.copyings.swap_remove(at);
@@ -162,12 +163,7 @@ impl World {
             At::Ask => {
                 match copying.sources.pop_front() {
                     Some(source) => copying.at = self.ask(copying, source),
-                    None => {
-                        let rows = |file| Some(self.promised.committed.get(&self.files[&file])?.database);
-                        let moment = copying.held.iter_mut();
-                        moment.for_each(|held| held.version = rows(held.file).map(version));
-                        copying.at = At::Copy;
-                    }
+                    None => self.fix(copying)?,
                 }
                 Ok(true)
             }
@@ -177,20 +173,35 @@ impl World {
                     return Ok(false);
                 }
                 let by = By::Lent(*borrow);
-                let file = self.loans[borrow].file;
+                let Loan { node, file, .. } = self.loans[borrow];
+                let version = None;
                 copying.held.push(Held {
+                    node,
                     file,
                     by,
-                    version: None,
+                    version,
                 });
-                copying.at = At::Ask;
+                copying.at = match copying.fixed {
+                    // Of a copy that this turn has made.
+                    true => At::Copy,
+                    false => At::Ask,
+                };
                 Ok(true)
             }
             At::Copy => {
-                let Some(copy) = copying.left.front() else {
+                let Some(copy) = copying.left.front().cloned() else {
                     return Ok(false);
                 };
-                self.begin_copy(copying, &copy.clone())
+                if !copying.held.iter().any(|held| held.node == copy.node) {
+                    let source = Source {
+                        node: copy.node,
+                        file: copy.file,
+                        path: copy.path,
+                    };
+                    copying.at = self.ask(copying, source);
+                    return Ok(true);
+                }
+                self.begin_copy(copying, &copy)
             }
             At::Made if !self.random.one_in(4) => Ok(true),
             At::Made => {
@@ -201,7 +212,34 @@ impl World {
         }
     }
 
-    fn ask(&mut self, copying: &mut Copying, source: Copy) -> At {
+    /// All sources that were known are held: this is the moment of which everything is copied, unless there are more.
+    fn fix(&mut self, copying: &mut Copying) -> Checked {
+        let Some(life) = self.lives.get_mut(&copying.turn) else {
+            return Err("nobody waits for copies that are to be made".to_owned());
+        };
+        let nodes: Vec<_> = copying.held.iter().map(|held| held.node).collect();
+        let all_are_held = self.without == Some(Missing::NewSourcesAreHeld) && !nodes.is_empty();
+        let is_held = |node| all_are_held || nodes.contains(&node);
+        let copies = match self.tree.fix_copies(&mut life.turn.changes, is_held) {
+            Ok(copies) => copies,
+            Err(CopiesError::NotHeld(sources)) => {
+                copying.sources = sources.into();
+                return Ok(());
+            }
+            Err(CopiesError::Tree(error)) => return Err(error.to_string()),
+        };
+        life.turn.adopted.extend(copies.iter().map(|copy| copy.to));
+        let expected = self.promised.fix_copies(copying.turn);
+        self.check_copies(expected, &copies)?;
+        let rows = |file| Some(self.promised.committed.get(self.files.get(&file)?)?.database);
+        for held in &mut copying.held {
+            held.version = rows(held.file).map(version);
+        }
+        (copying.left, copying.fixed, copying.at) = (copies.into(), true, At::Copy);
+        Ok(())
+    }
+
+    fn ask(&mut self, copying: &mut Copying, source: Source) -> At {
         self.changed = true;
         match self.tree.borrow_files(source.node, &source.path) {
             Borrow::Live(incarnation) => {
@@ -212,8 +250,8 @@ impl World {
                 self.note(|_| format!("{borrow:?} borrows {:?} after {after:?}", joined(&source.path)));
                 self.controls.insert(borrow, Control::new());
                 self.running.insert(borrow, Vec::new());
-                let (file, open) = (source.file, false);
-                self.loans.insert(borrow, Loan { file, open });
+                let (node, file, open) = (source.node, source.file, false);
+                self.loans.insert(borrow, Loan { node, file, open });
                 let after = after.into_iter().filter(|before| self.running.contains_key(before));
                 At::Lent(borrow, after.collect())
             }
@@ -239,10 +277,10 @@ impl World {
         };
         self.note(|_| format!("{incarnation:?} is paused"));
         *self.pauses.entry(incarnation).or_default() += 1;
-        let (file, by) = (source.file, By::Paused(incarnation));
         copying.held.push(Held {
-            file,
-            by,
+            node: source.node,
+            file: source.file,
+            by: By::Paused(incarnation),
             version: None,
         });
         copying.at = At::Ask;
@@ -289,18 +327,13 @@ impl World {
             }),
             None => self.disk.files.get(&copy.file).and_then(|file| file.rows),
         };
-        let is_gone = self.tree.epoch(copy.node).is_none() && !self.lacks(Missing::DeletedIsNotCopied);
-        let rows = rows.filter(|_| !is_gone);
         if let (Some(moment), true) = (held.and_then(|held| held.version), copying.wanted) {
             let source = self.files[&copy.file];
-            // What was deleted since is not copied: its files are on their way out.
-            let is_there = self.promised.committed.contains_key(&source);
-            check(moment == version(rows) || (!is_there && rows.is_none()), || {
-                format!("{source:?} is copied with {rows:?}, and had {moment} when all were held")
-            })?;
-            check(is_there || rows.is_none(), || {
-                format!("{source:?} is copied with {rows:?}, and has been deleted")
-            })?;
+            // Only with the one who clones can it have been deleted.
+            check(
+                moment == version(rows) || self.controls[&copying.turn].ending.is_some(),
+                || format!("{source:?} is copied with {rows:?}, and had {moment} when all were held"),
+            )?;
         }
         let made = rows.filter(|rows| rows.version != 0).map(|rows| Rows {
             version: rows.version,

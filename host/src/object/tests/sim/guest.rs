@@ -5,7 +5,7 @@ use super::promised::{self, Rows, Uid};
 use super::random::Random;
 use super::world::{Call, Stub, World, joined, name};
 use super::{Checked, Missing, check, startup};
-use crate::object::{Cause, Kill, NodeId};
+use crate::object::{Cause, Copy, Kill, NodeId};
 
 /// Names of facets lead so far down.
 const DEPTH_MAX: usize = 4;
@@ -130,9 +130,13 @@ impl World {
         }
         let act = self.taste.pick(&mut self.random);
         let touches = matches!(act, Act::Write | Act::Erase | Act::SetAlarm | Act::DeleteAll);
-        if touches && self.is_paused(life.incarnation) && !life.turn.touched {
-            // Its first access waits.
-            return Ok(());
+        let decides = matches!(act, Act::Get | Act::Delete | Act::Clone) && !self.lacks(Missing::TreesAreHeld);
+        if touches || decides {
+            if self.is_paused(life.incarnation) && !life.turn.open {
+                // Its first access waits.
+                return Ok(());
+            }
+            life.turn.open = true;
         }
         let decision = match act {
             Act::Write | Act::SetAlarm | Act::Erase if life.mood == Mood::WritesAndErases && self.random.one_in(2) => {
@@ -386,7 +390,7 @@ impl World {
 
     fn clone_child(&mut self, life: &mut Life, src: &'static str, dst: &'static str, mut kills: Vec<Kill>) -> Checked {
         let (incarnation, node, uid) = (life.incarnation, life.own.node, life.uid());
-        let (ended, mut expected) = match src == dst {
+        let (ended, expected) = match src == dst {
             true => {
                 let cause = Cause::Aborted("cloned onto itself".to_owned());
                 (self.promised.abort(uid, src, &cause), Vec::new())
@@ -398,29 +402,29 @@ impl World {
             .clone_child(node, &name(src), &name(dst), &mut life.turn.changes, &mut kills)
             .map_err(|error| error.to_string())?;
         self.carry_out(kills, ended)?;
-        let mut made: Vec<_> = copies
-            .iter()
-            .map(|copy| (joined(&copy.path), joined(&copy.to_path)))
-            .collect();
-        made.sort();
+        self.check_copies(expected, &copies)
+    }
+
+    /// What is copied is what should be.
+    pub(super) fn check_copies(&mut self, mut expected: Vec<promised::Copied>, copies: &[Copy]) -> Checked {
+        let paths = |copy: &Copy| (joined(&copy.path), joined(&copy.to_path));
+        // Two clones of a turn may have the same path: whichever comes first is deleted by the other.
+        let mut copies: Vec<_> = copies.iter().collect();
+        copies.sort_by_key(|copy| paths(copy));
         expected.sort();
-        let paths: Vec<_> = expected
+        let made: Vec<_> = copies.iter().map(|copy| paths(copy)).collect();
+        let wanted: Vec<_> = expected
             .iter()
             .map(|(from, to, _)| (from.clone(), to.clone()))
             .collect();
-        check(made == paths, || {
-            format!("copies are made of {made:?}, not of {paths:?}")
+        check(made == wanted, || {
+            format!("copies are made of {made:?}, not of {wanted:?}")
         })?;
-        for copy in copies {
-            let to = joined(&copy.to_path);
-            let (_, _, uid) = expected
-                .iter()
-                .find(|(_, path, _)| *path == to)
-                .expect("they are the same");
-            check(self.files.insert(copy.to, *uid).is_none(), || {
+        for (copy, (_, _, uid)) in copies.into_iter().zip(&expected) {
+            let before = self.files.insert(copy.to, *uid);
+            check(before.is_none_or(|before| before == *uid), || {
                 format!("{:?} is given out twice", copy.to)
             })?;
-            life.turn.copies.push(copy);
         }
         Ok(())
     }

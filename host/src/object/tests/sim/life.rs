@@ -10,7 +10,7 @@ use super::world::{CallId, Control, Ending, Stub, World, joined};
 use super::{Checked, Missing, check, number};
 use crate::error::CallError;
 use crate::ids::FileId;
-use crate::object::{Cause, Copy, IncarnationId, TurnChanges};
+use crate::object::{Cause, IncarnationId, TurnChanges};
 
 /// How long an event may take.
 const WALL_MS: u64 = 30_000;
@@ -73,10 +73,11 @@ pub(super) enum Mood {
 /// What the running turn has done.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
+    /// It may have changed the database or children.
+    pub(super) open: bool,
     pub(super) touched: bool,
     pub(super) changes: TurnChanges,
     pub(super) effects: Vec<Effect>,
-    pub(super) copies: Vec<Copy>,
     pub(super) adopted: Vec<FileId>,
 }
 
@@ -181,9 +182,9 @@ impl Life {
         self.own.uid
     }
 
-    /// A turn is open in its database, or its commit is not recorded.
+    /// A turn is open, or its commit is not recorded.
     pub(super) fn is_in_turn(&self) -> bool {
-        self.turn.touched || self.store.as_ref().is_some_and(|store| store.unrecorded)
+        self.turn.open || self.turn.touched || self.store.as_ref().is_some_and(|store| store.unrecorded)
     }
 
     pub(super) fn enter(&mut self, now_ms: u64, pending: Pending, left: usize) {

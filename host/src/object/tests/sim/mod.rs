@@ -87,8 +87,10 @@ enum Missing {
     SourcesArePaused,
     /// A copy that nobody waits for any more goes.
     UnwantedCopiesGo,
-    /// What was deleted for good while it was copied is not copied.
-    DeletedIsNotCopied,
+    /// The sources of a clone change no tree either.
+    TreesAreHeld,
+    /// What has got an entry since the clone was asked for is held, too.
+    NewSourcesAreHeld,
     /// The first commit of a facet that was deleted meanwhile goes.
     WhatIsNamedByNobodyGoes,
     /// An object is not loaded again while its files say less than it has recorded.

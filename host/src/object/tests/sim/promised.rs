@@ -38,11 +38,16 @@ pub(super) struct Facet {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct EpochNo(usize);
 
+/// Paths of a source and of its copy, and the latter: those that have a database.
+pub(super) type Copied = (String, String, Uid);
+
 #[derive(Clone, Debug)]
 enum Change {
     Create(Uid, Facet),
     Restart(Uid, u8),
     Delete(Uid),
+    /// Source, copy, and what is below the copy, parents first.
+    Clone(Uid, Uid, Facet, Vec<(Uid, Facet)>),
 }
 
 pub(super) type View = BTreeMap<Uid, Facet>;
@@ -121,6 +126,12 @@ fn apply(view: &mut View, change: &Change) {
                 view.insert(*uid, facet.clone());
             }
         }
+        Change::Clone(_, top, facet, below_top) => {
+            if facet.parent.is_some_and(|parent| view.contains_key(&parent)) {
+                view.insert(*top, facet.clone());
+                view.extend(below_top.iter().cloned());
+            }
+        }
         Change::Restart(uid, startup) => {
             if let Some(facet) = view.get_mut(uid) {
                 facet.startup = *startup;
@@ -167,10 +178,11 @@ impl Promised {
         self.open.entry(turn).or_default().push((self.time, change));
     }
 
-    fn with(&self, sees: impl Fn(IncarnationId) -> bool) -> View {
+    fn with(&self, sees: impl Fn(IncarnationId, u64) -> bool) -> View {
         let mut view = self.committed.clone();
-        let open = self.open.iter().filter(|(turn, _)| sees(**turn));
-        let mut changes: Vec<_> = open.flat_map(|(_, changes)| changes).collect();
+        let open = self.open.iter();
+        let open = open.flat_map(|(turn, changes)| changes.iter().filter(|(time, _)| sees(*turn, *time)));
+        let mut changes: Vec<_> = open.collect();
         changes.sort_by_key(|(time, _)| *time);
         for (_, change) in changes {
             apply(&mut view, change);
@@ -180,12 +192,12 @@ impl Promised {
 
     /// The tree as `lookup` and `names` see it.
     pub(super) fn all(&self) -> View {
-        self.with(|_| true)
+        self.with(|_, _| true)
     }
 
-    /// The tree as a clone sees it: what is committed, and what the turn has done itself.
-    fn committed_and_own(&self, turn: IncarnationId) -> View {
-        self.with(|other| other == turn)
+    /// The tree as a clone sees it: what is committed, and what the turn has done itself before.
+    fn committed_and_own(&self, turn: IncarnationId, before: u64) -> View {
+        self.with(|other, time| other == turn && time < before)
     }
 
     /// Facets that exist (S5), and those that may: what keeps them is back when a turn is lost, or there when one commits.
@@ -272,44 +284,81 @@ impl Promised {
         ended
     }
 
-    /// Answers who is ended, and sources and copies that have a database.
+    /// Answers who is ended, and what would be copied now.
     pub(super) fn clone_child(
         &mut self,
         turn: IncarnationId,
         parent: Uid,
         src: &str,
         dst: &'static str,
-    ) -> (Vec<IncarnationId>, Vec<(String, String, Uid)>) {
-        let seen = self.committed_and_own(turn);
-        let source = child(&seen, parent, src);
+    ) -> (Vec<IncarnationId>, Vec<Copied>) {
+        let seen = self.committed_and_own(turn, u64::MAX);
+        let source = child(&seen, parent, src).filter(|source| stored(&seen).contains(source));
         let ended = self.delete(turn, parent, dst);
-        let (mut copies, mut made): (BTreeMap<Uid, Uid>, _) = (BTreeMap::new(), Vec::new());
-        let stored = stored(&seen);
-        let Some(source) = source else { return (ended, made) };
-        for uid in below(&seen, source).into_iter().filter(|uid| stored.contains(uid)) {
-            let mut facet = seen[&uid].clone();
-            facet.parent = match uid == source {
-                true => {
-                    facet.name = dst;
-                    Some(parent)
-                }
-                false => facet.parent.map(|parent| copies[&parent]),
+        let Some(source) = source else {
+            return (ended, Vec::new());
+        };
+        let mut top = seen[&source].clone();
+        top.name = dst;
+        let copy = self.new_uid();
+        self.change(turn, Change::Clone(source, copy, top, Vec::new()));
+        // What can be seen of it before the turn is over.
+        (ended, self.fix(turn, |clone| clone == copy))
+    }
+
+    /// The clones of the turn copy what is committed now.
+    pub(super) fn fix_copies(&mut self, turn: IncarnationId) -> Vec<Copied> {
+        self.fix(turn, |_| true)
+    }
+
+    fn fix(&mut self, turn: IncarnationId, which: impl Fn(Uid) -> bool) -> Vec<Copied> {
+        let mut made = Vec::new();
+        let many = self.open.get(&turn).map_or(0, Vec::len);
+        for nth in 0..many {
+            let (time, change) = self.open[&turn][nth].clone();
+            let (source, top, mut facet) = match change {
+                Change::Clone(source, top, facet, _) if which(top) => (source, top, facet),
+                Change::Clone(..) | Change::Create(..) | Change::Restart(..) | Change::Delete(_) => continue,
             };
-            let copy = self.new_uid();
-            copies.insert(uid, copy);
-            self.change(turn, Change::Create(copy, facet.clone()));
-            if facet.database.is_some() {
-                made.push((path(&seen, uid), path(&self.all(), copy), copy));
+            let seen = self.committed_and_own(turn, time);
+            let (mut copies, mut below_top) = (BTreeMap::from([(source, top)]), Vec::new());
+            facet.database = seen.get(&source).and_then(|source| source.database);
+            let mut sources = vec![(source, top)];
+            let stored = stored(&seen);
+            for uid in below(&seen, source)
+                .into_iter()
+                .skip(1)
+                .filter(|uid| stored.contains(uid))
+            {
+                let mut facet = seen[&uid].clone();
+                facet.parent = facet.parent.map(|parent| copies[&parent]);
+                let copy = self.new_uid();
+                copies.insert(uid, copy);
+                below_top.push((copy, facet));
+                sources.push((uid, copy));
             }
+            let fixed = Change::Clone(source, top, facet, below_top);
+            self.open.get_mut(&turn).expect("it has just been looked at")[nth].1 = fixed;
+            let after = self.committed_and_own(turn, time + 1);
+            let with_database = sources
+                .iter()
+                .filter(|(uid, _)| seen.get(uid).is_some_and(|f| f.database.is_some()));
+            made.extend(with_database.map(|(uid, copy)| (path(&seen, *uid), path(&after, *copy), *copy)));
         }
-        (ended, made)
+        made
     }
 
     /// A database was copied, or not, because there was nothing in it.
     pub(super) fn copied(&mut self, turn: IncarnationId, copy: Uid, rows: Option<Rows>) {
         for (_, change) in self.open.get_mut(&turn).into_iter().flatten() {
             match change {
-                Change::Create(uid, facet) if *uid == copy => facet.database = rows,
+                Change::Clone(_, top, facet, _) if *top == copy => facet.database = rows,
+                Change::Clone(_, _, _, below_top) => {
+                    let found = below_top.iter_mut().find(|(uid, _)| *uid == copy);
+                    if let Some((_, facet)) = found {
+                        facet.database = rows;
+                    }
+                }
                 Change::Create(..) | Change::Restart(..) | Change::Delete(_) => {}
             }
         }
@@ -332,7 +381,7 @@ impl Promised {
         for (_, change) in self.open.remove(&turn).unwrap_or_default() {
             match change {
                 Change::Restart(uid, _) => drop(restarted.insert(uid)),
-                Change::Create(..) | Change::Delete(_) => {}
+                Change::Create(..) | Change::Delete(_) | Change::Clone(..) => {}
             }
         }
         let ended = restarted.into_iter().map(|uid| self.end_below(uid, &Cause::Restarted));

@@ -13,14 +13,15 @@ impl World {
     pub(super) fn seal(&mut self, life: &mut Life) -> Stage {
         life.turns += 1;
         life.runs = None;
-        if !life.turn.copies.is_empty() {
-            let copies = std::mem::take(&mut life.turn.copies);
-            life.turn.adopted.extend(copies.iter().map(|copy| copy.to));
-            self.begin_copies(life.incarnation, copies);
+        if life.turn.changes.has_copies() {
+            self.begin_copies(life.incarnation);
             return Stage::Copying;
         }
         match life.turn.is_nothing() {
-            true => Stage::Running,
+            true => {
+                life.turn.open = false;
+                Stage::Running
+            }
             false => self.begin_seal(life),
         }
     }

@@ -72,7 +72,8 @@ are_missed! {
     copies_are_between_turns: Missing::CopiesAreBetweenTurns, [Act::Clone], 0;
     sources_are_paused: Missing::SourcesArePaused, [Act::Clone], 600;
     unwanted_copies_go: Missing::UnwantedCopiesGo, [Act::Clone, Act::Abort], 0;
-    deleted_is_not_copied: Missing::DeletedIsNotCopied, [Act::Clone, Act::Delete], 0;
+    trees_are_held: Missing::TreesAreHeld, [Act::Clone, Act::Delete], 600;
+    new_sources_are_held: Missing::NewSourcesAreHeld, [Act::Clone, Act::Get], 0;
     what_is_named_by_nobody_goes: Missing::WhatIsNamedByNobodyGoes, [Act::Delete], 0;
     objects_are_kept_until_they_are_settled: Missing::KeptUntilSettled, [], 0;
     mail_is_answered: Missing::MailIsAnswered, [], 0;

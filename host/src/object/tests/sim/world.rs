@@ -103,6 +103,7 @@ impl Control {
 /// Somebody's look at a database.
 #[derive(Debug)]
 pub(super) struct Loan {
+    pub(super) node: NodeId,
     pub(super) file: FileId,
     /// The database is open.
     pub(super) open: bool,
