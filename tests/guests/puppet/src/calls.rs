@@ -67,9 +67,17 @@ impl Puppet {
     pub(crate) async fn call_method(&self, op: &Op<'_>) -> Outcome {
         let stub = self.callee(op, "stub")?;
         let answer = stub
-            .call_raw(op.text("method")?, arguments(op)?, self.along(op)?)
+            .call_raw(&op.long_text("method")?, arguments(op)?, self.along(op)?)
             .await?;
         Ok(answer.value.value()?)
+    }
+
+    /// Sends so many bytes to method `echo`; how many came back.
+    pub(crate) async fn call_bytes(&self, op: &Op<'_>) -> Outcome {
+        let (stub, bytes) = (self.callee(op, "stub")?, op.number("bytes")?);
+        let args = Payload::bytes(vec![0; bytes.try_into().unwrap_or(usize::MAX)]);
+        let answer = stub.call_raw("echo", args, Vec::new()).await?;
+        Ok(answer.value.body.len().into())
     }
 
     /// Duplicates of the stubs that go along with the arguments.
@@ -146,7 +154,8 @@ impl Puppet {
     }
 
     pub(crate) fn self_stub(&self, op: &Op<'_>) -> Outcome {
-        let stub = context::self_stub(op.optional_text("badge")?.unwrap_or_default());
+        let badge = op.get("badge").map(|_| op.long_text("badge")).transpose()?;
+        let stub = context::self_stub(&badge.unwrap_or_default());
         self.stubs.borrow_mut().insert(op.text("as")?.to_owned(), stub);
         Ok(Value::Null)
     }
@@ -156,7 +165,7 @@ impl Puppet {
         let namespace = op.text("namespace")?;
         let stub = match op.optional_text("id")? {
             Some(id) => objects::by_id(namespace, id)?,
-            None => objects::by_name(namespace, op.text("name")?)?,
+            None => objects::by_name(namespace, &op.long_text("name")?)?,
         };
         self.stubs.borrow_mut().insert(op.text("as")?.to_owned(), stub);
         Ok(Value::Null)

@@ -1,5 +1,7 @@
 //! `http.program`: what the `http` export answers.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use facetd_sdk::http::{Body, Request, Response, Writer, pipe};
@@ -21,11 +23,34 @@ impl Puppet {
         }
         let headers = op.get("headers").cloned().unwrap_or_else(|| json!({}));
         let body = op.optional_text("body")?.unwrap_or_default();
+        let times =
+            json!({ "body": op.optional_number("body_times")?, "headers": op.optional_number("headers_times")? });
         let stream = op.optional("stream", "a list", Value::as_array)?;
         let echo = op.optional("echo", "a boolean", Value::as_bool)?;
-        let program = json!({ "status": status, "headers": headers, "body": body, "stream": stream, "echo": echo });
+        let program = json!({
+            "status": status, "headers": headers, "body": body, "times": times, "stream": stream, "echo": echo,
+        });
         kv::put(HTTP_PROGRAM, &program)?;
         Ok(Value::Null)
+    }
+}
+
+impl Puppet {
+    /// Writes pieces into a pipe that nobody reads, until it has waited for room for so long; how many went in.
+    pub(crate) async fn pipe(&self, op: &Op<'_>) -> Outcome {
+        let (pieces, wait_ms) = (op.number("pieces")?, op.number("wait_ms")?);
+        let (mut writer, body) = pipe();
+        let taken = Rc::new(Cell::new(0u64));
+        let count = taken.clone();
+        spawn(async move {
+            while count.get() < pieces && writer.write(b"x").await.is_ok() {
+                count.set(count.get() + 1);
+            }
+        });
+        timers::sleep(Duration::from_millis(wait_ms)).await;
+        // Its reader goes, which ends a wait for room.
+        drop(body);
+        Ok(taken.get().into())
     }
 }
 
@@ -55,8 +80,15 @@ fn response(program: &Value) -> SdkResult<Response> {
         .as_u64()
         .and_then(|status| status.try_into().ok())
         .unwrap_or(200);
+    let times = |what: &str| program["times"][what].as_u64().map_or(1, |times| times as usize);
     let body = match program["stream"].as_array() {
-        None => Body::of_bytes(program["body"].as_str().unwrap_or_default().as_bytes()),
+        None => Body::of_bytes(
+            program["body"]
+                .as_str()
+                .unwrap_or_default()
+                .repeat(times("body"))
+                .as_bytes(),
+        ),
         Some(steps) => {
             let (mut writer, body) = pipe();
             let steps = steps.clone();
@@ -80,7 +112,7 @@ fn response(program: &Value) -> SdkResult<Response> {
             .collect(),
         list => json::from_value(list.clone())?,
     };
-    for (name, value) in pairs {
+    for (name, value) in vec![pairs; times("headers")].concat() {
         response = response.with_header(&name, &value);
     }
     Ok(response)

@@ -84,6 +84,12 @@ impl<'a> Op<'a> {
         self.optional(field, "text", Value::as_str)
     }
 
+    /// A text, repeated as often as the field of its name with `_times` says: for what is at its limit.
+    pub fn long_text(&self, field: &str) -> Outcome<String> {
+        let times = self.optional_number(&format!("{field}_times"))?.unwrap_or(1);
+        Ok(self.text(field)?.repeat(times.try_into().unwrap_or(usize::MAX)))
+    }
+
     pub fn number(&self, field: &str) -> Outcome<u64> {
         self.optional_number(field)?.ok_or_else(|| missing(field))
     }

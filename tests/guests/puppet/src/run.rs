@@ -1,6 +1,6 @@
 //! Finds the code of an operation by its name.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Puppet;
 use crate::op::{Op, Outcome, Stop, invalid, result};
@@ -17,10 +17,25 @@ impl Puppet {
         Ok(results)
     }
 
+    /// The same list so often, with the number of the round in place of `{n}` in its texts. A round with an error is the last.
+    async fn repeat(&self, op: &Op<'_>) -> Outcome {
+        let (times, ops) = (op.number("times")?, op.list("ops")?);
+        let mut last = Vec::new();
+        for n in 0..times {
+            let ops: Vec<Value> = ops.iter().map(|op| numbered(op, &n.to_string())).collect();
+            last = self.run(&ops).await?;
+            if last.iter().any(|result| result.get("err").is_some()) {
+                return Ok(json!({ "done": n, "last": last }));
+            }
+        }
+        Ok(json!({ "done": times, "last": last }))
+    }
+
     async fn one(&self, op: &Value) -> Outcome {
         let op = Op::new(op)?;
         match op.text("op")? {
-            "echo" => Ok(op.value("value")),
+            "repeat" => self.repeat(&op).await,
+            "echo" => self.echo(&op),
             "kv.get" => self.kv_get(&op),
             "kv.put" => self.kv_put(&op),
             "kv.delete" => self.kv_delete(&op),
@@ -56,6 +71,7 @@ impl Puppet {
             "call.start" => self.call_start(&op),
             "call.join" => self.call_join(&op).await,
             "call.method" => self.call_method(&op).await,
+            "call.bytes" => self.call_bytes(&op).await,
             "program" => self.program(&op),
             "program.results" => self.program_results(&op),
             "stub.send" => self.stub_send(&op).await,
@@ -76,6 +92,7 @@ impl Puppet {
             "start.program" => self.start_program(&op),
             "http.program" => self.http_program(&op),
             "outbound.program" => self.outbound_program(&op),
+            "pipe" => self.pipe(&op).await,
             #[cfg(feature = "egress")]
             "egress.get" => self.egress_get(&op).await,
             #[cfg(feature = "egress")]
@@ -85,6 +102,7 @@ impl Puppet {
             "sleep" => self.sleep(&op).await,
             "spin" => self.spin(&op),
             "alloc" => self.alloc(&op),
+            "random" => self.random(&op),
             "trap" => self.trap(),
             "throw" => self.throw(&op),
             "abort-self" => self.abort_self(&op),
@@ -92,5 +110,17 @@ impl Puppet {
             "log" => self.log(&op),
             other => Err(invalid(format!("unknown operation `{other}`"))),
         }
+    }
+}
+
+fn numbered(value: &Value, n: &str) -> Value {
+    match value {
+        Value::String(text) => text.replace("{n}", n).into(),
+        Value::Array(items) => items.iter().map(|item| numbered(item, n)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| (name.clone(), numbered(field, n)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }

@@ -4,13 +4,28 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use facetd_sdk::context::FacetId;
-use facetd_sdk::{clock, context, json, kv, log, timers};
+use facetd_sdk::{clock, context, json, kv, log, random, timers};
 use serde_json::{Value, json};
 
 use crate::op::{Op, Outcome, Stop, invalid};
 use crate::{Puppet, START_PROGRAM};
 
 impl Puppet {
+    /// A text may be repeated, for answers at their limit.
+    pub(crate) fn echo(&self, op: &Op<'_>) -> Outcome {
+        match op.get("value") {
+            Some(Value::String(_)) => Ok(op.long_text("value")?.into()),
+            _ => Ok(op.value("value")),
+        }
+    }
+
+    /// So many bytes, which it counts.
+    pub(crate) fn random(&self, op: &Op<'_>) -> Outcome {
+        Ok(random::bytes(op.number("bytes")?.try_into().unwrap_or(u32::MAX))
+            .len()
+            .into())
+    }
+
     pub(crate) fn mem_add(&self, op: &Op<'_>) -> Outcome {
         let mut numbers = self.numbers.borrow_mut();
         let number = numbers.entry(op.text("key")?.to_owned()).or_default();
@@ -88,7 +103,8 @@ impl Puppet {
     }
 
     pub(crate) fn throw(&self, op: &Op<'_>) -> Outcome {
-        Err(Stop(op.optional_text("message")?.unwrap_or_default().to_owned()).into())
+        let message = op.get("message").map(|_| op.long_text("message")).transpose()?;
+        Err(Stop(message.unwrap_or_default()).into())
     }
 
     pub(crate) fn abort_self(&self, op: &Op<'_>) -> Outcome {
@@ -111,7 +127,7 @@ impl Puppet {
     }
 
     pub(crate) fn log(&self, op: &Op<'_>) -> Outcome {
-        log::info(op.text("message")?);
+        log::info(op.long_text("message")?);
         Ok(Value::Null)
     }
 }

@@ -18,14 +18,13 @@ impl Puppet {
         let (name, keep) = (name(op)?, op.text("as")?);
         let mut startup = self.with_class(op.text("class")?, Startup::new)?;
         if let Some(props) = op.get("props") {
-            startup = match (props.as_str(), op.optional_number("props_times")?) {
-                (Some(text), Some(times)) => startup.props(&repeated(text, times))?,
-                _ => startup.props(props)?,
+            startup = match props {
+                Value::String(_) => startup.props(&op.long_text("props")?)?,
+                props => startup.props(props)?,
             };
         }
-        if let Some(id) = op.optional_text("id")? {
-            let times = op.optional_number("id_times")?.unwrap_or(1);
-            startup = startup.id(&FacetId::Text(repeated(id, times)));
+        if op.get("id").is_some() {
+            startup = startup.id(&FacetId::Text(op.long_text("id")?));
         }
         if let Some(hex) = op.optional_text("object_id")? {
             startup = startup.id(&FacetId::Object(hex.to_owned()));
@@ -113,8 +112,7 @@ impl Puppet {
     }
 
     pub(crate) fn facet_abort(&self, op: &Op<'_>) -> Outcome {
-        let times = op.optional_number("reason_times")?.unwrap_or(1);
-        children::abort(&name(op)?, &repeated(op.text("reason")?, times))?;
+        children::abort(&name(op)?, &op.long_text("reason")?)?;
         Ok(Value::Null)
     }
 
@@ -142,12 +140,5 @@ impl Puppet {
 
 /// The child that is meant; repeated so often, for names at their limits.
 fn name(op: &Op<'_>) -> Outcome<String> {
-    Ok(repeated(
-        op.text("name")?,
-        op.optional_number("name_times")?.unwrap_or(1),
-    ))
-}
-
-fn repeated(text: &str, times: u64) -> String {
-    text.repeat(times.try_into().unwrap_or(usize::MAX))
+    op.long_text("name")
 }
