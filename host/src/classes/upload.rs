@@ -33,3 +33,26 @@ impl Upload {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_has_so_many_bytes_and_a_piece_of_it_so_many() {
+        let code = |written: Result<(), CallError>| written.map_err(|error| error.code).err().unwrap_or_default();
+        let piece = vec![0; PIECE_BYTES_MAX + 1];
+        let mut upload = Upload::default();
+        assert_eq!(code(upload.write(&piece)), "piece");
+        upload.write(&piece[..PIECE_BYTES_MAX - 1]).unwrap();
+        upload.write(&piece[..1]).unwrap();
+        for _ in 2..COMPONENT_BYTES_MAX / PIECE_BYTES_MAX {
+            upload.write(&piece[..PIECE_BYTES_MAX]).unwrap();
+        }
+        upload.write(&piece[..PIECE_BYTES_MAX - 1]).unwrap();
+        upload.write(&piece[..1]).unwrap();
+        assert_eq!(upload.bytes.len(), COMPONENT_BYTES_MAX);
+        assert_eq!(code(upload.write(&piece[..1])), "component");
+        assert!(upload.into_bytes().is_empty(), "what is refused is not kept");
+    }
+}

@@ -494,3 +494,35 @@ fn failed(failure: Failure) -> CallError {
             .filter(|detail| crate::isolate::check_payload(detail).is_ok()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::wit::facetd::runtime::types::{Format, Payload};
+    use crate::limits::PAYLOAD_BYTES_MAX;
+
+    #[test]
+    fn texts_of_a_guests_error_are_cut_and_a_detail_that_is_too_large_is_left_out() {
+        for (bytes, kept) in [(65_535, 65_535), (65_536, 65_536), (65_537, 65_536)] {
+            let error = failed(Failure {
+                code: "c".repeat(bytes),
+                message: "m".repeat(bytes),
+                detail: None,
+            });
+            assert_eq!((error.code.len(), error.message.len()), (kept, kept));
+        }
+        assert_eq!(cut("ü".repeat(32_769)), "ü".repeat(32_768));
+        assert_eq!(cut(format!("x{}", "ü".repeat(32_768))).len(), 65_535, "no half character");
+        for (bytes, there) in [(-1, true), (0, true), (1, false)] {
+            let error = failed(Failure {
+                code: String::new(),
+                message: String::new(),
+                detail: Some(Payload {
+                    format: Format::Bytes,
+                    body: vec![0; PAYLOAD_BYTES_MAX.checked_add_signed(bytes).unwrap()],
+                }),
+            });
+            assert_eq!(error.detail.is_some(), there, "{bytes}");
+        }
+    }
+}

@@ -178,7 +178,8 @@ impl Control {
             return;
         }
         let before = self.log_bytes.fetch_add(message.len() + 1, Ordering::Relaxed);
-        if before > LOG_BYTES_PER_EVENT_MAX {
+        // One more than the limit is what a line leaves that just fits: the next one is told of.
+        if before > LOG_BYTES_PER_EVENT_MAX + 1 {
             return;
         }
         if before + message.len() > LOG_BYTES_PER_EVENT_MAX {

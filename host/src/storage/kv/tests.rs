@@ -265,6 +265,23 @@ fn limits_are_named() {
     );
     assert!(!dir.file(1).path().exists());
     store.kv_put(&"k".repeat(2048), &vec![0; KV_VALUE_BYTES_MAX]).unwrap();
+    // Keys count: four of them are the limit, exactly.
+    store.kv_put("l", &vec![0; KV_VALUE_BYTES_MAX - 1]).unwrap();
+    store.kv_put("m", &vec![0; KV_VALUE_BYTES_MAX - 2]).unwrap();
+    let fits = vec!["l".to_owned(); 4];
+    assert_eq!(store.kv_get_many(&fits).unwrap().len(), 4);
+    let less = vec!["m".to_owned(); 4];
+    assert_eq!(store.kv_get_many(&less).unwrap().len(), 4);
+    let beyond = [&fits[..], &["l".to_owned()][..]].concat();
+    assert_eq!(code(store.kv_get_many(&beyond).map(drop)), "result");
+    store.kv_put("n", &vec![0; KV_VALUE_BYTES_MAX]).unwrap();
+    let beyond = [&fits[..3], &["n".to_owned()][..]].concat();
+    assert_eq!(code(store.kv_get_many(&beyond).map(drop)), "result", "one byte too many");
+    for (entries, taken) in [(999, true), (1000, true), (1001, false)] {
+        assert_eq!(store.kv_get_many(&vec!["no".to_owned(); entries]).is_ok(), taken);
+        let batch: Vec<_> = (0..entries).map(|i| (format!("b{i}"), vec![])).collect();
+        assert_eq!(store.kv_put_many(&batch).is_ok(), taken);
+    }
     let many = vec!["k".repeat(2048); 5];
     assert_eq!(code(store.kv_get_many(&many).map(drop)), "result");
     assert_eq!(store.kv_get_many(&many[..2]).unwrap().len(), 2);
@@ -290,6 +307,21 @@ fn a_list_is_bounded_and_can_be_continued() {
         ..range
     };
     assert_eq!(store.kv_list(&rest).unwrap().len(), 3);
+    // Four that fit exactly, and one byte more.
+    for index in 0..4 {
+        store
+            .kv_put(&format!("fit-{index}"), &vec![0; KV_VALUE_BYTES_MAX - 5])
+            .unwrap();
+    }
+    let fits = KvRange {
+        prefix: Some("fit-".to_owned()),
+        ..KvRange::default()
+    };
+    assert_eq!(store.kv_list(&fits).unwrap().len(), 4);
+    store.kv_put("fit-3", &vec![0; KV_VALUE_BYTES_MAX - 4]).unwrap();
+    assert_eq!(store.kv_list(&fits).unwrap().len(), 3);
+    store.kv_put("fit-3", &vec![0; KV_VALUE_BYTES_MAX - 6]).unwrap();
+    assert_eq!(store.kv_list(&fits).unwrap().len(), 4);
     for chunk in 0..11 {
         let entries: Vec<_> = (0..1000)
             .map(|index| (format!("small-{chunk:02}-{index:03}"), vec![]))
