@@ -25,6 +25,32 @@ pub(crate) fn all() -> Vec<Attack> {
             Fate::unstarted("memory"),
         ),
         ("memory-maximum-lies", core("(memory 1 65536)".into()), starts()),
+        // The namespace has 64 MiB, 1,024 pages. One is there already.
+        ("all-pages-but-one", grown("", 1_022), starts()),
+        ("all-pages", grown("", 1_023), starts()),
+        ("one-page-more", grown("", 1_024), Fate::Called(Must::broken("memory"))),
+        // 16 bytes an element: a page.
+        ("all-pages-with-a-table", grown("(table 4096 funcref)", 1_022), starts()),
+        (
+            "one-page-more-with-a-table",
+            grown("(table 4096 funcref)", 1_023),
+            Fate::Called(Must::broken("memory")),
+        ),
+        (
+            "one-page-more-with-an-element",
+            grown("(table 1 funcref)", 1_023),
+            Fate::Called(Must::broken("memory")),
+        ),
+        // A handler has an instance and a memory.
+        ("199-instances", many("", 198), starts()),
+        ("200-instances", many("", 199), starts()),
+        ("201-instances", many("", 200), Fate::unstarted("")),
+        ("199-memories", many("(memory 0)", 198), starts()),
+        ("200-memories", many("(memory 0)", 199), starts()),
+        ("201-memories", many("(memory 0)", 200), Fate::unstarted("")),
+        ("199-tables", many("(table 0 funcref)", 199), starts()),
+        ("200-tables", many("(table 0 funcref)", 200), starts()),
+        ("201-tables", many("(table 0 funcref)", 201), Fate::unstarted("")),
         (
             "hundreds-of-memories",
             core("(memory 1)".repeat(400)),
@@ -170,6 +196,32 @@ pub(crate) fn all() -> Vec<Attack> {
             })
         })
         .collect()
+}
+
+/// One that grows its memory by so many pages, and traps if it cannot.
+fn grown(fields: &str, pages: u32) -> String {
+    let grow =
+        format!("(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable)) i32.const 1024");
+    with_core(&format!("{fields} {}", call(&grow)))
+}
+
+/// So many more of what a core module has, few to a module; of instances, where it has nothing.
+fn many(field: &str, count: usize) -> String {
+    if field.is_empty() {
+        return harmless_with(&format!(
+            "(core module $e) {}",
+            "(core instance (instantiate $e))".repeat(count)
+        ));
+    }
+    let mut parts = String::new();
+    for n in 0..count.div_ceil(50) {
+        let here = 50.min(count - 50 * n);
+        parts += &format!(
+            "(core module $p{n} {}) (core instance (instantiate $p{n}))",
+            field.repeat(here)
+        );
+    }
+    harmless_with(&parts)
 }
 
 /// Each component instantiates the one before twice.

@@ -56,6 +56,7 @@ pub(crate) fn all() -> Vec<Attack> {
             log_must(),
         ),
         Attack::new("log-is-cut", log_is_cut),
+        Attack::new("log-to-the-byte", log_to_the_byte),
         Attack::new("stdout", stdout),
         Attack::new("arguments-from-outside", |arena| {
             let body = vec![b'a'; 9 << 20];
@@ -117,6 +118,27 @@ fn log_is_cut(arena: &Arena) -> Result<()> {
         !new.contains('\u{1b}') && !new.contains('\0'),
         "control characters in the log"
     );
+    Ok(())
+}
+
+/// 64 KiB in one line get through, one byte more does not; either way the operator is told that there was more.
+fn log_to_the_byte(arena: &Arena) -> Result<()> {
+    for (bytes, lines, whole) in [
+        (65_535, 1, true),
+        (65_536, 1, true),
+        (65_536, 2, true),
+        (65_537, 1, false),
+    ] {
+        let before = arena.log().len();
+        let ops = vec![json!({"op": "log", "message": "e", "message_times": bytes}); lines];
+        let answer = arena.rpc("calm/log-to-the-byte", "run", &json!([ops]))?;
+        ensure!(answer.is_ok(), "{answer:?}");
+        let log = arena.log();
+        let new = &log[before..];
+        let more = new.contains("the rest is dropped");
+        ensure!(new.contains(&"e".repeat(bytes)) == whole, "{bytes} bytes in a line");
+        ensure!(more != (whole && lines == 1), "{lines} of {bytes} bytes: {more}");
+    }
     Ok(())
 }
 

@@ -57,6 +57,11 @@ fn heads_have_a_size_and_a_number_of_headers() -> Result<()> {
 fn bodies_have_a_size_and_nobody_waits_for_more() -> Result<()> {
     let mut site = open_site("")?;
     let url = site.host.url()?;
+    for bytes in [(8 << 20) - 1, 8 << 20] {
+        let body = [vec![b' '; bytes - 4], b"[[]]".to_vec()].concat();
+        let response = Wire::tcp(&url)?.request("POST", "/rpc/n/x/run", &[], &body)?;
+        ensure!(response.status == 200, "{bytes} bytes: {}", response.status);
+    }
     let mut wire = Wire::tcp(&url)?;
     // Said before: not a byte of it is waited for.
     wire.send("POST /rpc/n/x/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: 8388609\r\n\r\n")?;

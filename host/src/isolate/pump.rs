@@ -512,7 +512,11 @@ mod tests {
             assert_eq!((error.code.len(), error.message.len()), (kept, kept));
         }
         assert_eq!(cut("ü".repeat(32_769)), "ü".repeat(32_768));
-        assert_eq!(cut(format!("x{}", "ü".repeat(32_768))).len(), 65_535, "no half character");
+        assert_eq!(
+            cut(format!("x{}", "ü".repeat(32_768))).len(),
+            65_535,
+            "no half character"
+        );
         for (bytes, there) in [(-1, true), (0, true), (1, false)] {
             let error = failed(Failure {
                 code: String::new(),

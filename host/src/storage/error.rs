@@ -2,6 +2,7 @@
 
 use rusqlite::ffi;
 
+use super::connection::SCHEMA_OBJECTS_MAX;
 use super::heap::HEAP_BYTES_MAX;
 use super::vfs::{Refusal, TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX};
 
@@ -84,6 +85,9 @@ pub(crate) enum StorageCode {
     /// The transaction's turn is over, or it was ended.
     TransactionClosed,
 }
+
+/// SQLite's message.
+const SCHEMA_FULL: &str = "too many schema objects";
 
 impl StorageError {
     /// The `kind` of the call error.
@@ -218,6 +222,14 @@ impl StorageError {
             ffi::SQLITE_INTERRUPT => StorageCode::Interrupted,
             ffi::SQLITE_NOMEM => StorageCode::Memory,
             ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => StorageCode::Corrupt,
+            // SQLite notices when it reads the new schema, and gives that up with the code for rows that are gone.
+            ffi::SQLITE_ABORT if message == SCHEMA_FULL => {
+                let message = format!(
+                    "a database has at most {SCHEMA_OBJECTS_MAX} tables, indexes, views and triggers, the host's own \
+                     included: drop some first"
+                );
+                return Self::new(StorageCode::Sql, message);
+            }
             ffi::SQLITE_ABORT => StorageCode::CursorClosed,
             ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_READONLY | ffi::SQLITE_BUSY => {
                 StorageCode::Io

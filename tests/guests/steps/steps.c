@@ -8,6 +8,7 @@
 //   within MS                        the calls that follow have so much time
 //   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
+//   hold N NS OBJECT METHOD ARG      starts it N times and drops none of these calls before the event is over
 //   child-call NAME METHOD ARG       like `call`, of a child of this class, which gets a stub of `bell b` along
 //   child-start NAME METHOD ARG      like `start`
 //   alarm MS                         sets the alarm; its handler carries out what key `alarm` holds

@@ -187,6 +187,11 @@ fn patches_are_those_of_sqlite_and_bounded() {
     };
     assert!(patch(&object(100_000), "{\"0\":null}").unwrap() > 700_000);
     assert!(patch("{}", &object(3_000)).unwrap() > 20_000);
+    // 2^15 bytes times 2^17.
+    let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+    assert!(patch(&sized((3 << 15) - 1), &sized(1 << 15)).is_ok());
+    assert!(patch(&sized(3 << 15), &sized(1 << 15)).is_ok());
+    assert!(patch(&sized((3 << 15) + 1), &sized(1 << 15)).is_err());
     assert!(
         patch(&object(100_000), &object(100_000))
             .unwrap_err()

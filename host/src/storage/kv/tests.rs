@@ -276,7 +276,11 @@ fn limits_are_named() {
     assert_eq!(code(store.kv_get_many(&beyond).map(drop)), "result");
     store.kv_put("n", &vec![0; KV_VALUE_BYTES_MAX]).unwrap();
     let beyond = [&fits[..3], &["n".to_owned()][..]].concat();
-    assert_eq!(code(store.kv_get_many(&beyond).map(drop)), "result", "one byte too many");
+    assert_eq!(
+        code(store.kv_get_many(&beyond).map(drop)),
+        "result",
+        "one byte too many"
+    );
     for (entries, taken) in [(999, true), (1000, true), (1001, false)] {
         assert_eq!(store.kv_get_many(&vec!["no".to_owned(); entries]).is_ok(), taken);
         let batch: Vec<_> = (0..entries).map(|i| (format!("b{i}"), vec![])).collect();

@@ -413,6 +413,140 @@ fn results_are_bounded() {
 }
 
 #[test]
+fn answers_end_exactly_at_their_limits() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    sql(&mut store, "CREATE TABLE t(a, b)").unwrap();
+    // A row of one value counts 64 bytes more than the value.
+    let half = RESULT_BYTES_MAX / 2 - 64;
+    for (more, rows) in [(-1, 2), (0, 2), (1, 1)] {
+        let text = format!("SELECT zeroblob({half}) UNION ALL SELECT zeroblob({half} + {more})");
+        let answer = store.query(&text, &[], 10).unwrap();
+        assert_eq!((answer.rows.len(), answer.more), (rows, rows == 1), "{text}");
+        let cursor = store.open_cursor(&text, &[]).unwrap();
+        let piece = store.cursor_next(cursor, 0, 0).unwrap();
+        assert_eq!((piece.rows.len(), piece.more), (rows, rows == 1), "{text}");
+        store.close_cursor(cursor);
+        let text = format!("INSERT INTO t VALUES(0, {half}), (1, {half} + {more}) RETURNING zeroblob(b)");
+        match store.open_cursor(&text, &[]) {
+            Ok(cursor) => {
+                assert_eq!((store.cursor_next(cursor, 0, 0).unwrap().rows.len(), rows), (2, 2));
+                store.close_cursor(cursor);
+            }
+            Err(error) => assert_eq!((error.code(), rows), ("too-big", 1)),
+        }
+    }
+    for (rows, more) in [(-1, false), (0, false), (1, true)] {
+        let rows = i64::from(CURSOR_ROWS_MAX) + rows;
+        let text =
+            format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows}) SELECT i FROM n");
+        let cursor = store.open_cursor(&text, &[]).unwrap();
+        assert_eq!(store.cursor_next(cursor, 0, 0).unwrap().more, more, "{rows}");
+        let rest = usize::from(more);
+        assert_eq!(store.cursor_next(cursor, 0, 0).unwrap().rows.len(), rest, "{rows}");
+        store.close_cursor(cursor);
+    }
+}
+
+/// Each statement of so much of something, the most of it, and the code of one more.
+#[test]
+fn sqlites_own_limits_are_those_that_are_documented() {
+    type Built = fn(usize) -> String;
+    let rows: [(&str, usize, &str, Built); 11] = [
+        ("text", 100 << 10, "too-big", |n| {
+            format!("SELECT 1 --{}", "x".repeat(n - 11))
+        }),
+        ("blob", 8 << 20, "too-big", |n| format!("SELECT zeroblob({n})")),
+        ("value", 8 << 20, "too-big", |n| {
+            format!("SELECT CAST(zeroblob({n}) AS TEXT)")
+        }),
+        ("columns of a result", 500, "sql", |n| {
+            format!("SELECT {}", vec!["1"; n].join(","))
+        }),
+        ("columns of a table", 500, "sql", |n| {
+            let columns: Vec<_> = (0..n).map(|i| format!("c{i}")).collect();
+            format!("CREATE TABLE w({})", columns.join(","))
+        }),
+        ("columns of an index", 500, "sql", |n| {
+            format!(
+                "CREATE TABLE w(a); CREATE INDEX i ON w({})",
+                vec!["a || 1"; n].join(",")
+            )
+        }),
+        ("depth", 100, "sql", |n| format!("SELECT {}1", "NOT ".repeat(n - 1))),
+        ("parts", 50, "sql", |n| vec!["SELECT 1"; n].join(" UNION ALL ")),
+        ("arguments", 127, "sql", |n| {
+            format!("SELECT max({})", vec!["1"; n].join(","))
+        }),
+        ("statements of a trigger", 100, "sql", |n| {
+            let statements = "DELETE FROM t;".repeat(n);
+            format!("CREATE TRIGGER tr AFTER INSERT ON t BEGIN {statements} END")
+        }),
+        ("pattern", 50, "sql", |n| {
+            format!("SELECT 'x' LIKE '{0}', 'x' GLOB '{0}'", "x".repeat(n))
+        }),
+    ];
+    on_small_stack(|| {
+        let dir = Dir::new();
+        let mut store = dir.store(1, false);
+        sql(&mut store, "CREATE TABLE t(a)").unwrap();
+        store.end_turn().unwrap();
+        let mut wrong = Vec::new();
+        for (what, most, refused, built) in rows {
+            for (n, expected) in [(most - 1, "ok"), (most, "ok"), (most + 1, refused)] {
+                let got = code(sql(&mut store, &built(n)));
+                if got != expected {
+                    wrong.push(format!("{what}: {n}: {got}"));
+                }
+                store.discard_turn();
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
+        for (n, expected) in [(999, "ok"), (1_000, "ok"), (1_001, "sql")] {
+            let answer = store.query(&format!("SELECT ?{n}"), &vec![Value::Null; n], 1);
+            assert_eq!(code(answer.map(|rows| rows.rows)), expected, "{n} parameters");
+        }
+        // One trigger sets the next one off.
+        for (n, expected) in [(9, "ok"), (10, "ok"), (11, "sql")] {
+            for i in 0..n {
+                let next = format!("BEGIN INSERT INTO c{} VALUES(1); END", i + 1);
+                let text = format!("CREATE TABLE c{i}(a); CREATE TRIGGER tr{i} AFTER INSERT ON c{i} {next}");
+                sql(&mut store, &text).unwrap();
+            }
+            sql(&mut store, &format!("CREATE TABLE c{n}(a)")).unwrap();
+            assert_eq!(
+                code(sql(&mut store, "INSERT INTO c0 VALUES(1)")),
+                expected,
+                "{n} triggers"
+            );
+            store.discard_turn();
+        }
+        // Five are the host's, one is the table above. Views are the cheapest.
+        for i in 6..2_000 {
+            sql(&mut store, &format!("CREATE VIEW v{i} AS SELECT 1")).unwrap_or_else(|error| panic!("{i}: {error}"));
+        }
+        for text in [
+            "CREATE VIEW more AS SELECT 1",
+            "CREATE TABLE more(a)",
+            "CREATE INDEX more ON t(a)",
+        ] {
+            let error = sql(&mut store, text).unwrap_err();
+            assert!(error.code() == "sql" && !error.transaction_lost(), "{text}: {error}");
+            assert!(error.to_string().contains("drop some"), "{text}: {error}");
+            sql(&mut store, "INSERT INTO t VALUES(1)").unwrap();
+        }
+        assert_eq!(
+            one(&mut store, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'"),
+            0
+        );
+        committed(&mut store);
+        store.close().unwrap();
+        assert_eq!(one(&mut store, "SELECT count(*) FROM t"), 3);
+        sql(&mut store, "DROP VIEW v6; CREATE INDEX more ON t(a)").unwrap();
+    });
+}
+
+#[test]
 fn cursors_are_counted_and_live_beside_writes() {
     let dir = Dir::new();
     let mut store = dir.store_with(1, false, 1024 * 1024);
