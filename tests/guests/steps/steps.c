@@ -8,7 +8,7 @@
 //   within MS                        the calls that follow have so much time
 //   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
-//   hold N NS OBJECT METHOD ARG      starts it N times and drops none of these calls before the event is over
+//   hold N METHOD ARG                starts N calls to the stub that came along, and drops them when all have been started
 //   child-call NAME METHOD ARG       like `call`, of a child of this class, which gets a stub of `bell b` along
 //   child-start NAME METHOD ARG      like `start`
 //   alarm MS                         sets the alarm; its handler carries out what key `alarm` holds
@@ -38,6 +38,13 @@ static facet_string_t spelled(facet_string_t arg) {
   for (size_t i = 0; i < arg.len; i++)
     text.ptr[i] = arg.ptr[i] == '_' ? ' ' : arg.ptr[i] == ',' ? ';' : arg.ptr[i];
   return text;
+}
+
+static uint32_t number(steps *s) {
+  uint32_t value = 0;
+  facet_string_t digits = word(s);
+  for (size_t i = 0; i < digits.len; i++) value = value * 10 + (digits.ptr[i] - '0');
+  return value;
 }
 
 // `["ARG"]`.
@@ -80,6 +87,25 @@ static bool object(steps *s, bool wait) {
   return send(s, to, NULL, wait);
 }
 
+// A call that was started and dropped does not count any more, so these are kept.
+static bool hold(steps *s) {
+  enum { MOST = 100 };
+  uint32_t times = number(s), held = 0;
+  facet_string_t method = word(s), arg = word(s);
+  facetd_runtime_blocking_calls_own_pending_t pending[MOST];
+  facetd_runtime_types_call_error_t error;
+  facetd_runtime_blocking_calls_list_own_stub_t none = {NULL, 0};
+  if (times > MOST || s->call->stubs.len == 0) return facet_fail(s->call, "cannot-hold", "see steps.c");
+  facetd_runtime_types_borrow_stub_t stub = facetd_runtime_types_borrow_stub(s->call->stubs.ptr[0]);
+  bool started = true;
+  for (; started && held < times; held += started) {
+    facetd_runtime_types_payload_t args = arguments(arg);
+    started = host(s, facetd_runtime_blocking_calls_start(stub, &method, &args, &none, NULL, &pending[held], &error), &error);
+  }
+  while (held > 0) facetd_runtime_blocking_calls_pending_drop_own(pending[--held]);
+  return started;
+}
+
 static bool child(steps *s, bool wait) {
   facet_string_t name = word(s), digest;
   facetd_runtime_types_call_error_t error;
@@ -116,13 +142,6 @@ static bool begin(steps *s) {
   return host(s, facetd_runtime_storage_begin(&never_dropped, &error), &error);
 }
 
-static uint32_t number(steps *s) {
-  uint32_t value = 0;
-  facet_string_t digits = word(s);
-  for (size_t i = 0; i < digits.len; i++) value = value * 10 + (digits.ptr[i] - '0');
-  return value;
-}
-
 static bool spin(steps *s) {
   uint64_t end = facetd_runtime_clock_monotonic_ns() + number(s) * 1000000ull;
   while (facetd_runtime_clock_monotonic_ns() < end)
@@ -151,6 +170,7 @@ static bool step(steps *s) {
   if (facet_equal(what, "sync")) return sync(s);
   if (facet_equal(what, "call")) return object(s, true);
   if (facet_equal(what, "start")) return object(s, false);
+  if (facet_equal(what, "hold")) return hold(s);
   if (facet_equal(what, "child-call")) return child(s, true);
   if (facet_equal(what, "child-start")) return child(s, false);
   if (facet_equal(what, "alarm")) return alarm(s);
