@@ -84,12 +84,19 @@ impl blocking_calls::Host for FacetState {
         stubs: Vec<Resource<Stub>>,
         timeout_ms: Option<u32>,
     ) -> Answered<Resource<PendingCall>> {
+        self.alive()?;
+        let to = self.table.get(&to)?.clone();
+        // Given away even where the call is refused.
+        let stubs = stubs_out(self, stubs)?;
         if self.pending_calls >= PENDING_CALLS_MAX {
             let message = format!("at most {PENDING_CALLS_MAX} calls can be started and not waited for");
             return answered(Err(CallError::limit("fan-out", message)));
         }
+        if let Err(full) = self.room_for_handle() {
+            return answered(Err(full));
+        }
         let event = self.sole_event();
-        let begun = self.begin_call(event, &to, method, args, stubs, timeout_ms)?;
+        let begun = self.queue_call(event, to, method, args.into(), stubs, timeout_ms);
         let kept = begun.and_then(|outgoing| self.keep(PendingCall(Some(outgoing))));
         self.pending_calls += usize::from(kept.is_ok());
         answered(kept)

@@ -84,6 +84,9 @@ impl Host for FacetState {
             Ok(name) => name,
             Err(error) => return answered(Err(error.into())),
         };
+        if let Err(full) = self.room_for_handle() {
+            return answered(Err(full));
+        }
         let node = self.control.node;
         self.open_turn();
         let got = self.decide(|tree, changes, kills| tree.get(node, &name, startup, changes, kills))?;

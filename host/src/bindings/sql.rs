@@ -54,6 +54,9 @@ impl Host for FacetState {
 
     fn open(&mut self, text: String, params: Vec<Value>) -> Answered<Resource<CursorHandle>> {
         self.alive()?;
+        if let Err(full) = self.room_for_handle() {
+            return answered(Err(full));
+        }
         let params: Vec<_> = params.into_iter().map(value_in).collect();
         let opened = FacetState::query(self, |storage| storage.open_cursor(&text, &params))?;
         answered(match opened {

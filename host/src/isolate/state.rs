@@ -225,6 +225,13 @@ impl FacetState {
         })
     }
 
+    /// Before anything is done whose handle could not be kept: what is refused has not happened.
+    pub(crate) fn room_for_handle(&mut self) -> Result<(), CallError> {
+        let probe = self.keep(())?;
+        self.table.delete(probe).expect("it has just been put there");
+        Ok(())
+    }
+
     /// Into a blocking import that waits for a call.
     pub(crate) async fn begin_block_for(&mut self, wait: Option<WaitId>) -> wasmtime::Result<Lsn> {
         self.blocked_for = wait;

@@ -9,6 +9,7 @@
 //   call NS OBJECT METHOD ARG        calls METHOD(ARG) of an object and waits, which ends the turn
 //   start NS OBJECT METHOD ARG       the same without waiting: it leaves when the turn ends
 //   hold N METHOD ARG                starts N calls to the stub that came along, and drops them when all have been started
+//   fill N                           takes N handles and never drops them
 //   child-call NAME METHOD ARG       like `call`, of a child of this class, which gets a stub of `bell b` along
 //   child-start NAME METHOD ARG      like `start`
 //   alarm MS                         sets the alarm; its handler carries out what key `alarm` holds
@@ -106,6 +107,16 @@ static bool hold(steps *s) {
   return started;
 }
 
+static bool fill(steps *s) {
+  facet_string_t digest;
+  facetd_runtime_types_call_error_t error;
+  facetd_runtime_types_own_class_t never_dropped;
+  facetd_runtime_context_class_digest(&digest);
+  for (uint32_t times = number(s); times > 0; times--)
+    if (!host(s, facetd_runtime_classes_by_digest(&digest, &never_dropped, &error), &error)) return false;
+  return true;
+}
+
 static bool child(steps *s, bool wait) {
   facet_string_t name = word(s), digest;
   facetd_runtime_types_call_error_t error;
@@ -170,6 +181,7 @@ static bool step(steps *s) {
   if (facet_equal(what, "sync")) return sync(s);
   if (facet_equal(what, "call")) return object(s, true);
   if (facet_equal(what, "start")) return object(s, false);
+  if (facet_equal(what, "fill")) return fill(s);
   if (facet_equal(what, "hold")) return hold(s);
   if (facet_equal(what, "child-call")) return child(s, true);
   if (facet_equal(what, "child-start")) return child(s, false);
