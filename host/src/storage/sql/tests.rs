@@ -502,6 +502,11 @@ fn sqlites_own_limits_are_those_that_are_documented() {
             }
         }
         assert!(wrong.is_empty(), "{wrong:?}");
+        // A parenthesis takes one place of the parser's stack, and what is around them some.
+        for (n, expected) in [(480, "ok"), (500, "sql")] {
+            let text = format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n));
+            assert_eq!(code(sql(&mut store, &text)), expected, "{n} parentheses");
+        }
         for (n, expected) in [(999, "ok"), (1_000, "ok"), (1_001, "sql")] {
             let answer = store.query(&format!("SELECT ?{n}"), &vec![Value::Null; n], 1);
             assert_eq!(code(answer.map(|rows| rows.rows)), expected, "{n} parameters");
