@@ -183,6 +183,7 @@ impl Host {
                 alarms,
             )
             .with_egress(hosts, private)
+            .with_classes(namespace.classes_bytes_max())
             .without(namespace.withhold.clone());
             namespaces.insert(name.clone(), Arc::new(made));
         }

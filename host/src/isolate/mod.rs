@@ -5,6 +5,7 @@ mod alarm;
 mod calls;
 mod cpu;
 mod deadline;
+mod dropped;
 mod egress;
 mod engine;
 mod event;
