@@ -25,7 +25,7 @@ mod watchdog;
 pub use calls::PendingCall;
 pub(crate) use calls::{Outgoing, check_payload};
 pub(crate) use deadline::{time_is_up, until};
-pub(crate) use engine::{EPOCH_TICK_MS, new_engine};
+pub(crate) use engine::{EPOCH_TICK_MS, new_engine, uninterruptible_engine};
 use event::{Event, Pending};
 pub(crate) use executor::{Lane, lingers};
 use exports::Exports;
