@@ -60,5 +60,34 @@ fn facets(criterion: &mut Criterion) {
     bench.stop();
 }
 
-criterion_group!(benches, facets);
+/// Rounds in which both are measured, one directly after the other: what else the machine does hurts both.
+const ROUNDS: usize = 40;
+
+/// What limits cost: the same host with and without them, in one run. Told as a ratio, for each of its own figures is the machine's.
+fn limits(_: &mut Criterion) {
+    let (mut with, mut without) = (Bench::of_built(), Bench::without_limits());
+    // So many that a round takes a tenth of a second or more.
+    for (method, extra, n) in [("calls", 16, 20_000), ("gets", 0, 200_000), ("selects", 0, 100_000)] {
+        let mut ratios: Vec<_> = (0..ROUNDS)
+            .map(|round| {
+                let time = |bench: &Bench| bench.time(method, n, extra).as_secs_f64();
+                match round % 2 {
+                    0 => time(&with) / time(&without),
+                    _ => 1.0 / (time(&without) / time(&with)),
+                }
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "limits/{method}: with limits {:.3} times as long as without (quarters {:.3} and {:.3}, {ROUNDS} rounds)",
+            ratios[ROUNDS / 2],
+            ratios[ROUNDS / 4],
+            ratios[ROUNDS * 3 / 4]
+        );
+    }
+    with.stop();
+    without.stop();
+}
+
+criterion_group!(benches, facets, limits);
 criterion_main!(benches);

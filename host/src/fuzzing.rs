@@ -41,6 +41,11 @@ pub fn request(bytes: &[u8]) {
     crate::server::fuzzing::request(bytes);
 }
 
+/// The body of a request to `/rpc`.
+pub fn body(bytes: &[u8]) {
+    crate::server::fuzzing::body(bytes);
+}
+
 /// The text of a `facetd.toml`.
 pub fn config(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {

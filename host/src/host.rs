@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::egress;
 use crate::error::{CallError, Kind, Outcome};
 use crate::ids::{FacetName, ObjectId};
-use crate::isolate::{Lane, Room, Watchdog, new_engine};
+use crate::isolate::{Lane, Room, Watchdog, new_engine, uninterruptible_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
@@ -85,6 +85,8 @@ pub struct Host {
 
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
+    /// See the configuration.
+    pub(crate) limits_off: bool,
     pub(crate) classes: Registry,
     pub(crate) egress: egress::Client,
     pub(crate) journal: Arc<dyn Journal>,
@@ -129,7 +131,11 @@ impl Host {
         let (journal, _) =
             crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
-        let engine = new_engine().map_err(|e| start(&e))?;
+        let engine = match config.limits_off {
+            true => uninterruptible_engine(),
+            false => new_engine(),
+        };
+        let engine = engine.map_err(|e| start(&e))?;
         let mut classes = Registry::open(engine.clone(), data.classes(), &data.cache(), config.compiler.as_ref())
             .map_err(|e| start(&e))?;
         for (name, class) in &config.classes {
@@ -183,12 +189,14 @@ impl Host {
                 alarms,
             )
             .with_egress(hosts, private)
+            .with_classes(namespace.classes_bytes_max())
             .without(namespace.withhold.clone());
             namespaces.insert(name.clone(), Arc::new(made));
         }
         let inner = HostInner {
             watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
             engine,
+            limits_off: config.limits_off,
             classes,
             egress,
             durability: journal.progress().durability(),

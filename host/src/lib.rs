@@ -39,6 +39,9 @@ mod sys;
 pub use classes::ClassError;
 pub use host::{Host, HostError, ObjectRef};
 pub use live::{Report, Usage};
-pub use offline::{Checked, Diagnosis, FacetUse, OfflineError, check, doctor, recover};
+pub use offline::{
+    Checked, Diagnosis, FacetUse, OfflineError, StoredClass, StoredClasses, check, classes as stored_classes, doctor,
+    recover,
+};
 pub use server::{DoorError, Doors, LISTEN_DEFAULT, OpenDoors, TlsError};
 pub use sys::data_dir::DataDirError;

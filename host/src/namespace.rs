@@ -90,6 +90,8 @@ pub(crate) struct Namespace {
     pub(crate) objects: Vec<String>,
     pub(crate) dir: Arc<Path>,
     pub(crate) alarms: Arc<Alarms>,
+    /// Components that its facets hand in, bytes.
+    pub(crate) classes_bytes_max: u64,
     /// Interfaces that none of its facets has.
     pub(crate) withheld: Vec<String>,
     /// Hosts that its root facets may reach.
@@ -123,9 +125,18 @@ impl Namespace {
             objects,
             dir,
             alarms,
+            classes_bytes_max: u64::MAX,
             withheld: Vec::new(),
             egress_hosts: Arc::default(),
             egress: egress::Rules::new(Vec::new()),
+        }
+    }
+
+    /// How much its facets may hand in; without this, any amount.
+    pub(crate) fn with_classes(self, bytes_max: u64) -> Self {
+        Self {
+            classes_bytes_max: bytes_max,
+            ..self
         }
     }
 

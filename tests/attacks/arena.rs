@@ -22,9 +22,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 /// The same for memory, which is looked at more closely then.
 const MEMORY_LIMIT: Duration = Duration::from_secs(4);
 /// What the host may keep, if it does not grow.
-const KEPT_MAX_KIB: u64 = 96 << 10;
+const KEPT_MAX_KIB: u64 = 32 << 10;
 /// What is no growth, over so many times.
-const GROWTH_MAX_KIB: u64 = 12 << 10;
+const GROWTH_MAX_KIB: u64 = 8 << 10;
 const REPEATS: u32 = 3;
 const SETTLE_POLL: Duration = Duration::from_millis(50);
 

@@ -14,6 +14,10 @@ pub(crate) fn all() -> Vec<Attack> {
             let answer = arena.rpc("lab/uploads", "uploads", &json!([bytes(&harmless_with(""))?, 100]))?;
             Must::Answer(json!(100)).check(answer)
         }),
+        Attack::new("classes-without-end", |arena| {
+            let answer = arena.rpc("hoard/uploads", "uploads", &json!([bytes(&harmless_with(""))?, 1000]))?;
+            Must::refused("limit", "classes").check(answer)
+        }),
         Attack::new("by-thirty-clients-at-once", at_once),
         Attack::new("large-classes-that-nobody-runs", large_classes),
         Attack::deed(

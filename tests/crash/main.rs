@@ -5,6 +5,7 @@
     reason = "tests watch the host from outside, by the machine's own clock"
 )]
 
+mod classes;
 mod clones;
 mod damage;
 mod directory;

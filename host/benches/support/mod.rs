@@ -28,7 +28,18 @@ impl Bench {
 
     /// The same when the guest has been built already.
     pub(crate) fn of_built() -> Self {
-        let (runtime, config) = (runtime(), config());
+        Self::of_config(config())
+    }
+
+    /// The same without limits.
+    pub(crate) fn without_limits() -> Self {
+        let mut config = config();
+        config.limits_off = true;
+        Self::of_config(config)
+    }
+
+    fn of_config(config: Config) -> Self {
+        let runtime = runtime();
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let host = runtime.block_on(async { Host::open(&config, data.path()) });
         Self {

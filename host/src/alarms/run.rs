@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{AlarmKey, Alarms, WINDOW_LEN, WINDOW_MS};
 use crate::storage::Durability;
@@ -13,6 +13,8 @@ use crate::sys::clock;
 
 /// Alarms of a host that are being delivered at a time: from loading the object to the end of the handler.
 pub(crate) const IN_FLIGHT_MAX: usize = 256;
+/// So many more of each namespace, when the others have taken all: handlers of one that take long make nobody else's late.
+pub(crate) const IN_FLIGHT_OF_EACH: usize = 8;
 /// The longest sleep, ms.
 const SLEEP_MS_MAX: u64 = 60_000;
 /// Pause after a host without room, ms; or after an index that could not be read or written.
@@ -38,6 +40,31 @@ pub(crate) trait Clock: Send + Sync + 'static {
     fn sleep_until(&self, ms: u64) -> impl Future<Output = ()> + Send;
 }
 
+/// Who may deliver now: those of the whole host, and what one namespace has for itself.
+#[derive(Clone)]
+pub(crate) struct Slots {
+    shared: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
+impl Slots {
+    pub(crate) fn new(shared: Arc<Semaphore>, own: usize) -> Self {
+        let own = Arc::new(Semaphore::new(own));
+        Self { shared, own }
+    }
+
+    async fn take(&self) -> OwnedSemaphorePermit {
+        if let Ok(slot) = self.shared.clone().try_acquire_owned() {
+            return slot;
+        }
+        let slot = tokio::select! {
+            slot = self.shared.clone().acquire_owned() => slot,
+            slot = self.own.clone().acquire_owned() => slot,
+        };
+        slot.expect("these semaphores are never closed")
+    }
+}
+
 /// Takes an alarm to its facet.
 pub(crate) trait Deliver: Send + Sync + 'static {
     fn deliver(&self, key: AlarmKey) -> impl Future<Output = Delivered> + Send;
@@ -57,20 +84,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// Delivers what is due until `Alarms::stop`. `slots` are those of the whole host.
-pub(crate) async fn run<C: Clock, D: Deliver>(
-    alarms: Arc<Alarms>,
-    clock: Arc<C>,
-    deliver: Arc<D>,
-    slots: Arc<Semaphore>,
-) {
+/// Delivers what is due until `Alarms::stop`.
+pub(crate) async fn run<C: Clock, D: Deliver>(alarms: Arc<Alarms>, clock: Arc<C>, deliver: Arc<D>, slots: Slots) {
     loop {
         alarms.read_ahead(&*clock).await;
-        let slot = slots
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("this semaphore is never closed");
+        let slot = slots.take().await;
         let now_ms = clock.now_ms();
         let taken = {
             let mut state = alarms.state();

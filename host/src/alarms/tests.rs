@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::run::{Clock, keep_index, run};
+use super::run::{Clock, Slots, keep_index, run};
 use super::*;
 use crate::storage::Durability;
 
@@ -73,6 +73,10 @@ impl Rig {
     }
 
     fn at(dir: tempfile::TempDir, slots: usize) -> Self {
+        Self::with(dir, Slots::new(Arc::new(Semaphore::new(slots)), 0))
+    }
+
+    fn with(dir: tempfile::TempDir, slots: Slots) -> Self {
         let alarms = Arc::new(Alarms::open(dir.path()).unwrap());
         let clock = Arc::new(TestClock(watch::channel(START_MS).0));
         let (sender, orders) = mpsc::unbounded_channel();
@@ -84,7 +88,6 @@ impl Rig {
         });
         let durability = watch::channel(Durability::UpTo(Lsn(0))).0;
         tokio::spawn(keep_index(alarms.clone(), durability.subscribe()));
-        let slots = Arc::new(Semaphore::new(slots));
         tokio::spawn(run(alarms.clone(), clock.clone(), deliver.clone(), slots));
         Self {
             dir,
@@ -190,6 +193,36 @@ async fn one_at_a_time_for_a_facet_and_so_many_in_all() {
     }
     assert_eq!(again, 1);
     assert_eq!(rig.deliver.most_at_once.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_namespace_that_takes_all_slots_leaves_others_their_own() {
+    let shared = Arc::new(Semaphore::new(3));
+    let rig = || Rig::with(tempfile::tempdir().unwrap(), Slots::new(shared.clone(), 2));
+    let (mut greedy, mut other) = (rig(), rig());
+    for file in 1..=10 {
+        greedy.commit(file, AlarmChange::Due(START_MS));
+    }
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(greedy.order().await);
+    }
+    greedy.quiet().await;
+    for file in 1..=3 {
+        other.commit(file, AlarmChange::Due(START_MS));
+    }
+    held.push(other.order().await);
+    held.push(other.order().await);
+    other.quiet().await;
+    // What somebody gives back of the shared ones anybody may have.
+    let (first, _, tell) = held.remove(0);
+    greedy.commit(first.file.0, AlarmChange::None);
+    tell.send(Delivered::Ran).unwrap();
+    let next = tokio::select! {
+        next = greedy.order() => next,
+        next = other.order() => next,
+    };
+    drop(next);
 }
 
 #[tokio::test]

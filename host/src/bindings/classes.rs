@@ -47,7 +47,11 @@ impl HostUpload for FacetState {
         self.alive()?;
         let bytes = self.table.delete(upload)?.into_bytes();
         let host = self.host().clone();
-        let stored = host.classes.take_in(&self.object.namespace.name, bytes).await;
+        let namespace = self.object.namespace.clone();
+        let stored = host
+            .classes
+            .take_in(&namespace.name, bytes, namespace.classes_bytes_max)
+            .await;
         self.alive()?;
         answered(
             stored

@@ -13,8 +13,6 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use tracing::{info, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -24,8 +22,8 @@ use crate::ids::ClassDigest;
 
 /// Files of all engines together, bytes. Beyond it those go that were made first.
 const CACHE_BYTES_MAX: u64 = 4 << 30;
-const KEY_BYTES: usize = 32;
-const MAC_BYTES: usize = 32;
+const KEY_BYTES: usize = blake3::KEY_LEN;
+const MAC_BYTES: usize = blake3::OUT_LEN;
 /// An artefact is read in pieces of so many bytes: they stay in the processor's cache, and no memory is taken for the whole.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -33,7 +31,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(super) struct Cache {
     root: PathBuf,
     dir: PathBuf,
-    key: Hmac<Sha256>,
+    key: blake3::Hasher,
 }
 
 impl Cache {
@@ -50,7 +48,7 @@ impl Cache {
         for dir in [root, &dir] {
             std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
         }
-        let mut key = Hmac::new_from_slice(&key(root)?).map_err(io::Error::other)?;
+        let mut key = blake3::Hasher::new_keyed(&key(root)?);
         // An artefact of another engine does not match, wherever it has been moved.
         key.update(&compatibility.to_le_bytes());
         Ok(Self {
@@ -70,7 +68,7 @@ impl Cache {
         self.dir.join(format!("{digest}.seal"))
     }
 
-    fn mac(&self, digest: ClassDigest, inspected: &[u8], artefact: &mut impl Read) -> io::Result<Hmac<Sha256>> {
+    fn mac(&self, digest: ClassDigest, inspected: &[u8], artefact: &mut impl Read) -> io::Result<blake3::Hash> {
         let mut mac = self.key.clone();
         mac.update(&digest.0);
         mac.update(&(inspected.len() as u64).to_le_bytes());
@@ -78,9 +76,9 @@ impl Cache {
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             match artefact.read(&mut piece)? {
-                0 => return Ok(mac),
+                0 => return Ok(mac.finalize()),
                 bytes => mac.update(&piece[..bytes]),
-            }
+            };
         }
     }
 
@@ -118,8 +116,8 @@ impl Cache {
         let Some((expected, inspected)) = seal.split_at_checked(MAC_BYTES) else {
             return Ok(None);
         };
-        let mac = self.mac(digest, inspected, &mut artefact)?;
-        let matches = mac.verify_slice(expected).is_ok();
+        // Compared in constant time.
+        let matches = self.mac(digest, inspected, &mut artefact)? == *expected;
         Ok(match (matches, serde_json::from_slice(inspected)) {
             (true, Ok(inspected)) => Some((artefact, inspected)),
             (_, _) => None,
@@ -131,11 +129,7 @@ impl Cache {
         let inspected = serde_json::to_vec(inspected).expect("strings and numbers can be written as JSON");
         let mut write = || {
             write_private(&self.path(digest), artefact)?;
-            let mut seal = self
-                .mac(digest, &inspected, &mut artefact)?
-                .finalize()
-                .into_bytes()
-                .to_vec();
+            let mut seal = self.mac(digest, &inspected, &mut artefact)?.as_bytes().to_vec();
             seal.extend_from_slice(&inspected);
             write_private(&self.seal_path(digest), &seal)?;
             self.bound()

@@ -29,6 +29,19 @@ pub enum ClassError {
     /// Compiling it takes too much of something.
     #[error("compiling it takes more than {0}; split it, or leave out what is generated")]
     TooDear(String),
+    /// The namespace has brought enough.
+    #[error(
+        "namespace {namespace:?} has {kib} KiB of uploaded components and may have {max_mib} MiB (classes_mib): those that no \
+         stored facet runs go with `facetd classes --remove-unused`, while no host runs"
+    )]
+    Quota {
+        /// Who.
+        namespace: String,
+        /// What is counted so far.
+        kib: u64,
+        /// Its quota.
+        max_mib: u64,
+    },
     /// Not a facet.
     #[error(
         "it exports neither facetd:runtime/handler@0.1.0 nor facetd:runtime/blocking-handler@0.1.0, so it cannot be called"
@@ -56,6 +69,7 @@ impl From<ClassError> for CallError {
         match error {
             ClassError::Unknown(_) => Self::not_found(error.to_string()),
             ClassError::TooLarge(_) => Self::limit("component", error.to_string()),
+            ClassError::Quota { .. } => Self::limit("classes", error.to_string()),
             ClassError::TooDear(_) => Self::limit("compile", error.to_string()),
             ClassError::Io(_) => Self::new(Kind::Unavailable, "classes", error.to_string()),
             ClassError::NotWasm

@@ -20,6 +20,7 @@ use crate::classes::cache::Cache;
 use crate::classes::compile::Compiler;
 use crate::classes::inspect::read_checked;
 use crate::classes::loaded::Loaded;
+use crate::classes::uploads::{Uploads, component_path};
 use crate::classes::{ClassError, Inspected, inspect};
 use crate::ids::ClassDigest;
 use crate::isolate::{FacetState, HandlerExports};
@@ -50,6 +51,7 @@ pub(crate) struct Registry {
     linker: Linker<FacetState>,
     dir: PathBuf,
     cache: Arc<Cache>,
+    uploads: Arc<Uploads>,
     compiler: Compiler,
     names: HashMap<String, ClassDigest>,
     loaded: Loaded,
@@ -101,6 +103,7 @@ impl Registry {
             compiler: Compiler::new(&engine, compiler),
             engine,
             linker,
+            uploads: Arc::new(Uploads::new(&dir)),
             dir,
             cache,
             names: HashMap::new(),
@@ -128,7 +131,7 @@ impl Registry {
     }
 
     fn path(&self, digest: ClassDigest) -> PathBuf {
-        self.dir.join(format!("{digest}.wasm"))
+        component_path(&self.dir, digest)
     }
 
     /// True if a class of that digest is stored.
@@ -138,17 +141,26 @@ impl Registry {
 
     /// Checks a component and stores it durably, so that a facet that runs it can be started at any time.
     pub(crate) fn store(&self, bytes: &[u8]) -> Result<ClassDigest, ClassError> {
-        store(&self.dir, bytes)
+        inspect(bytes)?;
+        store(&self.dir, bytes, digest_of(bytes))
     }
 
-    /// The same for a component that a facet of that namespace has brought: when it is the namespace's turn, and away from
-    /// the threads that run facets.
-    pub(crate) async fn take_in(&self, namespace: &str, bytes: Vec<u8>) -> Result<ClassDigest, ClassError> {
+    /// The same for a component that a facet of that namespace has brought, all of which have `bytes_max`: when it is the
+    /// namespace's turn, and away from the threads that run facets.
+    pub(crate) async fn take_in(
+        &self,
+        namespace: &str,
+        bytes: Vec<u8>,
+        bytes_max: u64,
+    ) -> Result<ClassDigest, ClassError> {
         let turn = self.turns.enter(namespace).await;
-        let dir = self.dir.clone();
+        let (dir, uploads, namespace) = (self.dir.clone(), self.uploads.clone(), namespace.to_owned());
         let work = move || {
             let _turn = turn;
-            store(&dir, &bytes)
+            inspect(&bytes)?;
+            let digest = digest_of(&bytes);
+            uploads.charge(&namespace, digest, bytes.len(), bytes_max)?;
+            store(&dir, &bytes, digest)
         };
         tokio::task::spawn_blocking(work).await.map_err(died)?
     }
@@ -211,6 +223,10 @@ impl Registry {
             let load = move || {
                 let inspected = read_checked(&std::fs::read(&path)?)?;
                 cache.put(digest, &inspected, &artefact);
+                // From there it is mapped, and takes no memory that the system could not have back.
+                if let Some(cached) = cache.get(&engine, digest) {
+                    return Ok(cached);
+                }
                 // SAFETY: this host's own compiler has just made these bytes, for this engine.
                 let component = unsafe { Component::deserialize(&engine, &artefact) };
                 let component = component.map_err(|error| ClassError::Invalid(format!("{error:#}")))?;
@@ -226,10 +242,13 @@ fn died(error: tokio::task::JoinError) -> ClassError {
     std::io::Error::other(error).into()
 }
 
-fn store(dir: &Path, bytes: &[u8]) -> Result<ClassDigest, ClassError> {
-    inspect(bytes)?;
-    let digest = ClassDigest(Sha256::digest(bytes).into());
-    let path = dir.join(format!("{digest}.wasm"));
+fn digest_of(bytes: &[u8]) -> ClassDigest {
+    ClassDigest(Sha256::digest(bytes).into())
+}
+
+/// Stores a component durably, unless it is there.
+fn store(dir: &Path, bytes: &[u8], digest: ClassDigest) -> Result<ClassDigest, ClassError> {
+    let path = component_path(dir, digest);
     if !path.exists() {
         let mut unique = [0; 8];
         crate::sys::random::fill(&mut unique)?;

@@ -35,6 +35,8 @@ enum Command {
     Tree(Tree),
     /// Check a data directory that no host uses: journal, indexes, databases; changes nothing
     Check(Check),
+    /// List the components of a data directory that no host uses, and remove those that no stored facet runs if asked to
+    Classes(Classes),
     /// Explain one object of a data directory that no host uses, and mend its index if asked to
     Doctor(Doctor),
     /// Make a token for `access` in facetd.toml: the token, and on a second line its hash
@@ -137,6 +139,17 @@ struct Check {
 }
 
 #[derive(Args)]
+struct Classes {
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Remove what no stored facet runs; the next start stores again what facetd.toml names. Facets that have kept a digest
+    /// to start something later do not find it any more
+    #[arg(long)]
+    remove_unused: bool,
+}
+
+#[derive(Args)]
 struct Doctor {
     /// NAMESPACE/OBJECT; an object by its id is written id:<64 hex digits>
     object: String,
@@ -177,6 +190,7 @@ pub fn main() -> ExitCode {
         Command::Call(args) => client::call(&args),
         Command::Tree(args) => client::tree(&args),
         Command::Check(args) => offline::check(&args),
+        Command::Classes(args) => offline::classes(&args),
         Command::Doctor(args) => offline::doctor(&args),
         Command::Token => token::token(),
         Command::Recover(args) => offline::recover(&args),

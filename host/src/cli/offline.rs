@@ -1,4 +1,4 @@
-//! `facetd check`, `facetd doctor` and `facetd recover`: a data directory that no host uses.
+//! `facetd check`, `facetd classes`, `facetd doctor` and `facetd recover`: a data directory that no host uses.
 
 use anyhow::bail;
 
@@ -32,6 +32,33 @@ pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
         many => format!("{many} problems were found"),
     };
     bail!("{many}, see above; nothing was changed: restore what is damaged from a backup")
+}
+
+/// Prints what is stored, and removes what no facet runs if asked to.
+pub(super) fn classes(args: &super::Classes) -> anyhow::Result<()> {
+    let found = crate::stored_classes(&args.data, args.remove_unused)?;
+    let mut kept_bytes = 0;
+    for class in &found.classes {
+        let by: Vec<_> = class.uploaded_by.iter().map(String::as_str).collect();
+        let by = match by.is_empty() {
+            true => "not uploaded".to_owned(),
+            false => format!("uploaded in {}", by.join(", ")),
+        };
+        let removed = match found.removed.contains(&class.digest) {
+            true => "; removed",
+            false => {
+                kept_bytes += class.bytes;
+                ""
+            }
+        };
+        println!(
+            "{} {:>10} bytes, {} stored facets run it, {by}{removed}",
+            class.digest, class.bytes, class.facets
+        );
+    }
+    let kept = found.classes.len() - found.removed.len();
+    println!("{kept} components, {kept_bytes} bytes");
+    Ok(())
 }
 
 /// Carries out the journal.

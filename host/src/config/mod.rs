@@ -67,6 +67,11 @@ pub struct Config {
     /// are compiled in this process, without bounds on time and memory.
     #[serde(skip)]
     pub compiler: Option<PathBuf>,
+    /// Facets run without memory limit, without CPU time and without being interrupted. For the bench that asks what these
+    /// cost, and never from a file.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub limits_off: bool,
 }
 
 /// `[host]`.

@@ -11,6 +11,9 @@ use crate::limits::{Limits, SharedLimits};
 /// Idle facets are evicted after this, ms (S14).
 const IDLE_EVICT_MS: u64 = 10_000;
 
+/// Components that facets hand in, MiB.
+const CLASSES_MIB: u64 = 1_024;
+
 /// A host with room for less is not divided among objects.
 const TREE_RUNNING_MIN: usize = 64;
 
@@ -85,6 +88,8 @@ pub struct LimitsConfig {
     pub tree_running_facets: Option<usize>,
     /// Memories and tables of all facets of the namespace that run.
     pub all_memory_mib: Option<u64>,
+    /// Components that facets of the namespace hand to `classes.upload`, each counted as 64 KiB at least; default 1,024.
+    pub classes_mib: Option<u64>,
     /// Facets of the namespace that run at a time; default three quarters of what the host has room for, if there are other
     /// namespaces.
     pub all_running_facets: Option<usize>,
@@ -129,6 +134,11 @@ impl NamespaceConfig {
             storage_bytes: u64::MAX,
             running: self.limits.all_running_facets.unwrap_or(running),
         }
+    }
+
+    /// Components that its facets hand in.
+    pub(crate) fn classes_bytes_max(&self) -> u64 {
+        self.limits.classes_mib.unwrap_or(CLASSES_MIB).saturating_mul(1 << 20)
     }
 
     /// What makes no sense by itself; the error goes on after `[namespaces.NAME`.

@@ -15,8 +15,17 @@ const FIBER_STACK_BYTES: usize = 1 << 20;
 
 /// An engine for facets.
 pub(crate) fn new_engine() -> wasmtime::Result<Engine> {
+    engine(true)
+}
+
+/// One whose facets nobody can interrupt.
+pub(crate) fn uninterruptible_engine() -> wasmtime::Result<Engine> {
+    engine(false)
+}
+
+fn engine(interrupts: bool) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
-    config.epoch_interruption(true);
+    config.epoch_interruption(interrupts);
     config.max_wasm_stack(WASM_STACK_BYTES);
     config.async_stack_size(FIBER_STACK_BYTES);
     config.wasm_memory64(false);

@@ -4,15 +4,16 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 use wasmtime::{AsContextMut, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::classes::Class;
 use crate::error::Outcome;
-use crate::ids::FileId;
+use crate::ids::{FacetName, FileId};
 use crate::isolate::alarm::{self, Lost};
+use crate::isolate::dropped::drop_store;
 use crate::isolate::limiter::Limiter;
 use crate::isolate::pump::{Pump, PumpEnd};
 use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
@@ -27,11 +28,6 @@ use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
 const HOSTCALL_FUEL_BYTES: usize = 16 << 20;
-
-/// Stores that are dropped at a time: each takes the kernel's lock on the memory of all, so more of them are no faster,
-/// and they would take the processors from those who have just been answered.
-const STORES_DROPPED_MAX: usize = 1;
-static DROPPING: Semaphore = Semaphore::const_new(STORES_DROPPED_MAX);
 
 /// Starts the task of an incarnation.
 pub(crate) fn spawn(
@@ -58,9 +54,13 @@ pub(crate) fn spawn(
         control,
         epoch,
         inbox,
+        path: Vec::new(),
         closed: false,
     };
-    executor::spawn(&runtime, &lane, tenant, meter::metered(cpu, life.run(after)));
+    match life.object.host.limits_off {
+        true => executor::spawn(&runtime, &lane, tenant, life.run(after)),
+        false => executor::spawn(&runtime, &lane, tenant, meter::metered(cpu, life.run(after))),
+    }
 }
 
 /// How an incarnation ended.
@@ -87,6 +87,8 @@ struct Life {
     control: Arc<Control>,
     epoch: Arc<Epoch>,
     inbox: mpsc::Receiver<Mail>,
+    /// Set when it is launched.
+    path: Vec<FacetName>,
     closed: bool,
 }
 
@@ -122,6 +124,7 @@ impl Life {
             return self.close(end, None, None).await;
         };
         let (file, path) = (launched.stored.file, launched.stored.path.clone());
+        self.path.clone_from(&path);
         let mut storage = FacetStore::new(
             launched.file.clone(),
             crate::live::join(&path),
@@ -239,6 +242,9 @@ impl Life {
             FacetState::new(object, control, epoch, class, identity, grants, storage, limiter),
         );
         store.data_mut().forgive();
+        if self.object.host.limits_off {
+            return store;
+        }
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_FUEL_BYTES);
         store.set_epoch_deadline(1);
@@ -428,10 +434,7 @@ impl Life {
     }
 
     fn describe(&self) -> String {
-        format!(
-            "{}/{} #{:?}",
-            self.object.namespace.name, self.object.id, self.control.node
-        )
+        self.object.describe(&self.path)
     }
 }
 
@@ -463,17 +466,6 @@ fn unstarted(end: End) -> End {
 async fn instantiate(class: &Class, store: &mut Store<FacetState>) -> wasmtime::Result<Exports> {
     let instance = class.pre.instantiate_async(&mut *store).await?;
     class.exports.of(store, &instance)
-}
-
-/// Takes some time, which those who were answered need not wait for.
-async fn drop_store(store: Store<FacetState>) {
-    let _turn = DROPPING.acquire().await;
-    let dropped = tokio::task::spawn_blocking(move || drop(store)).await;
-    if let Err(error) = dropped
-        && error.is_panic()
-    {
-        warn!(%error, "dropping a store panicked");
-    }
 }
 
 /// Ends the guest; its last turn is lost.

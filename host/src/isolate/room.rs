@@ -12,8 +12,8 @@ use crate::sys::clock;
 
 /// Mappings of a facet that has been called, measured with wasmtime 48 and rounded up.
 const MAPS_PER_FACET: usize = 6;
-/// Descriptors of a facet with an open database, and one for its connection to a client.
-const FILES_PER_FACET: usize = 3;
+/// Descriptors of a facet with an open database, one for its connection to a client, and one by which its class is mapped.
+const FILES_PER_FACET: usize = 4;
 /// `vm.max_map_count` of Linux, where it cannot be read.
 const MAPS_DEFAULT: usize = 65_530;
 /// Descriptors where there is no limit to be read.

@@ -1,6 +1,7 @@
 //! What is done to a data directory that no host uses: it is locked for the time, so that no host begins to.
 
 mod check;
+mod classes;
 mod doctor;
 mod orphans;
 
@@ -11,6 +12,7 @@ use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered, boun
 use crate::sys::data_dir::{DataDir, DataDirError};
 
 pub use check::{Checked, FacetUse, check};
+pub use classes::{StoredClass, StoredClasses, classes};
 pub use doctor::{Diagnosis, doctor};
 pub(crate) use orphans::clear as clear_orphans;
 

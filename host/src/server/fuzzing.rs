@@ -6,6 +6,17 @@ use super::names::{Names, same_origin};
 use super::target::Target;
 use super::{access, is_host_name};
 
+/// The body of a request to `/rpc`: what a facet is handed is JSON, whatever reads it.
+pub(crate) fn body(bytes: &[u8]) {
+    let accepted = super::rpc::check(bytes).is_ok();
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) {
+        assert_eq!(accepted, value.is_array(), "an array is taken, and nothing else");
+    }
+    if accepted {
+        assert!(std::str::from_utf8(bytes).is_ok(), "JSON is text");
+    }
+}
+
 /// Lines: a path, then `Host`, `Origin` and `Authorization`.
 pub(crate) fn request(bytes: &[u8]) {
     let mut lines = bytes.splitn(4, |byte| *byte == b'\n');

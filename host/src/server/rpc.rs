@@ -27,9 +27,7 @@ pub(super) async fn call(
     let read = tokio::time::timeout(limit, read(&mut admitted, body)).await;
     let body = read.map_err(|_| too_slow(&format!("the arguments took more than {limit:?} to come")))??;
     let body = if body.is_empty() { b"[]".to_vec() } else { body };
-    // Checked, not rewritten: numbers and the order of fields arrive as they were sent.
-    serde_json::from_slice::<Vec<&RawValue>>(&body)
-        .map_err(|error| CallError::invalid(format!("the body should be a JSON array of arguments: {error}")))?;
+    check(&body)?;
     let args = Payload {
         format: Format::Json,
         body,
@@ -43,6 +41,13 @@ pub(super) async fn call(
         }
     };
     Ok(json_response(StatusCode::OK, body))
+}
+
+/// Checked, not rewritten: numbers and the order of fields arrive as they were sent.
+pub(super) fn check(body: &[u8]) -> Result<(), CallError> {
+    serde_json::from_slice::<Vec<&RawValue>>(body)
+        .map(drop)
+        .map_err(|error| CallError::invalid(format!("the body should be a JSON array of arguments: {error}")))
 }
 
 fn too_slow(message: &str) -> CallError {

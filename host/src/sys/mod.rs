@@ -5,4 +5,5 @@ pub(crate) mod clock;
 pub(crate) mod data_dir;
 pub(crate) mod die;
 pub(crate) mod machine;
+pub(crate) mod memory;
 pub(crate) mod random;
