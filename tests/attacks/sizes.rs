@@ -58,6 +58,7 @@ pub(crate) fn all() -> Vec<Attack> {
         Attack::new("log-is-cut", log_is_cut),
         Attack::new("log-to-the-byte", log_to_the_byte),
         Attack::new("stdout", stdout),
+        Attack::new("stdout-lines", stdout_lines),
         Attack::new("arguments-from-outside", |arena| {
             let body = vec![b'a'; 9 << 20];
             let url = format!("{}/rpc/{}/take", arena.url, object("arguments"));
@@ -152,5 +153,23 @@ fn stdout(arena: &Arena) -> Result<()> {
     );
     let new = arena.log().len() - before;
     ensure!(new < 160 << 10, "{} KiB of log", new >> 10);
+    Ok(())
+}
+
+/// A line is logged in pieces of 4,096 bytes, and there is none for its end alone.
+fn stdout_lines(arena: &Arena) -> Result<()> {
+    for (bytes, pieces) in [(4_095, 1), (4_096, 1), (4_097, 2)] {
+        let before = arena.log().len();
+        // The guest writes `said: `, the arguments as they came, and the end of the line.
+        let text = "w".repeat(bytes - "said: [\"\"]".len());
+        let answer = arena.rpc("wasi/lines", "say", &json!([text]))?;
+        ensure!(answer.is_ok(), "{answer:?}");
+        let log = arena.log();
+        let lines: Vec<_> = log[before..].lines().filter(|line| line.contains("wasi/")).collect();
+        let first = lines.iter().position(|line| line.contains("said: "));
+        let next = lines.iter().position(|line| line.contains("and complained"));
+        let found = first.zip(next).map(|(first, next)| next - first);
+        ensure!(found == Some(pieces), "{bytes} bytes: {found:?} of {lines:?}");
+    }
     Ok(())
 }

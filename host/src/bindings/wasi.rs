@@ -139,12 +139,15 @@ impl LogLines {
 
     fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if *byte != b'\n' {
-                self.line.push(*byte);
+            if *byte == b'\n' {
+                self.log();
+                continue;
             }
-            if *byte == b'\n' || self.line.len() >= LINE_BYTES_MAX {
+            // Not before there is more: its end is no line of its own.
+            if self.line.len() >= LINE_BYTES_MAX {
                 self.log();
             }
+            self.line.push(*byte);
         }
     }
 
