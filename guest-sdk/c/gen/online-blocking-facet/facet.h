@@ -777,7 +777,9 @@ extern bool facetd_runtime_facets_abort(facet_string_t *name, facet_string_t *re
 // Stops that child and deletes it with everything below it. A new one of that name starts empty.
 extern bool facetd_runtime_facets_delete(facet_string_t *name, facetd_runtime_facets_call_error_t *err);
 // Makes `dst` a copy of what `src`, with everything below it, has committed; what `dst` was is stopped and deleted.
-// `src` goes on running. If nothing is stored in `src`, `dst` is deleted. `src` equal to `dst` only aborts it.
+// `src` goes on running. What is copied is the tree and the data of one moment between this call and the end of the turn,
+// which comes when all is copied; from that moment to then the facets there begin no turn that changes any of it. Alarms
+// are not copied. If nothing is stored in `src`, `dst` is deleted. `src` equal to `dst` only aborts it.
 extern bool facetd_runtime_facets_clone(facet_string_t *src, facet_string_t *dst, facetd_runtime_facets_call_error_t *err);
 
 // Imported Functions from `facetd:runtime/objects@0.1.0`
@@ -798,6 +800,7 @@ extern facetd_runtime_classes_own_upload_t facetd_runtime_classes_constructor_up
 extern bool facetd_runtime_classes_method_upload_write(facetd_runtime_classes_borrow_upload_t self, facet_list_u8_t *chunk, facetd_runtime_classes_call_error_t *err);
 // Checks that it is a component, that it exports `handler` and imports nothing that facets may not have, and stores
 // it. It is compiled when it first runs. `invalid-argument`, code `component`: it cannot be a class, and why.
+// `limit`, code `classes`: the namespace's facets have handed in as much as they may.
 extern bool facetd_runtime_classes_static_upload_finish(facetd_runtime_classes_own_upload_t upload, facetd_runtime_classes_own_class_t *ret, facetd_runtime_classes_call_error_t *err);
 
 // Imported Functions from `facetd:runtime/blocking-calls@0.1.0`
