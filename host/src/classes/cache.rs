@@ -22,6 +22,8 @@ use crate::ids::ClassDigest;
 
 /// Files of all engines together, bytes. Beyond it those go that were made first.
 const CACHE_BYTES_MAX: u64 = 4 << 30;
+/// Of seals. Another one is another directory.
+const FORMAT: u32 = 2;
 const KEY_BYTES: usize = blake3::KEY_LEN;
 const MAC_BYTES: usize = blake3::OUT_LEN;
 /// An artefact is read in pieces of so many bytes: they stay in the processor's cache, and no memory is taken for the whole.
@@ -39,6 +41,7 @@ impl Cache {
         let compatibility = {
             use std::hash::{Hash as _, Hasher as _};
             let mut hasher = std::collections::hash_map::DefaultHasher::new();
+            FORMAT.hash(&mut hasher);
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };

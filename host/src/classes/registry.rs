@@ -30,6 +30,9 @@ use crate::sys::{clock, data_dir::sync_dir};
 /// much memory.
 const COMPILES_MAX: usize = 2;
 
+/// How names of components end that are not whole yet.
+const PART: &str = "part";
+
 /// A class that can be run.
 pub(crate) struct Class {
     pub(crate) digest: ClassDigest,
@@ -96,6 +99,7 @@ impl Registry {
         cache_dir: &Path,
         compiler: Option<&PathBuf>,
     ) -> wasmtime::Result<Self> {
+        sweep(&dir)?;
         let mut linker = Linker::new(&engine);
         crate::bindings::add_to_linker(&mut linker)?;
         let cache = Arc::new(Cache::open(cache_dir, &engine)?);
@@ -160,7 +164,7 @@ impl Registry {
             inspect(&bytes)?;
             let digest = digest_of(&bytes);
             uploads.charge(&namespace, digest, bytes.len(), bytes_max)?;
-            store(&dir, &bytes, digest)
+            store(&dir, &bytes, digest).inspect_err(|_| uploads.count_again(&namespace))
         };
         tokio::task::spawn_blocking(work).await.map_err(died)?
     }
@@ -246,16 +250,32 @@ fn digest_of(bytes: &[u8]) -> ClassDigest {
     ClassDigest(Sha256::digest(bytes).into())
 }
 
+/// Removes what a process that was killed has left of components which were on their way in.
+fn sweep(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == PART) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Stores a component durably, unless it is there.
 fn store(dir: &Path, bytes: &[u8], digest: ClassDigest) -> Result<ClassDigest, ClassError> {
     let path = component_path(dir, digest);
     if !path.exists() {
         let mut unique = [0; 8];
         crate::sys::random::fill(&mut unique)?;
-        let temporary = dir.join(format!("{digest}.{}.part", hex::encode(unique)));
-        std::fs::write(&temporary, bytes)?;
-        std::fs::File::open(&temporary)?.sync_all()?;
-        std::fs::rename(&temporary, &path)?;
+        let temporary = dir.join(format!("{digest}.{}.{PART}", hex::encode(unique)));
+        let written = std::fs::write(&temporary, bytes)
+            .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
+            .and_then(|()| std::fs::rename(&temporary, &path));
+        if let Err(error) = written {
+            // It may not even be there.
+            let _ = std::fs::remove_file(&temporary);
+            return Err(error.into());
+        }
         sync_dir(dir)?;
     }
     Ok(digest)

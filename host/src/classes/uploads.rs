@@ -86,6 +86,12 @@ impl Uploads {
         }
     }
 
+    /// After something went wrong: what is there counts, once the namespace next brings something.
+    pub(super) fn count_again(&self, namespace: &str) {
+        let mut of = self.of.lock().expect("nothing panics while it holds this lock");
+        of.remove(namespace);
+    }
+
     /// Counts a component that is about to be stored, or refuses it. One at a time for each namespace.
     pub(super) fn charge(
         &self,

@@ -31,11 +31,21 @@ pub(super) async fn drop_store(store: Store<FacetState>) {
         }
     }
     if !GIVING_BACK.swap(true, Ordering::SeqCst) {
-        tokio::spawn(async {
+        let giving = Giving;
+        tokio::spawn(async move {
             tokio::time::sleep(GIVE_BACK_AFTER).await;
-            GIVING_BACK.store(false, Ordering::SeqCst);
-            let given = tokio::task::spawn_blocking(memory::give_back).await;
-            debug_assert!(given.is_ok(), "it does not panic");
+            drop(giving);
+            // The runtime may be about to end.
+            let _ = tokio::task::spawn_blocking(memory::give_back).await;
         });
+    }
+}
+
+/// A runtime that ends takes its tasks along; the next one in the process begins anew.
+struct Giving;
+
+impl Drop for Giving {
+    fn drop(&mut self) {
+        GIVING_BACK.store(false, Ordering::SeqCst);
     }
 }

@@ -84,13 +84,13 @@ enum Copying {
 
 impl FacetState {
     /// Ends the turn, if it did anything. While databases are copied for a `clone` the turn goes on, with the gate closed
-    /// to all events; `poll_copying` ends it then.
+    /// to all events that have not begun; `poll_copying` ends it then.
     pub(crate) fn seal_turn(&mut self) -> Result<(), GuestEnd> {
         self.limiter.refused = None;
         if self.turn.copying.is_some() {
             return Ok(());
         }
-        if self.turn.changes.has_copies() {
+        if self.turn.changes.has_undecided() {
             self.gate.set_host(true);
             let nothing = HeldSources::default();
             self.turn.copying = Some(Copying::Holding(Box::pin(std::future::ready(nothing))));
@@ -204,6 +204,11 @@ impl FacetState {
         self.turn.adopted.retain(|file| !unmade.contains(file));
         let changes = &mut self.turn.changes;
         self.object.decide(|tree, _| tree.unmake(changes, &unmade));
+        if self.turn.changes.has_undecided() {
+            // No event has come in, but those that were in flight went on meanwhile, and one has cloned something.
+            self.seal_turn()?;
+            return self.poll_copying(cx);
+        }
         self.commit()?;
         Ok(false)
     }
@@ -239,10 +244,12 @@ impl FacetState {
     /// The turn is lost: neither its writes nor anything it sent have happened. Answers who waits for what it answered.
     pub(super) fn lose_turn(&mut self) -> Vec<Unreleased> {
         let mut turn = std::mem::take(&mut self.turn);
+        // First, so that what is still being copied is known to be unwanted before its files are removed.
+        turn.copying = None;
         self.lock_storage().discard_turn();
-        self.turn_is_over();
         let lost = turn.lost_answers(self.turns);
         self.object.undo(turn.changes);
+        self.turn_is_over();
         lost
     }
 

@@ -3,10 +3,10 @@
 //!
 //! Sources are held in the order of their paths, parents first, and whoever holds one has held those above it that had an
 //! entry then. Whoever is held up by a clone of its own waits for facets below itself only, so no two clones wait for
-//! each other.
+//! each other. What has gone in the meantime is not held, and a copy that its own turn has made need not be: so none waits for
+//! itself.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -68,6 +68,11 @@ impl Object {
     /// Holds more sources, in order.
     pub(crate) async fn hold_sources(self: Arc<Self>, mut held: HeldSources, sources: Vec<Source>) -> HeldSources {
         for source in sources {
+            // What one that is held already had deleted when this was asked for: there may be another one at its path, and a loan
+            // would keep that from starting.
+            if self.lock().tree.epoch(source.node).is_none() {
+                continue;
+            }
             let holder = self.hold_still(&source).await;
             held.0.insert(source.node, holder);
         }
@@ -77,7 +82,7 @@ impl Object {
     /// Makes the copies, in order. Answers the files that were not made because nothing is stored in their sources.
     pub(crate) async fn copy_databases(
         self: Arc<Self>,
-        mut held: HeldSources,
+        held: HeldSources,
         copies: Vec<Copy>,
     ) -> Result<Vec<FileId>, CallError> {
         let mut unmade = Vec::new();
@@ -87,11 +92,6 @@ impl Object {
                 file: copy.file,
                 path: copy.path,
             };
-            let holder = match held.0.entry(copy.node) {
-                Entry::Occupied(held) => held.into_mut(),
-                // A copy that this turn has made: nobody else knows of it.
-                Entry::Vacant(place) => place.insert(self.hold_still(&source).await),
-            };
             let wanted = Wanted::default();
             let order = Order {
                 disk: self.host.disk.clone(),
@@ -99,12 +99,15 @@ impl Object {
                 dst_path: join(&copy.to_path),
                 unwanted: wanted.0.clone(),
             };
-            let made = match holder {
-                Held::Paused(pause) => copy_paused(pause, order).await,
-                Held::Lent(loan) => {
-                    self.on_loan(loan.clone(), &source, move |store| order.carry_out(store))
-                        .await
-                }
+            let loan = match held.0.get(&copy.node) {
+                Some(Held::Paused(pause)) => Err(pause),
+                Some(Held::Lent(loan)) => Ok(Some(loan.clone())),
+                // A copy that this turn has made: nobody else knows of it, and what was at its path before may be held.
+                None => Ok(None),
+            };
+            let made = match loan {
+                Err(pause) => copy_paused(pause, order).await,
+                Ok(loan) => self.on_loan(loan, &source, move |store| order.carry_out(store)).await,
             };
             match made {
                 Ok(true) => {}

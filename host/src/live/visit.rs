@@ -61,16 +61,16 @@ impl Object {
                         let _ = gone.wait_for(|gone| *gone).await;
                     }
                     let work = take(&work).expect("a loan is the last that is tried");
-                    return self.on_loan(Arc::new(loan), source, work).await;
+                    return self.on_loan(Some(Arc::new(loan)), source, work).await;
                 }
             }
         }
     }
 
-    /// Does something with the database of a facet that does not run.
+    /// Does something with the database of a facet that does not run; without a loan, of one that cannot run yet.
     pub(super) async fn on_loan<R: Send + 'static>(
         self: &Arc<Self>,
-        loan: Arc<Loan>,
+        loan: Option<Arc<Loan>>,
         source: &Source,
         work: impl FnOnce(&mut FacetStore) -> Result<R, StorageError> + Send + 'static,
     ) -> Result<R, StorageError> {

@@ -57,12 +57,13 @@ pub(super) enum Pending {
     Deleted { parent: NodeId, top: NodeId },
     /// A facet was given another startup.
     Restarted { node: NodeId, before: Arc<Startup> },
-    /// A copy of `source` was put into the tree below `parent`. `files`: the databases that are made for it.
+    /// A copy of `source` was put into the tree below `parent`. `files`: the databases that are made for it; none before it is
+    /// decided what is copied.
     Cloned {
         parent: NodeId,
         top: NodeId,
         source: NodeId,
-        files: Vec<FileId>,
+        files: Option<Vec<FileId>>,
     },
 }
 
@@ -77,7 +78,7 @@ impl TurnChanges {
     pub(super) fn unmake(&mut self, unmade: &[FileId]) {
         for pending in &mut self.pending {
             match pending {
-                Pending::Cloned { files, .. } => files.retain(|file| !unmade.contains(file)),
+                Pending::Cloned { files, .. } => files.iter_mut().for_each(|f| f.retain(|file| !unmade.contains(file))),
                 Pending::Deleted { .. } | Pending::Restarted { .. } => {}
             }
         }
@@ -91,17 +92,22 @@ impl TurnChanges {
         })
     }
 
-    /// Sources and tops of its clones, in order.
-    pub(super) fn clones(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+    /// Sources and tops of its clones of which it is not decided yet what they copy, in order.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
         self.pending.iter().filter_map(|pending| match pending {
-            Pending::Cloned { source, top, .. } => Some((*source, *top)),
-            Pending::Deleted { .. } | Pending::Restarted { .. } => None,
+            Pending::Cloned {
+                source,
+                top,
+                files: None,
+                ..
+            } => Some((*source, *top)),
+            Pending::Cloned { files: Some(_), .. } | Pending::Deleted { .. } | Pending::Restarted { .. } => None,
         })
     }
 
-    /// It has cloned something, and no file is touched before it is decided what is copied.
-    pub(crate) fn has_copies(&self) -> bool {
-        self.copies().next().is_some()
+    /// It has cloned something, and it is not decided yet what is copied.
+    pub(crate) fn has_undecided(&self) -> bool {
+        self.undecided().next().is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -331,16 +331,55 @@ fn s13_a_clone_gets_new_files_and_keeps_the_source() {
     assert_eq!(f.names(), ["dst", "src"]);
     let (record, files) = f.settle();
     assert!(record.iter().all(|c| matches!(c, TreeChange::Create { .. })) && record.len() == 2 && files.is_empty());
-    let pairs = f
-        .tree
+    f.tree
         .clone_child(root, &src, &dst, &mut f.changes, &mut f.kills)
         .expect("room");
+    let pairs = f.tree.fix_copies(&mut f.changes, |_| true).expect("everything is held");
     assert_eq!(
         (pairs.len(), f.undo().len()),
         (2, 2),
         "the copies of a lost turn are left over"
     );
     assert_eq!(f.names(), ["dst", "src"], "what it replaced is back");
+}
+
+#[test]
+fn s13_what_is_copied_is_what_is_committed_when_all_is_held() {
+    let mut f = Fixture::new();
+    let root = f.tree.root();
+    let (a, _) = f.get(root, "src", startup(1));
+    f.store(a);
+    let asked = f
+        .tree
+        .clone_child(root, &name("src"), &name("dst"), &mut f.changes, &mut f.kills)
+        .expect("room");
+    assert_eq!(asked.len(), 1);
+    // A turn of the source's ends in between: it has another child, which has something stored.
+    let mut others = TurnChanges::default();
+    let (b, _) = f
+        .tree
+        .get(a, &name("b"), startup(1), &mut others, &mut f.kills)
+        .expect("room");
+    f.tree.settle(others);
+    f.store(b);
+    let missing = match f.tree.fix_copies(&mut f.changes, |node| node == a) {
+        Err(CopiesError::NotHeld(missing)) => missing,
+        other => panic!("one is not held, and that is answered: {other:?}"),
+    };
+    assert_eq!(missing.iter().map(|source| source.node).collect::<Vec<_>>(), [b]);
+    let copies = f.tree.fix_copies(&mut f.changes, |_| true).expect("all are held");
+    let paths: Vec<_> = copies.iter().map(|copy| copy.to_path.clone()).collect();
+    assert_eq!(paths, [vec![name("dst")], vec![name("dst"), name("b")]]);
+    assert!(!f.changes.has_undecided());
+    // What the turn clones after that is decided by itself, and nothing twice.
+    f.tree
+        .clone_child(root, &name("src"), &name("more"), &mut f.changes, &mut f.kills)
+        .expect("room");
+    let more = f.tree.fix_copies(&mut f.changes, |_| true).expect("all are held");
+    assert!(more.len() == 2 && more.iter().all(|copy| copy.to_path[0] == name("more")));
+    let (record, _) = f.settle();
+    assert_eq!(record.len(), 4);
+    f.tree.check();
 }
 
 #[test]

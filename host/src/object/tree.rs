@@ -300,12 +300,11 @@ impl Tree {
         let mut copies = Vec::new();
         let top = self.copy_subtree(source, parent, dst.clone(), startup, &mut copies);
         self.open.copies.insert(top);
-        let files = copies.iter().map(|copy| copy.to).collect();
         changes.pending.push(Pending::Cloned {
             parent,
             top,
             source,
-            files,
+            files: None,
         });
         Ok(copies)
     }

@@ -243,10 +243,10 @@ fn s13_copies_of_a_facet_that_goes_for_good_before_they_are_recorded_go_too() {
         let (a, _) = f.get(p, "a", startup(1));
         f.store(a);
         let mut other = TurnChanges::default();
-        let copies = f
-            .tree
+        f.tree
             .clone_child(p, &name("a"), &name("b"), &mut other, &mut f.kills)
             .expect("room");
+        let copies = f.tree.fix_copies(&mut other, |_| true).expect("everything is held");
         f.delete(root, "p");
         let (record, _) = f.settle();
         let copy = copies[0].to;

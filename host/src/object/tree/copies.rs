@@ -1,6 +1,7 @@
 //! A clone copies the tree and the databases of one moment (S13). That moment is when all of its sources are held: from then
 //! on none of them commits anything, to its database or to the tree, before they are copied. What a clone puts into the tree
-//! when it is asked for is therefore decided again then.
+//! when it is asked for is therefore decided again then. If nothing is stored in its source when it is asked for, that is the
+//! moment, and there is nothing to copy.
 
 use std::sync::Arc;
 
@@ -30,14 +31,14 @@ pub(crate) enum CopiesError {
 
 impl Tree {
     /// Decides what the clones of a turn copy: what is committed now. Answers the databases to copy, in an order in which
-    /// nothing is copied before it is made. To be asked once the sources are held, and once only.
+    /// nothing is copied before it is made. To be asked until the sources are held; what is decided then stays so.
     pub(crate) fn fix_copies(
         &mut self,
         changes: &mut TurnChanges,
         is_held: impl Fn(NodeId) -> bool,
     ) -> Result<Vec<Copy>, CopiesError> {
         let mut missing = Vec::new();
-        for (source, top) in changes.clones() {
+        for (source, top) in changes.undecided() {
             // What this very turn has put there nobody else can touch.
             if self.nodes.contains(source) && self.nodes.contains(top) && !self.is_copied(source) {
                 self.sources_below(source, &is_held, &mut missing);
@@ -54,7 +55,7 @@ impl Tree {
                 parent,
                 top,
                 source,
-                files,
+                files: files @ None,
             } = pending
             else {
                 continue;
@@ -64,7 +65,7 @@ impl Tree {
                 self.fix_copy(*parent, *top, *source, &mut copies)
                     .map_err(CopiesError::Tree)?;
             }
-            *files = copies[begin..].iter().map(|copy: &Copy| copy.to).collect();
+            *files = Some(copies[begin..].iter().map(|copy: &Copy| copy.to).collect());
         }
         Ok(copies)
     }
@@ -80,14 +81,16 @@ impl Tree {
         for child in self.node(top).children.values().copied().collect::<Vec<_>>() {
             self.drop_subtree(child, |_, _| {});
         }
+        if self.nodes.contains(source) {
+            let (many, depth) = self.committed_size(source);
+            self.check_room(parent, depth, many - 1)?;
+        }
         if !self.nodes.contains(source) {
             // It had become empty, and nobody spoke of it any more.
             self.set_storage(top, Storage::None);
             self.node_mut(top).file_reserved = None;
             return Ok(());
         }
-        let (many, depth) = self.committed_size(source);
-        self.check_room(parent, depth, many - 1)?;
         let file = match (self.node(top).storage.entry(), self.node(source).storage) {
             (Some(file), _) => file,
             (None, Storage::None) => return Ok(()),

@@ -166,7 +166,7 @@ impl Tree {
                     match self.nodes.contains(top) {
                         true => self.record_copy(parent, top, &mut record),
                         // It has gone with one above it, and nobody else knows what was made for it.
-                        false => files.extend(made),
+                        false => files.extend(made.into_iter().flatten()),
                     }
                 }
             }
@@ -196,7 +196,7 @@ impl Tree {
                     }
                 }
                 Pending::Cloned { top, files: made, .. } => {
-                    files.extend(made);
+                    files.extend(made.into_iter().flatten());
                     if self.nodes.contains(top) {
                         self.end_subtree(top, &Arc::new(Cause::Deleted), kills);
                         self.drop_subtree(top, |_, _| {});

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::disk::File;
-use super::life::Life;
+use super::life::{Life, Stage};
 use super::promised::Rows;
 use super::world::{Control, Ending, Loan, World, joined};
 use super::{Checked, Missing, check};
@@ -55,6 +55,17 @@ pub(super) struct Copying {
     at: At,
     /// Somebody waits for it.
     wanted: bool,
+}
+
+impl Copying {
+    /// Nobody but its own end would give the loan back.
+    fn waits_for_itself(&self, after: &[IncarnationId]) -> Checked {
+        let own = self.held.iter().find(|held| match held.by {
+            By::Lent(borrow) => after.contains(&borrow),
+            By::Paused(_) => false,
+        });
+        check(own.is_none(), || format!("a clone waits for its own loan: {own:?}"))
+    }
 }
 
 fn version(rows: Option<Rows>) -> u64 {
@@ -162,13 +173,21 @@ impl World {
         match &copying.at {
             At::Ask => {
                 match copying.sources.pop_front() {
+                    Some(source) if self.tree.epoch(source.node).is_none() && !self.lacks(Missing::GoneAreNotHeld) => {}
                     Some(source) => copying.at = self.ask(copying, source),
                     None => self.fix(copying)?,
                 }
                 Ok(true)
             }
-            At::Live(incarnation) => self.pause(copying, *incarnation),
+            At::Live(incarnation) => {
+                let waits_for = self.lives.get(incarnation).map(|life| &life.stage);
+                if let Some(Stage::Waiting(after)) = waits_for {
+                    copying.waits_for_itself(after)?;
+                }
+                self.pause(copying, *incarnation)
+            }
             At::Lent(borrow, after) => {
+                copying.waits_for_itself(after)?;
                 if after.iter().any(|before| !self.is_gone(*before)) {
                     return Ok(false);
                 }
@@ -181,26 +200,13 @@ impl World {
                     by,
                     version,
                 });
-                copying.at = match copying.fixed {
-                    // Of a copy that this turn has made.
-                    true => At::Copy,
-                    false => At::Ask,
-                };
+                copying.at = At::Ask;
                 Ok(true)
             }
             At::Copy => {
                 let Some(copy) = copying.left.front().cloned() else {
                     return Ok(false);
                 };
-                if !copying.held.iter().any(|held| held.node == copy.node) {
-                    let source = Source {
-                        node: copy.node,
-                        file: copy.file,
-                        path: copy.path,
-                    };
-                    copying.at = self.ask(copying, source);
-                    return Ok(true);
-                }
                 self.begin_copy(copying, &copy)
             }
             At::Made if !self.random.one_in(4) => Ok(true),
@@ -292,6 +298,11 @@ impl World {
             By::Lent(borrow) if held.file == copy.file => Some(borrow),
             By::Lent(_) | By::Paused(_) => None,
         });
+        let is_held = copying.held.iter().any(|held| held.node == copy.node);
+        let source = self.files[&copy.file];
+        check(is_held || !self.promised.committed.contains_key(&source), || {
+            format!("{source:?} is copied, and nobody holds it")
+        })?;
         if let Some(borrow) = lent {
             let open = self.lives.values().filter_map(|life| life.store.as_ref());
             let met = open.filter(|store| !store.closed).any(|store| store.file == copy.file);

@@ -89,6 +89,8 @@ enum Missing {
     UnwantedCopiesGo,
     /// The sources of a clone change no tree either.
     TreesAreHeld,
+    /// What has gone since it was asked for is not held.
+    GoneAreNotHeld,
     /// What has got an entry since the clone was asked for is held, too.
     NewSourcesAreHeld,
     /// The first commit of a facet that was deleted meanwhile goes.

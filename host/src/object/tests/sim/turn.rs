@@ -13,7 +13,7 @@ impl World {
     pub(super) fn seal(&mut self, life: &mut Life) -> Stage {
         life.turns += 1;
         life.runs = None;
-        if life.turn.changes.has_copies() {
+        if life.turn.changes.has_undecided() {
             self.begin_copies(life.incarnation);
             return Stage::Copying;
         }
