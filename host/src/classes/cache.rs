@@ -7,9 +7,9 @@
 )]
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -19,6 +19,7 @@ use wasmtime::component::Component;
 
 use crate::classes::Inspected;
 use crate::ids::ClassDigest;
+use crate::sys::data_dir::write_whole;
 
 /// Files of all engines together, bytes. Beyond it those go that were made first.
 const CACHE_BYTES_MAX: u64 = 4 << 30;
@@ -131,10 +132,10 @@ impl Cache {
     pub(super) fn put(&self, digest: ClassDigest, inspected: &Inspected, mut artefact: &[u8]) {
         let inspected = serde_json::to_vec(inspected).expect("strings and numbers can be written as JSON");
         let mut write = || {
-            write_private(&self.path(digest), artefact)?;
+            write_whole(&self.path(digest), artefact)?;
             let mut seal = self.mac(digest, &inspected, &mut artefact)?.as_bytes().to_vec();
             seal.extend_from_slice(&inspected);
-            write_private(&self.seal_path(digest), &seal)?;
+            write_whole(&self.seal_path(digest), &seal)?;
             self.bound()
         };
         if let Err(error) = write() {
@@ -187,27 +188,8 @@ fn key(root: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
     let mut key = [0; KEY_BYTES];
     crate::sys::random::fill(&mut key)?;
-    write_private(&path, &key)?;
+    write_whole(&path, &key)?;
     Ok(key)
-}
-
-/// All of it or nothing, readable by this user only.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut unique = [0; 8];
-    crate::sys::random::fill(&mut unique)?;
-    let temporary = path.with_extension(format!("{}.part", hex::encode(unique)));
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // It may not even be there.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
 }
 
 #[cfg(test)]

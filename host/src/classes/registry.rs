@@ -24,14 +24,12 @@ use crate::classes::uploads::{Uploads, component_path};
 use crate::classes::{ClassError, Inspected, inspect};
 use crate::ids::ClassDigest;
 use crate::isolate::{FacetState, HandlerExports};
-use crate::sys::{clock, data_dir::sync_dir};
+use crate::sys::clock;
+use crate::sys::data_dir::{PART, sync_dir, write_whole};
 
 /// Components compiled, or checked when they come in, at a time; one of each namespace. A compiler uses several cores and
 /// much memory.
 const COMPILES_MAX: usize = 2;
-
-/// How names of components end that are not whole yet.
-const PART: &str = "part";
 
 /// A class that can be run.
 pub(crate) struct Class {
@@ -265,17 +263,7 @@ fn sweep(dir: &Path) -> std::io::Result<()> {
 fn store(dir: &Path, bytes: &[u8], digest: ClassDigest) -> Result<ClassDigest, ClassError> {
     let path = component_path(dir, digest);
     if !path.exists() {
-        let mut unique = [0; 8];
-        crate::sys::random::fill(&mut unique)?;
-        let temporary = dir.join(format!("{digest}.{}.{PART}", hex::encode(unique)));
-        let written = std::fs::write(&temporary, bytes)
-            .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
-            .and_then(|()| std::fs::rename(&temporary, &path));
-        if let Err(error) = written {
-            // It may not even be there.
-            let _ = std::fs::remove_file(&temporary);
-            return Err(error.into());
-        }
+        write_whole(&path, bytes)?;
         sync_dir(dir)?;
     }
     Ok(digest)

@@ -99,15 +99,14 @@ impl Object {
                 dst_path: join(&copy.to_path),
                 unwanted: wanted.0.clone(),
             };
-            let loan = match held.0.get(&copy.node) {
-                Some(Held::Paused(pause)) => Err(pause),
-                Some(Held::Lent(loan)) => Ok(Some(loan.clone())),
+            let made = match held.0.get(&copy.node) {
+                Some(Held::Paused(pause)) => copy_paused(pause, order).await,
+                Some(Held::Lent(loan)) => {
+                    self.on_loan(Some(loan.clone()), &source, move |store| order.carry_out(store))
+                        .await
+                }
                 // A copy that this turn has made: nobody else knows of it, and what was at its path before may be held.
-                None => Ok(None),
-            };
-            let made = match loan {
-                Err(pause) => copy_paused(pause, order).await,
-                Ok(loan) => self.on_loan(loan, &source, move |store| order.carry_out(store)).await,
+                None => self.on_loan(None, &source, move |store| order.carry_out(store)).await,
             };
             match made {
                 Ok(true) => {}

@@ -1,7 +1,7 @@
 //! One process per data directory: the lock is taken before anything else is touched, and held until the process ends.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -147,6 +147,32 @@ impl DataDir {
 /// 0700: compiled code in here is run as native code, and databases are their owners' alone.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// How the names of files end that are not whole yet.
+pub(crate) const PART: &str = "part";
+
+/// Writes a file that is there whole or not at all, over an earlier one, for this user only. Its name is durable once its
+/// directory is synced.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut unique = [0; 8];
+    super::random::fill(&mut unique)?;
+    let temporary = path.with_extension(format!("{}.{PART}", hex::encode(unique)));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // It may not even be there.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// Makes the names in a directory durable.
