@@ -4,7 +4,7 @@
 use crate::ids::ObjectId;
 use crate::index;
 use crate::object::{Tree, TreeChange};
-use crate::storage::TreeAppend;
+use crate::storage::{Reservation, TreeAppend};
 
 /// A smaller file is left alone.
 const WORTH_BYTES: u64 = 64 * 1024;
@@ -13,6 +13,12 @@ const DEAD_RATIO: u64 = 4;
 /// What counts is one record of the journal. What is longer is rewritten when the object is next loaded.
 const IMAGE_FACETS_MAX: usize = 16_384;
 const IMAGE_PROPS_BYTES_MAX: usize = 4 << 20;
+
+/// What is appended, and the room in the journal that it takes beyond what its changes have set aside.
+pub(super) struct Appended {
+    pub(super) append: TreeAppend,
+    pub(super) room: Option<Reservation>,
+}
 
 /// The `.facets` file of a loaded object, as it is or will be once the journal is settled.
 #[derive(Debug)]
@@ -35,8 +41,15 @@ impl IndexFile {
         }
     }
 
-    /// The record that says these changes, which the tree has made.
-    pub(super) fn append(&mut self, object: ObjectId, tree: &Tree, changes: &[index::TreeChange]) -> TreeAppend {
+    /// The record that says these changes, which the tree has made. `reserve` sets room aside in the journal, if there is
+    /// some: what counts of a file may be much longer than the changes.
+    pub(super) fn append(
+        &mut self,
+        object: ObjectId,
+        tree: &Tree,
+        changes: &[index::TreeChange],
+        reserve: impl FnOnce(u64) -> Option<Reservation>,
+    ) -> Appended {
         let seq = self.next_seq;
         self.next_seq += 1;
         let begins = !std::mem::replace(&mut self.exists, true);
@@ -45,16 +58,22 @@ impl IndexFile {
             self.bytes = 0;
         }
         self.bytes += append.bytes();
-        if self.bytes < self.look_at_bytes {
-            return append;
+        if self.bytes >= self.look_at_bytes
+            && let Some((append, room)) = self.begun_anew(object, tree, seq, reserve)
+        {
+            let room = Some(room);
+            return Appended { append, room };
         }
-        match self.begun_anew(object, tree, seq) {
-            Some(image) => image,
-            None => append,
-        }
+        Appended { append, room: None }
     }
 
-    fn begun_anew(&mut self, object: ObjectId, tree: &Tree, seq: u64) -> Option<TreeAppend> {
+    fn begun_anew(
+        &mut self,
+        object: ObjectId,
+        tree: &Tree,
+        seq: u64,
+        reserve: impl FnOnce(u64) -> Option<Reservation>,
+    ) -> Option<(TreeAppend, Reservation)> {
         // Unless it is worth it now, another look is after as much again.
         self.look_at_bytes = self.bytes + WORTH_BYTES;
         // None while somebody is in the middle of changing it.
@@ -69,9 +88,10 @@ impl IndexFile {
         if image.bytes() * DEAD_RATIO > self.bytes {
             return None;
         }
+        let room = reserve(image.bytes())?;
         self.bytes = image.bytes();
         self.look_at_bytes = WORTH_BYTES.max(self.bytes * DEAD_RATIO);
-        Some(image)
+        Some((image, room))
     }
 
     /// Nothing is stored but the root: there is no file any more.
@@ -140,7 +160,8 @@ mod tests {
         /// As the keeper has the file follow.
         fn record(&mut self, record: Vec<TreeChange>) {
             let record: Vec<_> = record.into_iter().map(Into::into).collect();
-            let append = self.file.append(OBJECT, &self.tree, &record);
+            let reserve = |_| Some(Reservation::none());
+            let Appended { append, .. } = self.file.append(OBJECT, &self.tree, &record, reserve);
             append.carry_out(&mut self.bytes);
             assert_eq!(
                 self.file.bytes,

@@ -21,7 +21,7 @@ use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
 };
-use crate::storage::{Committed, DbFile, Lsn, TreeUnit, Unit, wait_settled};
+use crate::storage::{Committed, DbFile, Lsn, Reservation, TreeUnit, Unit, wait_settled};
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -54,6 +54,8 @@ pub(super) struct Changes {
     pub(super) tree: Vec<TreeChange>,
     /// Databases that are gone.
     pub(super) removed: Vec<FileId>,
+    /// Room in the journal that was set aside for `tree`.
+    pub(super) room: Vec<Reservation>,
 }
 
 /// What the object keeps of an incarnation until its store and database are closed.
@@ -296,7 +298,9 @@ impl Object {
         if !changes.tree.is_empty() {
             let records: Vec<_> = std::mem::take(&mut changes.tree).into_iter().map(Into::into).collect();
             let Inner { index, tree: now, .. } = inner;
-            tree = TreeUnit::Append(index.append(self.id, now, &records));
+            let append = index.append(self.id, now, &records, |bytes| self.host.journal.try_reserve(bytes));
+            changes.room.extend(append.room);
+            tree = TreeUnit::Append(append.append);
         }
         self.queue(tree, changes)
     }
@@ -316,6 +320,7 @@ impl Object {
             adopted: changes.adopted,
             removed: changes.removed,
             tree,
+            room: changes.room,
         });
         self.namespace.alarms.committed(self.id, lsn, &alarms, &removed);
         if reads_stale {

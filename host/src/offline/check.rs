@@ -1,7 +1,7 @@
 //! `facetd check`: everything in a data directory is read, nothing is changed. What is wrong is told with the file and
 //! with what can be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ struct Namespace {
     dir: Arc<Path>,
     /// Databases by object and file, with their length.
     databases: BTreeMap<(ObjectId, FileId), u64>,
-    indexes: Vec<ObjectId>,
+    indexes: BTreeSet<ObjectId>,
 }
 
 impl Namespace {
@@ -78,12 +78,14 @@ impl Namespace {
         let mut found = Self {
             dir: dir.into(),
             databases: BTreeMap::new(),
-            indexes: Vec::new(),
+            indexes: BTreeSet::new(),
         };
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             match entry.file_name().to_str().and_then(super::orphans::parse) {
-                Some(super::orphans::Found::Index(object)) => found.indexes.push(object),
+                Some(super::orphans::Found::Index(object) | super::orphans::Found::Lost(object)) => {
+                    found.indexes.insert(object);
+                }
                 Some(super::orphans::Found::Database(object, file)) => {
                     found.databases.insert((object, file), entry.metadata()?.len());
                 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
-use crate::index;
+use crate::index::{self, IndexError};
 use crate::storage::journal::rules::{self, Rule};
-use crate::storage::{COMPANIONS, DbFile, Recovered, TEMPORARY_SUFFIX, is_blank, remove_db, remove_if_there};
+use crate::storage::{COMPANIONS, DbFile, Disk, Recovered, TEMPORARY_SUFFIX, is_blank};
 use crate::sys::die::{self, Point};
 
 /// Appended to the name of a database that may or may not belong to its object.
@@ -20,6 +20,8 @@ const DOUBTFUL_SUFFIX: &str = "orphan";
 /// What lies in a namespace's directory.
 pub(super) enum Found {
     Index(ObjectId),
+    /// Records that could not be put into its index.
+    Lost(ObjectId),
     Database(ObjectId, FileId),
     /// Beside a database, or where one was.
     Companion,
@@ -27,16 +29,20 @@ pub(super) enum Found {
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
-pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
+pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::Result<()> {
+    let remove = |database: &DbFile| {
+        disk.remove(&database.path())?;
+        database.companion_paths().iter().try_for_each(|path| disk.remove(path))
+    };
     let shared: Arc<Path> = dir.into();
     let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         match entry.file_name().to_str().and_then(parse) {
             // Of the process that was killed: what counts of it is in the journal.
-            Some(Found::Companion) if rules::hold(Rule::StrangeLogIsRemoved, dir) => remove_if_there(&entry.path())?,
+            Some(Found::Companion) if rules::hold(Rule::StrangeLogIsRemoved, dir) => disk.remove(&entry.path())?,
             Some(Found::Companion) => {}
-            Some(Found::Index(object)) => {
+            Some(Found::Index(object) | Found::Lost(object)) => {
                 objects.entry(object).or_default();
             }
             Some(Found::Database(object, file)) => {
@@ -46,7 +52,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
                     file,
                 };
                 if is_blank(&database)? {
-                    remove_db(&database)?;
+                    remove(&database)?;
                 } else if file != FileId::ROOT {
                     // A root's database needs no entry in an index: it is real from its first commit on.
                     objects.entry(object).or_default().insert(file);
@@ -59,9 +65,14 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
         let path = index::path(dir, object);
         let known = match index::load(&path, object) {
             Ok(loaded) => loaded.map(|loaded| loaded.entries),
-            Err(error) => {
-                error!(%object, %error, "an index cannot be read; its files are left alone");
+            Err(error @ IndexError::Damaged { .. }) => {
+                error!(%object, %error, "an index cannot be used; its files are left alone");
                 continue;
+            }
+            // It may be whole: nothing is concluded from what could not be read.
+            Err(IndexError::Io { what, path, error }) => {
+                let message = format!("cannot {what} {}: {error}", path.display());
+                return Err(std::io::Error::new(error.kind(), message));
             }
         };
         // Without an index a crash is the likely reason, and damage a possible one; unless the journal knows better.
@@ -75,10 +86,10 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
                 file,
             };
             if in_doubt {
-                set_aside(&database)?;
+                set_aside(&database, disk)?;
             } else {
                 info!(%object, %file, "removed a database that was never part of its object");
-                remove_db(&database)?;
+                remove(&database)?;
                 die::pass(Point::OrphanRemoved);
             }
         }
@@ -87,7 +98,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
 }
 
 /// Renames the database. Nothing that was set aside earlier is overwritten.
-fn set_aside(database: &DbFile) -> std::io::Result<()> {
+fn set_aside(database: &DbFile, disk: &Disk) -> std::io::Result<()> {
     let path = database.path();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let aside = |number: u32| path.with_file_name(format!("{name}.{DOUBTFUL_SUFFIX}{number}"));
@@ -95,7 +106,7 @@ fn set_aside(database: &DbFile) -> std::io::Result<()> {
         .find(|number| !aside(*number).exists())
         .expect("a free number is found before u32 ends");
     warn!(file = %path.display(), "a database that its object's index does not name is set aside as .orphan{number}");
-    std::fs::rename(&path, aside(number))
+    disk.rename(&path, &aside(number))
 }
 
 /// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`, and what SQLite leaves beside the latter.
@@ -107,6 +118,9 @@ pub(super) fn parse(name: &str) -> Option<Found> {
         return parse(database)
             .filter(|found| matches!(found, Found::Database(..)))
             .map(|_| Found::Companion);
+    }
+    if let Some(object) = name.strip_suffix(".facets.lost") {
+        return Some(Found::Lost(object.parse().ok()?));
     }
     if let Some(object) = name.strip_suffix(".facets") {
         return Some(Found::Index(object.parse().ok()?));

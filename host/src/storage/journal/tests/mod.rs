@@ -4,6 +4,7 @@
 mod basic;
 mod failures;
 mod golden;
+mod liveness;
 mod model;
 mod power;
 mod random;
