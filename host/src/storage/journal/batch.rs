@@ -6,7 +6,7 @@ use super::Lsn;
 /// Batches begin at multiples of this.
 pub(super) const BLOCK_BYTES: usize = 4096;
 /// Bytes before the chunks.
-pub(super) const HEADER_BYTES: usize = 48;
+pub(super) const HEADER_BYTES: usize = 56;
 /// Bytes before a chunk's own.
 pub(super) const CHUNK_HEADER_BYTES: usize = 16;
 /// The longest piece of a unit in one chunk.
@@ -47,10 +47,6 @@ impl Batch {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.chunks == 0
-    }
-
     /// Bytes of a unit that still fit; 0 if it is not worth a chunk.
     pub(super) fn room(&self) -> usize {
         let used = self.bytes.len() - HEADER_BYTES + CHUNK_HEADER_BYTES + ALIGN_BYTES;
@@ -80,8 +76,9 @@ impl Batch {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The batch as it is written, whole blocks. `synced`: everything up to it was durable before this was written.
-    pub(super) fn finish(mut self, id: &SegmentId, synced: Lsn) -> Vec<u8> {
+    /// The batch as it is written, whole blocks. `synced`: everything up to it was durable before this was written. `oldest`:
+    /// the number of the oldest segment that was needed then.
+    pub(super) fn finish(mut self, id: &SegmentId, synced: Lsn, oldest: u64) -> Vec<u8> {
         let body = u32::try_from(self.bytes.len() - HEADER_BYTES).expect("a batch has at most some MiB");
         let header = &mut self.bytes[..HEADER_BYTES];
         header[..4].copy_from_slice(&MAGIC);
@@ -90,6 +87,7 @@ impl Batch {
         header[16..32].copy_from_slice(id);
         header[32..40].copy_from_slice(&self.first_lsn.0.to_le_bytes());
         header[40..48].copy_from_slice(&synced.0.to_le_bytes());
+        header[48..56].copy_from_slice(&oldest.to_le_bytes());
         let crc = checksum(&self.bytes);
         self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         self.bytes.resize(self.bytes.len().next_multiple_of(BLOCK_BYTES), 0);
@@ -131,6 +129,8 @@ pub(super) fn moved(batch: &[u8], id: &SegmentId) -> Vec<u8> {
 pub(super) struct Found<'a> {
     pub(super) first_lsn: Lsn,
     pub(super) synced: Lsn,
+    /// The number of the oldest segment that was needed when it was written.
+    pub(super) oldest: u64,
     pub(super) chunks: Vec<Chunk<'a>>,
     /// Bytes it takes on disk.
     pub(super) padded_bytes: usize,
@@ -154,6 +154,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], id: &SegmentId) -> Option<Found<'a>> {
     Some(Found {
         first_lsn: Lsn(u64_at(header, 32)),
         synced: Lsn(u64_at(header, 40)),
+        oldest: u64_at(header, 48),
         chunks,
         padded_bytes: batch.len().next_multiple_of(BLOCK_BYTES),
     })

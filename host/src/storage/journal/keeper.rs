@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::queue::{Queue, WASTE_BYTES};
+use super::queue::{Queue, WASTE_BYTES, Writing};
 use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::unit::{Settlement, TreeUnit};
@@ -51,6 +51,7 @@ pub(super) struct Durable {
 
 /// A segment that is not written any more.
 pub(super) struct Filled {
+    pub(super) number: u64,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     /// The last unit of which it holds a part.
@@ -213,6 +214,10 @@ impl Keeper {
     /// One name after the other, the oldest first: whatever is left at any time, segments that follow each other are. A
     /// spare is written to only when it cannot be found under its old name any more.
     fn recycle(&mut self, many: usize) -> io::Result<()> {
+        let last = &self.filled[many - 1];
+        if rules::hold(Rule::ReleaseIsWritten, &self.dir) && !self.queue.let_go(last.number + 1) {
+            return Ok(());
+        }
         for _ in 0..many {
             let spare = self.spare_path();
             let Some(filled) = self.filled.front() else { break };
@@ -254,9 +259,9 @@ impl Keeper {
 
     /// Makes a spare if there is none, or if somebody waits for more room.
     fn make_spare(&mut self) {
-        let (spares, wanted, writer_waits) = {
+        let (spares, wanted, writer) = {
             let state = self.queue.lock();
-            (state.spares.len(), state.wanted, state.writer_waits)
+            (state.spares.len(), state.wanted, state.writer)
         };
         if (spares >= SPARES_KEPT && !wanted) || self.queue.has_failed() {
             return;
@@ -264,7 +269,10 @@ impl Keeper {
         let used: u64 = self.filled.iter().map(|filled| filled.bytes).sum();
         let used = used + self.segment_bytes * (1 + spares as u64);
         // What is committed has set its room aside, but for deletes: those of many together may need a little more.
-        let overdraft_bytes = if writer_waits { self.segment_bytes } else { 0 };
+        let overdraft_bytes = match writer {
+            Writing::Goes | Writing::Ended => 0,
+            Writing::Waits { .. } => self.segment_bytes,
+        };
         if used + self.segment_bytes > self.cap_bytes + overdraft_bytes {
             let mib = self.cap_bytes >> 20;
             let why = format!("its {mib} MiB hold commits that are not in database files yet; try again");
@@ -347,6 +355,7 @@ impl Keeper {
             first_lsn: Lsn(self.queue.last().0 + 1),
             previous: [0; 16],
             previous_end: 0,
+            oldest: last.header.number + 1,
         };
         Segment::begin(&self.disk, &self.dir, &spare, header)?;
         die::pass(Point::StopBegun);

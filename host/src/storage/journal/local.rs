@@ -107,6 +107,7 @@ impl LocalJournal {
         let usable = options.segment_bytes.saturating_sub(super::queue::WASTE_BYTES);
         queue.add_room(|state| {
             state.segment_bytes = segment.room();
+            (state.oldest, state.oldest_written) = (segment.header.oldest, segment.header.oldest);
             state.spares = spares.iter().map(|spare| (spare.clone(), usable)).collect();
         });
         let (tasks, received) = channel();

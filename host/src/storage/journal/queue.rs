@@ -26,7 +26,7 @@ const DELETES_BYTES: u64 = 4 << 20;
 /// What a unit takes beside its pages: its message, and the rest of a block.
 const UNIT_EXTRA_BYTES: u64 = 2 * BLOCK_BYTES as u64;
 /// Room at the end of a segment into which the next batch may not fit.
-pub(super) const WASTE_BYTES: u64 = (BODY_BYTES_MAX + 2 * BLOCK_BYTES) as u64;
+pub(super) const WASTE_BYTES: u64 = (BODY_BYTES_MAX + 3 * BLOCK_BYTES) as u64;
 
 /// There is no room in the journal.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -59,8 +59,30 @@ pub(super) struct State {
     pub(super) full: Option<Arc<str>>,
     /// Somebody waits for room.
     pub(super) wanted: bool,
-    /// It is the writer, with what is committed.
-    pub(super) writer_waits: bool,
+    /// How far the writer is with what is committed.
+    pub(super) writer: Writing,
+    /// The number of the oldest segment that is needed, and what of that a batch says.
+    pub(super) oldest: u64,
+    pub(super) oldest_written: u64,
+}
+
+/// How far the writer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Writing {
+    /// It writes, or has nothing to write.
+    Goes,
+    /// It waits for a segment. `can_say`: there is a block for a batch without units.
+    Waits { can_say: bool },
+    /// It has written everything that there will ever be.
+    Ended,
+}
+
+/// What the writer has got.
+pub(super) enum Room {
+    /// The next segment.
+    Spare(PathBuf),
+    /// Nothing yet: it must say first which segment is the oldest, so that one can be let go.
+    ToSay,
 }
 
 /// Room in the journal, given back when dropped.
@@ -108,7 +130,9 @@ impl Queue {
                 spares: Vec::new(),
                 full: None,
                 wanted: false,
-                writer_waits: false,
+                writer: Writing::Goes,
+                oldest: 0,
+                oldest_written: 0,
             }),
             arrived: Condvar::new(),
             room: Condvar::new(),
@@ -192,12 +216,18 @@ impl Queue {
         lsn
     }
 
-    /// Waits for units and takes all; none when the journal is closed and everything is taken. `gather_until` says, from
-    /// when there is one, until when more are waited for, and whether to.
+    /// Waits for units and takes all; none when the journal is closed and everything is taken. No units at all: a batch must say
+    /// which segment is the oldest now. `gather` says whether more are waited for when there is one.
     pub(super) fn take(&self, gather: impl Fn() -> bool, gather_max: Duration) -> Option<VecDeque<(Lsn, Encoded)>> {
         let mut state = self.lock();
         while state.units.is_empty() {
-            if state.closing || state.failed.is_some() {
+            if state.failed.is_some() {
+                return None;
+            }
+            if state.oldest_written < state.oldest {
+                return Some(VecDeque::new());
+            }
+            if state.closing {
                 return None;
             }
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -217,14 +247,40 @@ impl Queue {
         Some(std::mem::take(&mut state.units))
     }
 
+    /// Segments below this number are not needed any more. Waits until a batch says so: whoever finds the journal without them
+    /// must know that they were let go. False if the journal has failed or is at its end, or has no room for that batch: it comes
+    /// with the next segment.
+    pub(super) fn let_go(&self, oldest: u64) -> bool {
+        let mut state = self.lock();
+        state.oldest = oldest;
+        self.arrived.notify_one();
+        self.room.notify_all();
+        while state.oldest_written < oldest {
+            match state.writer {
+                _ if state.failed.is_some() => return false,
+                Writing::Waits { can_say: false } | Writing::Ended => return false,
+                Writing::Goes | Writing::Waits { can_say: true } => {}
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// What batches say from now on.
+    pub(super) fn oldest(&self) -> u64 {
+        self.lock().oldest
+    }
+
     /// What has come since, without waiting.
     pub(super) fn take_more(&self) -> VecDeque<(Lsn, Encoded)> {
         std::mem::take(&mut self.lock().units)
     }
 
-    /// The writer has written `bytes` of units, and there is `segment_bytes` of room left in its segment.
-    pub(super) fn written(&self, bytes: u64, segment_bytes: u64) {
+    /// The writer has written `bytes` of units in a batch that names the `oldest` segment, and there is `segment_bytes` of room
+    /// left in its own.
+    pub(super) fn written(&self, bytes: u64, oldest: u64, segment_bytes: u64) {
         let mut state = self.lock();
+        state.oldest_written = oldest;
         state.queued_bytes -= bytes;
         state.segment_bytes = segment_bytes;
         drop(state);
@@ -238,14 +294,17 @@ impl Queue {
     }
 
     /// A spare for the writer; waits until there is one, but not for ever: what it has in its hand is committed, and nobody
-    /// hears of anything until it is written.
-    pub(super) fn spare(&self, ask: impl Fn()) -> io::Result<PathBuf> {
+    /// hears of anything until it is written. `can_say`: it could write which segment is the oldest.
+    pub(super) fn spare(&self, can_say: bool, ask: impl Fn()) -> io::Result<Room> {
         let deadline = clock::now() + SPARE_WAIT;
         let mut state = self.lock();
         loop {
             if let Some((spare, _)) = state.spares.pop() {
-                state.writer_waits = false;
-                return Ok(spare);
+                state.writer = Writing::Goes;
+                return Ok(Room::Spare(spare));
+            }
+            if can_say && state.oldest_written < state.oldest {
+                return Ok(Room::ToSay);
             }
             if state.failed.is_some() {
                 return Err(io::Error::other("it was failed"));
@@ -258,7 +317,8 @@ impl Queue {
                     "what is committed waited {seconds} s for room in it: {why}. The next start recovers"
                 )));
             }
-            state.writer_waits = true;
+            state.writer = Writing::Waits { can_say };
+            self.room.notify_all();
             if !std::mem::replace(&mut state.wanted, true) {
                 ask();
             }
@@ -291,6 +351,12 @@ impl Queue {
         let state = self.lock();
         let bytes = QUEUE_BYTES_MAX / 2;
         state.unsettled > UNSETTLED_UNITS_MAX / 2 || !state.has_memory(bytes) || state.wanted || state.failed.is_some()
+    }
+
+    /// Nobody writes any more.
+    pub(super) fn ended(&self) {
+        self.lock().writer = Writing::Ended;
+        self.room.notify_all();
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -82,6 +82,8 @@ pub(super) struct Read {
     pub(super) next_lsn: Lsn,
     pub(super) units: u64,
     next_number: u64,
+    /// The oldest segment that is needed, as the last of them says.
+    oldest: u64,
 }
 
 impl From<io::Error> for JournalError {
@@ -191,6 +193,7 @@ pub(super) fn recover(
         // Nothing before this segment counts.
         previous: [0; 16],
         previous_end: 0,
+        oldest: read.next_number,
     };
     let segment = Segment::begin(disk, dir, &spare, header)?;
     die::pass(Point::RecoveryBegun);
@@ -228,6 +231,7 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
         first_lsn,
         previous: old.header.id,
         previous_end: at,
+        oldest: read.oldest,
     };
     let again = batch::moved(&batch, &header.id);
     let spare = segment::spare_path(dir, next_spare(&read.spares));
@@ -321,6 +325,7 @@ pub(super) fn read(
         if at == 0 {
             reader.begin(header);
         }
+        reader.oldest = reader.oldest.max(header.oldest);
         let (end, last) = read_segment(path, header, next.map(|next| next.previous_end), &mut reader, &mut each)?;
         segments.push(Old {
             path: path.clone(),
@@ -329,7 +334,21 @@ pub(super) fn read(
             last,
         });
     }
+    // Else its first units are only skipped, as those of one that was released.
+    if let Some(first) = segments.first().filter(|first| first.header.number > reader.oldest)
+        && rules::hold(Rule::MissingIsRefused, dir)
+    {
+        let (oldest, last) = (reader.oldest, first.header.number - 1);
+        let which = if oldest == last {
+            format!("segment {oldest} is")
+        } else {
+            format!("segments {oldest} to {last} are")
+        };
+        let why = format!("{which} missing before it, and needed: commits that were acknowledged may be in it only");
+        return Err(damaged(&first.path, why));
+    }
     Ok(Read {
+        oldest: reader.oldest,
         segments,
         obsolete,
         spares,
@@ -379,6 +398,7 @@ fn read_segment(
         let Some(batch) = batch::read(&bytes[at..], &header.id) else {
             break;
         };
+        reader.oldest = reader.oldest.max(batch.oldest);
         for chunk in &batch.chunks {
             reader.take(chunk, each).map_err(|error| match error {
                 Broken::Here(why) => damaged(path, format!("at byte {at}: {why}")),
@@ -432,6 +452,8 @@ struct Assembler {
     /// The first chunks may belong to a unit whose beginning was released with its segment; it is not needed.
     headless: bool,
     units: u64,
+    /// The number of the oldest segment that is needed, as far as it was read.
+    oldest: u64,
 }
 
 enum Broken {

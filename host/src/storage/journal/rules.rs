@@ -34,12 +34,16 @@ pub(crate) enum Rule {
     SegmentHasNewId,
     /// A new segment has its name before anything is acknowledged in it.
     SegmentIsNamed,
+    /// A batch says that a segment is not needed before it goes.
+    ReleaseIsWritten,
     /// A released segment has lost its name before it is used again.
     ReleasedIsUnnamed,
     /// No block with an acknowledged byte is written again.
     BlockIsWrittenOnce,
     /// A bad batch that was acknowledged is damage.
     DamageIsRefused,
+    /// A segment that is needed and not there is damage.
+    MissingIsRefused,
     /// Recovery makes durable what it has read before it acts upon it.
     ReadIsSynced,
     /// The last batch that was read is written again: its first write may have failed, and left it in the page cache only.

@@ -12,8 +12,8 @@ use super::rules::{self, Rule};
 
 const MAGIC: [u8; 8] = *b"facetdJS";
 /// A higher version is refused.
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 80;
+const VERSION: u32 = 2;
+const HEADER_BYTES: usize = 88;
 
 /// What the first block of a segment says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Header {
     /// The segment before this one, and where its last batch ended; zeroes if nothing before it counts.
     pub(super) previous: SegmentId,
     pub(super) previous_end: u64,
+    /// The number of the oldest segment that was needed when this one was begun; at most its own.
+    pub(super) oldest: u64,
 }
 
 impl Header {
@@ -39,6 +41,7 @@ impl Header {
         bytes.extend(self.first_lsn.0.to_le_bytes());
         bytes.extend(self.previous);
         bytes.extend(self.previous_end.to_le_bytes());
+        bytes.extend(self.oldest.to_le_bytes());
         bytes.extend([0; 4]);
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
         debug_assert_eq!(bytes.len(), HEADER_BYTES);
@@ -66,6 +69,7 @@ impl Header {
             first_lsn: Lsn(word(40)),
             previous: id(48),
             previous_end: word(64),
+            oldest: word(72),
         })
     }
 }
@@ -128,9 +132,15 @@ impl Segment {
         })
     }
 
-    /// Bytes of batches that still fit.
+    /// Bytes of batches that still fit. One block is left for a batch without units, which says that older segments are not
+    /// needed: it must be possible to let them go while there is no room for anything else.
     pub(super) fn room(&self) -> u64 {
-        self.bytes - self.at
+        (self.bytes - self.at).saturating_sub(BLOCK_BYTES as u64)
+    }
+
+    /// The last block is free.
+    pub(super) fn has_last_block(&self) -> bool {
+        self.bytes - self.at >= BLOCK_BYTES as u64
     }
 
     /// Writes one batch; it is durable when this returns.

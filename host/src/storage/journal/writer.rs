@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::disk::Disk;
 use super::keeper::{Durable, Filled, Task};
-use super::queue::Queue;
+use super::queue::{Queue, Room};
 use super::rules::{self, Rule};
 use super::segment::{Header, Segment};
 use super::unit::{Encoded, Settlement};
@@ -53,7 +53,9 @@ impl Writer {
         let (queue, progress) = (self.queue.clone(), self.progress.clone());
         // If this thread panics, everybody who waits must hear of it.
         let _guard = FailOnPanic(&queue, &progress);
-        match self.write_all() {
+        let written = self.write_all();
+        queue.ended();
+        match written {
             // Somebody else has failed it: what was queued is gone, so nothing may end cleanly.
             Ok(()) if queue.has_failed() => None,
             Ok(()) => Some(self.segment),
@@ -103,12 +105,17 @@ impl Writer {
             }
             done += 1;
         }
-        debug_assert!(!batch.is_empty(), "an empty batch has room for a piece of anything");
-        if batch.padded_bytes() > self.segment.room() {
-            let (lsn, begins) = first.expect("the batch is not empty");
+        // Without a unit it only says which segment is the oldest, and there is a block for that.
+        let fits = match first {
+            Some(_) => batch.padded_bytes() <= self.segment.room(),
+            None => self.segment.has_last_block(),
+        };
+        if !fits {
+            let (lsn, begins) = first.unwrap_or((Lsn(self.progress.durable().0 + 1), true));
             self.next_segment(lsn, begins)?;
         }
-        let batch = batch.finish(&self.segment.header.id, self.progress.durable());
+        let oldest = self.queue.oldest();
+        let batch = batch.finish(&self.segment.header.id, self.progress.durable(), oldest);
         let begun = clock::now();
         if !rules::hold(Rule::AckAfterWrite, &self.dir)
             && let Some(last) = done.checked_sub(1)
@@ -136,7 +143,7 @@ impl Writer {
             self.progress.publish(*last);
         }
         die::pass(Point::BatchPublished);
-        self.queue.written(bytes, self.segment.room());
+        self.queue.written(bytes, oldest, self.segment.room());
         if !settles_early {
             self.settle(units);
         }
@@ -161,7 +168,18 @@ impl Writer {
     /// `first_lsn`: of the batch that is about to be written, and whether that unit `begins` there.
     fn next_segment(&mut self, first_lsn: Lsn, begins: bool) -> io::Result<()> {
         let keeper = self.keeper.clone();
-        let spare = self.queue.spare(|| drop(keeper.send(Task::Spare)))?;
+        let spare = loop {
+            let can_say = self.segment.has_last_block();
+            match self.queue.spare(can_say, || drop(keeper.send(Task::Spare)))? {
+                Room::Spare(spare) => break spare,
+                Room::ToSay => {
+                    let oldest = self.queue.oldest();
+                    let batch = Batch::new().finish(&self.segment.header.id, self.progress.durable(), oldest);
+                    self.segment.write(&self.disk, &batch)?;
+                    self.queue.written(0, oldest, self.segment.room());
+                }
+            }
+        };
         let header = Header {
             id: match rules::hold(Rule::SegmentHasNewId, &self.dir) {
                 true => new_id()?,
@@ -171,11 +189,13 @@ impl Writer {
             first_lsn,
             previous: self.segment.header.id,
             previous_end: self.segment.at,
+            oldest: self.queue.oldest(),
         };
         let next = Segment::begin(&self.disk, &self.dir, &spare, header)?;
         let filled = std::mem::replace(&mut self.segment, next);
         self.asked_for_spare = false;
         let filled = Filled {
+            number: filled.header.number,
             path: filled.path,
             bytes: filled.bytes,
             last_lsn: if begins { Lsn(first_lsn.0 - 1) } else { first_lsn },

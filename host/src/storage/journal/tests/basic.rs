@@ -830,3 +830,45 @@ fn a_log_that_begins_anew_after_it_was_opened_again_is_shipped_whole() {
         std::mem::forget(store);
     }
 }
+
+/// Two segments with acknowledged units, and what a start says without the first.
+#[test]
+fn a_segment_that_is_missing_and_needed_is_told() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut held = data.store(&journal, 1, false);
+    put(&mut held, b"only in the first segment");
+    let mut other = data.store(&journal, 2, false);
+    let mut random = super::random::Random::new(1);
+    while data.names(".log").len() < 2 {
+        put(&mut other, &random.noise(1 << 20));
+    }
+    let killed = data.killed();
+    let logs = killed.names(".log");
+    std::fs::rename(&logs[0], killed.root().join("first")).unwrap();
+    let refused = killed.open(true).err().expect("it is missing").to_string();
+    assert!(refused.contains("segment 1 is missing"), "{refused}");
+    std::fs::rename(killed.root().join("first"), &logs[0]).unwrap();
+    let (after, _) = killed.open(true).unwrap();
+    assert_eq!(value(&killed, &after, 1), b"only in the first segment");
+}
+
+/// One that was let go is not missed, though nothing was written since.
+#[test]
+fn a_segment_that_was_released_is_not_missed() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    let mut random = super::random::Random::new(1);
+    while data.names(".log").len() < 2 {
+        put(&mut store, &random.noise(1 << 20));
+    }
+    // Nothing pins the first any more; a spare is wanted, so the keeper looks.
+    while data.names(".log").len() > 1 {
+        store.checkpoint().unwrap();
+        put(&mut store, &random.noise(1 << 20));
+    }
+    let killed = data.killed();
+    let (after, _) = killed.open(true).unwrap();
+    assert!(!value(&killed, &after, 1).is_empty());
+}

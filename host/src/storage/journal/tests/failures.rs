@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use super::model::{self, History};
 use super::power::{Crash, Kind, Place, Power};
 use super::random::Random;
-use super::shadow::Shadow;
+use super::shadow::{Left, Shadow};
 use super::world::{Host, Object, Refused, namespace};
 use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
-use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn};
+use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn, recovery};
 
 /// Seeds that `cargo test` runs.
 const SEEDS: u64 = 24;
@@ -41,6 +41,8 @@ pub(super) struct Twist {
     pub(super) writes_much: bool,
     /// Every other failure is a kill in the middle of a write, and the next comes before that is recovered.
     pub(super) fails_in_recovery: bool,
+    /// The oldest segment is lost by each power failure.
+    pub(super) loses_segments: bool,
     /// Power fails only between the header of a segment and the sync of its name.
     pub(super) fails_at_names: bool,
 }
@@ -53,6 +55,8 @@ pub(super) struct Seen {
     pub(super) refused: u64,
     pub(super) clean: u64,
     pub(super) in_recovery: u64,
+    /// Segments that were lost, and missed.
+    pub(super) missed: u64,
 }
 
 /// In memory, where there is such a place: nothing needs to be durable but what the simulator says.
@@ -163,10 +167,32 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
         before.extend(crash.trace);
         before.push(format!("{:?}", crash.kind));
         let next = temporary();
-        shadow = crash.left.restore(next.path());
+        let left = match twist.loses_segments {
+            true => without_oldest(crash.left, twist, &mut seen),
+            false => crash.left,
+        };
+        shadow = left.restore(next.path());
         root = next;
     }
     Ok(seen)
+}
+
+/// What is left if the oldest segment is lost, too, and nobody says so; else all of it, for it was refused.
+fn without_oldest(left: Left, twist: Twist, seen: &mut Seen) -> Left {
+    let mut less = left.clone();
+    if !less.lose_oldest("journal", ".log") {
+        return left;
+    }
+    let place = temporary();
+    less.clone().restore(place.path());
+    let _without = Without::new(twist.without, place.path());
+    match recovery::read(&place.path().join("journal"), |_, _| Ok(())) {
+        Ok(_) => less,
+        Err(_) => {
+            seen.missed += 1;
+            left
+        }
+    }
 }
 
 struct Life<'a> {
@@ -358,6 +384,7 @@ fn seeds(twist: Twist, salt: u64) {
                             total.refused += seen.refused;
                             total.clean += seen.clean;
                             total.in_recovery += seen.in_recovery;
+                            total.missed += seen.missed;
                         }
                         Err(why) => panic!("seed {seed} ({SEED_VARIABLE}={seed} replays it): {why}"),
                     }
@@ -380,6 +407,16 @@ fn what_was_acknowledged_survives_a_disk_that_fails() {
         ..Twist::default()
     };
     seeds(twist, 2_000_000);
+}
+
+#[test]
+fn a_segment_that_is_lost_is_missed_if_it_is_needed() {
+    let twist = Twist {
+        loses_segments: true,
+        writes_much: true,
+        ..Twist::default()
+    };
+    seeds(twist, 3_000_000);
 }
 
 #[test]

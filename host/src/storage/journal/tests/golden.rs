@@ -114,13 +114,14 @@ fn golden() -> Vec<u8> {
         first_lsn: Lsn(FIRST),
         previous: [9; 16],
         previous_end: 8192,
+        oldest: 3,
     };
     let mut bytes = header.encode();
     let mut write = |lsn: u64, first: bool, last: bool, piece: &[u8], synced: u64| {
         let mut batch = Batch::new();
         batch.begin_chunk(Lsn(lsn), first, last, piece.len());
         batch.extend(piece);
-        bytes.extend(batch.finish(&ID, Lsn(synced)));
+        bytes.extend(batch.finish(&ID, Lsn(synced), 3));
     };
     write(
         FIRST,

@@ -588,6 +588,7 @@ impl Shadow {
 type Undurable = (BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir);
 
 /// What is left of a directory.
+#[derive(Clone)]
 pub(super) struct Left {
     files: BTreeMap<Id, Content>,
     dirs: BTreeMap<&'static str, BTreeMap<String, Id>>,
@@ -598,6 +599,18 @@ pub(super) struct Left {
 }
 
 impl Left {
+    /// The first of the names in a directory that end so is lost; false if there are fewer than two, or more may come back.
+    pub(super) fn lose_oldest(&mut self, dir: &str, end: &str) -> bool {
+        let Some(names) = self.dirs.get_mut(dir).filter(|_| self.shadow.is_none()) else {
+            return false;
+        };
+        let found: Vec<_> = names.keys().filter(|name| name.ends_with(end)).cloned().collect();
+        match found.len() {
+            0 | 1 => false,
+            _ => names.remove(&found[0]).is_some(),
+        }
+    }
+
     /// Writes it to a new place, and answers what is known of it there.
     pub(super) fn restore(self, root: &Path) -> Shadow {
         let mut shadow = Shadow::new(root);

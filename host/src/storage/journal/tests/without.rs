@@ -146,6 +146,27 @@ fn a_released_segment_has_lost_its_name() {
 }
 
 #[test]
+fn a_release_is_written_before_a_segment_goes() {
+    let twist = Twist {
+        without: Some(Rule::ReleaseIsWritten),
+        writes_much: true,
+        ..Twist::default()
+    };
+    is_missed_in(twist, 0);
+}
+
+#[test]
+fn a_segment_that_is_needed_is_missed() {
+    let twist = Twist {
+        without: Some(Rule::MissingIsRefused),
+        loses_segments: true,
+        writes_much: true,
+        ..Twist::default()
+    };
+    is_missed_in(twist, 0);
+}
+
+#[test]
 fn no_block_is_written_twice() {
     is_missed(Rule::BlockIsWrittenOnce, 0);
 }
