@@ -84,7 +84,7 @@ fn operators_view(host: &mut Host, address: &str) -> Result<Option<(String, Stri
 fn files(host: &Host, object: &str) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let id = identity::object_id("t", object);
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(host.data().join("t"))? {
+    for entry in fs::read_dir(identity::home(&host.data(), "t", &id))? {
         let path = entry?.path();
         if path.is_file()
             && path
@@ -184,9 +184,8 @@ fn others_answer(host: &mut Host, refused: &[&str]) -> Result<()> {
 }
 
 fn path(host: &Host, object: &str, ending: &str) -> PathBuf {
-    host.data()
-        .join("t")
-        .join(format!("{}{ending}", identity::object_id("t", object)))
+    let id = identity::object_id("t", object);
+    identity::home(&host.data(), "t", &id).join(format!("{id}{ending}"))
 }
 
 /// Bytes before the first record, and before the body of each (docs/formats.md).

@@ -105,7 +105,7 @@ fn write(url: &str) -> Result<()> {
 fn check_databases(data: &Path) -> Result<()> {
     let id = identity::object_id("t", "clean");
     let mut databases = 0;
-    for file in files(&data.join("t"))? {
+    for file in files(&identity::home(data, "t", &id))? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let left_over = ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end));
         ensure!(!left_over, "{name} is left after a clean stop");

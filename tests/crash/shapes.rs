@@ -96,7 +96,7 @@ impl Shape {
         let (namespace, name) = on.split_once('/').context("`on` is \"namespace/object\"")?;
         let id = identity::object_id(namespace, name);
         let mut found = Vec::new();
-        for entry in fs::read_dir(data.join(namespace))? {
+        for entry in fs::read_dir(identity::home(data, namespace, &id))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             found.extend(name.strip_prefix(&id).map(str::to_owned));
         }

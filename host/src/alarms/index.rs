@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::AlarmKey;
 use crate::ids::{FileId, ObjectId};
 use crate::storage::{DbFile, stored_alarm};
+use crate::sys::layout::{self, Found};
 
 /// The file's name in the namespace's directory.
 pub(crate) const FILE_NAME: &str = "alarms.sqlite";
@@ -138,11 +139,12 @@ impl AlarmIndex {
         };
         let transaction = index.conn.transaction()?;
         transaction.execute_batch(SCHEMA)?;
-        for entry in std::fs::read_dir(dir).map_err(io)? {
-            let Some(key) = entry.map_err(io)?.file_name().to_str().and_then(key_of) else {
+        for entry in layout::walk(dir) {
+            let entry = entry.map_err(io)?;
+            let (Found::Database(object, file), true) = (entry.found, entry.is_home) else {
                 continue;
             };
-            let AlarmKey { object, file } = key;
+            let key = AlarmKey { object, file };
             let dir = dir.to_owned();
             databases += 1;
             match stored_alarm(&DbFile {
@@ -273,17 +275,6 @@ fn remove(path: &Path) -> Result<(), AlarmIndexError> {
         }
     }
     Ok(())
-}
-
-/// `{object}.sqlite` and `{object}.{file}.sqlite`.
-fn key_of(name: &str) -> Option<AlarmKey> {
-    let database = name.strip_suffix(".sqlite")?;
-    let (object, file) = match database.split_once('.') {
-        None => (database, FileId::ROOT),
-        Some((object, file)) => (object, FileId(file.parse().ok()?)),
-    };
-    let object = object.parse().ok()?;
-    Some(AlarmKey { object, file })
 }
 
 #[cfg(test)]

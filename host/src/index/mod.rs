@@ -117,5 +117,5 @@ pub(crate) fn parse(bytes: &[u8], object: ObjectId) -> Result<Loaded, String> {
 
 /// Where the index of an object is.
 pub(crate) fn path(dir: &Path, object: ObjectId) -> PathBuf {
-    dir.join(format!("{object}.facets"))
+    crate::sys::layout::index(dir, object)
 }

@@ -2,7 +2,7 @@
 //! with what can be done.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OfflineError;
@@ -10,6 +10,7 @@ use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
 use crate::storage::{DbFile, bound_sqlite_memory, check_database, inspect_journal};
 use crate::sys::data_dir::DataDir;
+use crate::sys::layout::{self, Found};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -71,6 +72,8 @@ struct Namespace {
     /// Databases by object and file, with their length.
     databases: BTreeMap<(ObjectId, FileId), u64>,
     indexes: Vec<ObjectId>,
+    /// What would be an object's if it lay somewhere else.
+    astray: Vec<PathBuf>,
 }
 
 impl Namespace {
@@ -79,15 +82,17 @@ impl Namespace {
             dir: dir.into(),
             databases: BTreeMap::new(),
             indexes: Vec::new(),
+            astray: Vec::new(),
         };
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            match entry.file_name().to_str().and_then(super::orphans::parse) {
-                Some(super::orphans::Found::Index(object)) => found.indexes.push(object),
-                Some(super::orphans::Found::Database(object, file)) => {
-                    found.databases.insert((object, file), entry.metadata()?.len());
+        for file in layout::walk(dir) {
+            let file = file?;
+            match file.found {
+                _ if !file.is_home => found.astray.push(file.path),
+                Found::Index(object) => found.indexes.push(object),
+                Found::Database(object, number) => {
+                    found.databases.insert((object, number), file.bytes()?);
                 }
-                Some(super::orphans::Found::Companion) | None => {}
+                Found::Companion(_) => {}
             }
         }
         Ok(found)
@@ -98,6 +103,10 @@ impl Namespace {
     }
 
     fn check(mut self, checked: &mut Checked) {
+        for path in &self.astray {
+            let why = "nobody looks for it there; move it to the directory that its object's id begins with";
+            checked.problems.push(format!("{}: {why}", path.display()));
+        }
         for object in std::mem::take(&mut self.indexes) {
             let path = index::path(&self.dir, object);
             match index::read(&path, object) {

@@ -14,7 +14,8 @@ use crate::namespace::object_id;
 use crate::offline::OfflineError;
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::{Belongs, DbFile, bound_sqlite_memory, check_database, whose};
-use crate::sys::data_dir::DataDir;
+use crate::sys::data_dir::{DataDir, sync_dir};
+use crate::sys::layout::{self, Found};
 
 /// Appended to the name of an index that was damaged, with a number.
 const DAMAGED_SUFFIX: &str = "damaged";
@@ -81,13 +82,10 @@ struct Patient {
 impl Patient {
     fn read(dir: &Path, object: ObjectId) -> Result<Self, OfflineError> {
         let mut databases = BTreeMap::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if let Some(super::orphans::Found::Database(of, file)) =
-                entry.file_name().to_str().and_then(super::orphans::parse)
-                && of == object
-            {
-                databases.insert(file, entry.metadata()?.len());
+        for file in layout::files_of(dir, object) {
+            let file = file?;
+            if let Found::Database(_, number) = file.found {
+                databases.insert(number, file.bytes()?);
             }
         }
         let index = match std::fs::read(index::path(dir, object)) {
@@ -368,7 +366,7 @@ impl Patient {
         let temporary = path.with_extension("facets.new");
         write_synced(&temporary, &index::image(self.object, &self.loaded))?;
         std::fs::rename(&temporary, &path)?;
-        crate::sys::data_dir::sync_dir(&self.dir)?;
+        sync_dir(&layout::home(&self.dir, self.object))?;
         self.found.repaired = true;
         Ok(())
     }

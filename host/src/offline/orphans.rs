@@ -11,35 +11,30 @@ use tracing::{error, info, warn};
 use crate::ids::{FileId, ObjectId};
 use crate::index;
 use crate::storage::journal::rules::{self, Rule};
-use crate::storage::{COMPANIONS, DbFile, Recovered, TEMPORARY_SUFFIX, is_blank, remove_db, remove_if_there};
+use crate::storage::{DbFile, Recovered, is_blank, remove_db, remove_if_there};
 use crate::sys::die::{self, Point};
+use crate::sys::layout::{self, Found};
 
 /// Appended to the name of a database that may or may not belong to its object.
 const DOUBTFUL_SUFFIX: &str = "orphan";
-
-/// What lies in a namespace's directory.
-pub(super) enum Found {
-    Index(ObjectId),
-    Database(ObjectId, FileId),
-    /// Beside a database, or where one was.
-    Companion,
-}
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
 pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
     let shared: Arc<Path> = dir.into();
     let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
+    for entry in layout::walk(dir) {
         let entry = entry?;
-        match entry.file_name().to_str().and_then(parse) {
+        match entry.found {
+            // Nothing reads it there, so nothing is known of it.
+            _ if !entry.is_home => {}
             // Of the process that was killed: what counts of it is in the journal.
-            Some(Found::Companion) if rules::hold(Rule::StrangeLogIsRemoved, dir) => remove_if_there(&entry.path())?,
-            Some(Found::Companion) => {}
-            Some(Found::Index(object)) => {
+            Found::Companion(_) if rules::hold(Rule::StrangeLogIsRemoved, dir) => remove_if_there(&entry.path)?,
+            Found::Companion(_) => {}
+            Found::Index(object) => {
                 objects.entry(object).or_default();
             }
-            Some(Found::Database(object, file)) => {
+            Found::Database(object, file) => {
                 let database = DbFile {
                     dir: shared.clone(),
                     object,
@@ -52,7 +47,6 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
                     objects.entry(object).or_default().insert(file);
                 }
             }
-            None => {}
         }
     }
     for (object, files) in objects {
@@ -96,24 +90,4 @@ fn set_aside(database: &DbFile) -> std::io::Result<()> {
         .expect("a free number is found before u32 ends");
     warn!(file = %path.display(), "a database that its object's index does not name is set aside as .orphan{number}");
     std::fs::rename(&path, aside(number))
-}
-
-/// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`, and what SQLite leaves beside the latter.
-pub(super) fn parse(name: &str) -> Option<Found> {
-    let temporary = name.rsplit_once(TEMPORARY_SUFFIX);
-    let temporary = temporary.filter(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()));
-    let beside = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix));
-    if let Some(database) = beside.or(temporary.map(|(database, _)| database)) {
-        return parse(database)
-            .filter(|found| matches!(found, Found::Database(..)))
-            .map(|_| Found::Companion);
-    }
-    if let Some(object) = name.strip_suffix(".facets") {
-        return Some(Found::Index(object.parse().ok()?));
-    }
-    let database = name.strip_suffix(".sqlite")?;
-    let Some((object, file)) = database.split_once('.') else {
-        return Some(Found::Database(database.parse().ok()?, FileId::ROOT));
-    };
-    Some(Found::Database(object.parse().ok()?, FileId(file.parse().ok()?)))
 }

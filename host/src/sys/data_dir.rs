@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::layout;
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -89,14 +91,14 @@ impl DataDir {
         })
     }
 
-    /// Where the databases of a namespace lie; created if missing, and made durable.
+    /// Where the files of a namespace's objects lie; created if missing, and made durable.
     pub(crate) fn namespace(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.root.join(name);
-        if !path.is_dir() {
-            private_dir(&path)?;
+        let made = layout::make_homes(&path)?;
+        // Also if all is there: the process that made it may have been killed before this.
+        if made || self.was_dirty {
+            layout::sync_homes(&path)?;
         }
-        // Also if it is there: the process that made it may have been killed before this.
-        sync_dir(&self.root)?;
         if std::fs::metadata(&path)?.dev() != std::fs::metadata(&self.root)?.dev() {
             // One barrier covers one file system.
             let message = format!(

@@ -122,8 +122,8 @@ impl Redo {
 
     /// Before anything is written: a log that an earlier process left would hide it.
     pub(super) fn prepare(&mut self) -> Result<(), JournalError> {
-        for dir in self.dirs.values().filter(|dir| !dir.is_dir()) {
-            crate::sys::data_dir::private_dir(dir)?;
+        for dir in self.dirs.values() {
+            crate::sys::layout::make_homes(dir)?;
         }
         if rules::hold(Rule::StrangeLogIsRemoved, &self.root) {
             for file in self.databases.keys() {

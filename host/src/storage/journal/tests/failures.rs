@@ -11,6 +11,7 @@ use super::shadow::Shadow;
 use super::world::{Host, Object, Refused, namespace};
 use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
+use crate::sys::layout;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn};
 
 /// Seeds that `cargo test` runs.
@@ -208,11 +209,9 @@ impl Life<'_> {
         let journal = Arc::new(journal);
         seen.units += recovered.units;
         let is_served = self.power.watch(journal.progress());
-        if !dir.exists() {
-            std::fs::create_dir(&dir).unwrap();
-        }
+        layout::make_homes(&dir).unwrap();
         // Each time: the life that made it may have ended before this.
-        if let Err(error) = disk.sync_dir(self.root) {
+        if let Err(error) = disk.sync_dir(&dir).and_then(|()| disk.sync_dir(self.root)) {
             return match self.fails {
                 true => Ok((self.power.end(), false)),
                 false => Err(error.to_string()),

@@ -133,9 +133,10 @@ pub(super) fn db_file(dir: &Path, object: u8, file: u32) -> DbFile {
 pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
     let mut all = Everything::new();
     let (mut databases, mut indexes) = (Vec::new(), BTreeSet::new());
-    let Ok(entries) = std::fs::read_dir(dir) else {
+    let Ok(homes) = std::fs::read_dir(dir) else {
         return Ok(all);
     };
+    let entries = homes.flat_map(|home| std::fs::read_dir(home.unwrap().path()).unwrap());
     for entry in entries {
         let name = entry.unwrap().file_name().into_string().unwrap();
         // What could not be told apart is set aside, for a person.
