@@ -14,7 +14,7 @@ use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::egress;
 use crate::error::{CallError, Kind, Outcome};
-use crate::ids::{FacetName, ObjectId};
+use crate::ids::{FacetName, ObjectId, ObjectName};
 use crate::isolate::{Lane, Room, Watchdog, new_engine, uninterruptible_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
@@ -260,11 +260,14 @@ impl Host {
 
     fn object(&self, namespace: &str, object: &ObjectRef) -> Result<Arc<Object>, CallError> {
         let namespace = self.inner.namespace(namespace)?;
-        let id = match object {
-            ObjectRef::Name(name) => namespace.id_of_object(name)?,
-            ObjectRef::Id(hex) => namespace.id_of_hex(hex)?,
+        let (id, name) = match object {
+            ObjectRef::Name(name) => {
+                let (id, name) = namespace.named_object(name)?;
+                (id, Some(name))
+            }
+            ObjectRef::Id(hex) => (namespace.id_of_hex(hex)?, None),
         };
-        self.inner.object(&namespace, id)
+        self.inner.object(&namespace, id, name.as_ref())
     }
 
     /// The id of an object and its facets that exist, the root first.
@@ -371,8 +374,21 @@ impl HostInner {
         })
     }
 
-    /// The object, loaded if it is not.
-    pub(crate) fn object(self: &Arc<Self>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Object>, CallError> {
+    /// The object, loaded if it is not. `name`: by which it was found, if by one.
+    pub(crate) fn object(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        id: ObjectId,
+        name: Option<&ObjectName>,
+    ) -> Result<Arc<Object>, CallError> {
+        let object = self.found_or_loaded(namespace, id)?;
+        if let Some(name) = name {
+            object.is_called(name);
+        }
+        Ok(object)
+    }
+
+    fn found_or_loaded(self: &Arc<Self>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Object>, CallError> {
         let mut objects = self.objects();
         if objects.stopping {
             return Err(Cause::Unavailable.error(Outcome::NotApplied));

@@ -69,7 +69,13 @@ fn files(host: &Host) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for home in fs::read_dir(host.data().join("t"))? {
         let home = home?.path();
-        for entry in home.is_dir().then(|| fs::read_dir(&home)).transpose()?.into_iter().flatten() {
+        for entry in home
+            .is_dir()
+            .then(|| fs::read_dir(&home))
+            .transpose()?
+            .into_iter()
+            .flatten()
+        {
             let path = entry?.path();
             if path.extension().is_some_and(|end| end == "sqlite" || end == "facets") {
                 found.insert(path.clone(), fs::read(&path)?);

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::support::cli::{explains, facetd};
 use crate::support::client::Client;
 use crate::support::host::Host;
+use crate::support::identity;
 use crate::support::process::Output;
 use crate::{config, run_in_child};
 
@@ -71,6 +72,33 @@ fn check_and_recover() -> Result<()> {
     );
     fs::write(victim, bytes)?;
     ensure!(check(&data)?.status.success(), "it is whole again");
+
+    // The root's, and the index that names all of them.
+    let id = identity::object_id("t", "offline");
+    for (ending, many, why) in [
+        ("sqlite", "1 problem", "for the root"),
+        ("facets", "3 problems", "facetd doctor"),
+    ] {
+        let victim = identity::home(&data, "t", &id).join(format!("{id}.{ending}"));
+        let bytes = fs::read(&victim)?;
+        fs::remove_file(&victim)?;
+        let lost = check(&data)?;
+        explains(&lost, &[many])?;
+        ensure!(lost.stdout.contains("missing") && lost.stdout.contains(why), "{lost:?}");
+        let explained = facetd(&["doctor", "--data", path(&data), "t/offline"])?;
+        ensure!(
+            !explained.status.success() && explained.stdout.contains("missing"),
+            "{explained:?}"
+        );
+        fs::write(&victim, bytes)?;
+    }
+    // Right in the namespace's directory nobody looks for it.
+    let astray = data.join("t").join(format!("{id}.facets"));
+    fs::copy(identity::home(&data, "t", &id).join(format!("{id}.facets")), &astray)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    fs::remove_file(&astray)?;
+    let usage = facetd(&["check", "--usage", "--data", path(&data)])?;
+    ensure!(usage.stdout.matches("(\"offline\")").count() == 3, "no name: {usage:?}");
 
     // What was recovered offline is served.
     let url = host.url()?;

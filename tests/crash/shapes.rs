@@ -104,7 +104,7 @@ impl Shape {
         let stored = self.clone().stored();
         let with_data = stored.0.keys().filter(|path| self.has_data(path)).count();
         let has_index = found.iter().any(|name| name == ".facets");
-        let needs_index = stored.0.keys().any(|path| !path.is_empty());
+        let needs_index = !stored.0.is_empty();
         let live = ["-wal", "-shm"];
         let strange = found.iter().find(|name| {
             let known = name.ends_with(".sqlite") || *name == ".facets";

@@ -10,8 +10,12 @@ pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
     }
     if args.usage {
         for facet in &checked.facets {
+            let name = facet
+                .name
+                .as_ref()
+                .map_or_else(String::new, |name| format!("({name:?}) "));
             println!(
-                "{:>12} {}/id:{} {}",
+                "{:>12} {}/id:{} {name}{}",
                 facet.bytes, facet.namespace, facet.object, facet.path
             );
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ids::FileId;
 use crate::live::object::Changes;
 use crate::live::{Control, Effect, Forwarder, Object};
-use crate::object::TurnChanges;
+use crate::object::{TreeChange, TurnChanges};
 use crate::storage::{Committed, Lsn};
 
 /// What a turn has done.
@@ -68,7 +68,9 @@ impl Object {
                 files.push(turn.file);
             }
             record.extend(more);
-            let waits = !turn.unconfirmed || !record.is_empty() || !files.is_empty();
+            // A root exists with its object: that it has a database from now on changes nothing for anybody.
+            let reshapes = |change: &TreeChange| *change != TreeChange::Store { file: FileId::ROOT };
+            let waits = !turn.unconfirmed || record.iter().any(reshapes) || !files.is_empty();
             // What is not stored can be restarted and deleted without a word.
             if turn.committed.is_some() || !record.is_empty() || !files.is_empty() || !turn.adopted.is_empty() {
                 recorded = self.record(

@@ -32,6 +32,8 @@ pub struct FacetUse {
     pub namespace: String,
     /// The object's id.
     pub object: ObjectId,
+    /// What the object is called, if anybody has used its name.
+    pub name: Option<String>,
     /// Names from the root joined by `/`; empty for the root.
     pub path: String,
     /// Bytes of its database file.
@@ -114,43 +116,52 @@ impl Namespace {
                 Ok(None) => {}
                 Err(error) => {
                     checked.problems.push(error.to_string());
-                    // Which of them belong to whom is not known.
-                    self.databases
-                        .retain(|(of, file), _| *of != object || *file == FileId::ROOT);
+                    if let Some(bytes) = self.databases.remove(&(object, FileId::ROOT)) {
+                        self.check_database(&self.database(object, FileId::ROOT), None, "", bytes, checked);
+                    }
+                    // Which of the others belong to whom is not known.
+                    self.databases.retain(|(of, _), _| *of != object);
                 }
             }
         }
-        for ((object, file), bytes) in std::mem::take(&mut self.databases) {
-            let database = self.database(object, file);
-            if file == FileId::ROOT {
-                self.check_database(&database, "", bytes, checked);
-            } else {
-                let message = format!("{}: no index names this database", database.path().display());
-                checked.problems.push(message);
-            }
+        for (object, file) in std::mem::take(&mut self.databases).into_keys() {
+            let place = self.database(object, file).path();
+            let path = index::path(&self.dir, object);
+            let why = match path.exists() {
+                true => "no index names this database".to_owned(),
+                false => format!(
+                    "{} is missing, which would name it; `facetd doctor` can make it anew",
+                    path.display()
+                ),
+            };
+            checked.problems.push(format!("{}: {why}", place.display()));
         }
     }
 
     fn check_tree(&mut self, object: ObjectId, loaded: &Loaded, checked: &mut Checked) {
-        for (file, entry) in &loaded.entries {
-            let database = self.database(object, *file);
-            let path = path_of(loaded, *file);
-            match self.databases.remove(&(object, *file)) {
-                Some(bytes) if entry.has_database => self.check_database(&database, &path, bytes, checked),
-                Some(_) => {
-                    let message = format!(
-                        "{}: the index says that the facet {path:?} has no database",
-                        database.path().display()
-                    );
+        for file in [FileId::ROOT].into_iter().chain(loaded.entries.keys().copied()) {
+            let database = self.database(object, file);
+            let path = path_of(loaded, file);
+            let place = database.path();
+            let place = place.display();
+            match (self.databases.remove(&(object, file)), loaded.has_database(file)) {
+                (Some(bytes), true) => {
+                    let name = loaded.name.as_ref().map(|name| name.as_str().to_owned());
+                    self.check_database(&database, name, &path, bytes, checked);
+                }
+                (Some(_), false) => {
+                    let message = format!("{place}: the index says that {} has no database", facet(&path));
                     checked.problems.push(message);
                 }
-                None if !entry.has_database => {}
-                None => {
+                (None, false) => {}
+                (None, true) => {
+                    let what = match file {
+                        FileId::ROOT => "restore it from a backup",
+                        FileId(_) => "restore it from a backup, or delete the facet",
+                    };
                     let message = format!(
-                        "{}: missing, though the index names it for the facet {path:?} ({:?}); restore it from a backup, or \
-                         delete the facet",
-                        database.path().display(),
-                        entry.name.as_str()
+                        "{place}: missing, though the index names it for {}; {what}",
+                        facet(&path)
                     );
                     checked.problems.push(message);
                 }
@@ -158,7 +169,7 @@ impl Namespace {
         }
     }
 
-    fn check_database(&self, database: &DbFile, path: &str, bytes: u64, checked: &mut Checked) {
+    fn check_database(&self, database: &DbFile, name: Option<String>, path: &str, bytes: u64, checked: &mut Checked) {
         for complaint in check_database(database, path) {
             checked
                 .problems
@@ -167,6 +178,7 @@ impl Namespace {
         checked.facets.push(FacetUse {
             namespace: self.name(),
             object: database.object,
+            name,
             path: path.to_owned(),
             bytes,
         });
@@ -178,6 +190,13 @@ impl Namespace {
             object,
             file,
         }
+    }
+}
+
+fn facet(path: &str) -> String {
+    match path {
+        "" => "the root".to_owned(),
+        path => format!("the facet {path:?}"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::ObjectRef;
-use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
+use crate::ids::{ClassDigest, FacetName, FileId, ObjectId, ObjectName};
 use crate::index::{self, Entry, Loaded};
 use crate::namespace::object_id;
 use crate::offline::OfflineError;
@@ -59,9 +59,13 @@ pub fn doctor(
         );
         return Err(OfflineError::Recover(message));
     };
-    let object = object_id(unique_key.unwrap_or(namespace), object).map_err(OfflineError::Recover)?;
-    let mut patient = Patient::read(dir, object)?;
+    let id = object_id(unique_key.unwrap_or(namespace), object).map_err(OfflineError::Recover)?;
+    let mut patient = Patient::read(dir, id)?;
     patient.judge();
+    if let (true, ObjectRef::Name(name)) = (patient.damaged, object) {
+        // It leads to the object.
+        patient.loaded.name = ObjectName::new(name).ok();
+    }
     if repair && !patient.found.repairs.is_empty() {
         patient.repair()?;
     }
@@ -105,16 +109,20 @@ impl Patient {
                 damage
             }
         };
-        let has_children = databases.keys().any(|file| *file != FileId::ROOT);
-        let damaged = !damage.is_empty() || (index.is_none() && has_children);
+        let has_databases = !databases.is_empty();
+        let damaged = !damage.is_empty() || (index.is_none() && has_databases);
         match &index {
             Some(bytes) => found.facts.push(format!(
-                "{}: {} bytes, {} facets",
+                "{}: {} bytes, {} facets below the root{}",
                 path.display(),
                 bytes.len(),
-                salvaged.loaded.entries.len()
+                salvaged.loaded.entries.len(),
+                salvaged.loaded.name.as_ref().map_or_else(String::new, |name| format!(
+                    "; the object is called {:?}",
+                    name.as_str()
+                ))
             )),
-            None if has_children => found
+            None if has_databases => found
                 .repairs
                 .push(format!("{} is missing, and is made", path.display())),
             None => found
@@ -180,22 +188,21 @@ impl Patient {
         self.found
             .facts
             .push(format!("{place}: {bytes} bytes, of the facet {path:?}"));
-        if file == FileId::ROOT {
-            return;
-        }
         match self.path_of(file) {
             Some(named) if named == path => {
-                let entry = self.loaded.entries.get_mut(&file).expect("it has just been found");
-                if !std::mem::replace(&mut entry.has_database, true) {
-                    match self.damaged {
-                        true => self
-                            .found
-                            .repairs
-                            .push(format!("the index learns that {path:?} has a database")),
-                        false => {
-                            let why = "the index says that its facet has none";
-                            self.found.problems.push(format!("{place}: {why}; it is left alone"));
-                        }
+                let is_known = match self.loaded.entries.get_mut(&file) {
+                    Some(entry) => std::mem::replace(&mut entry.has_database, true),
+                    None => std::mem::replace(&mut self.loaded.root_has_database, true),
+                };
+                match self.damaged {
+                    _ if is_known => {}
+                    true => self
+                        .found
+                        .repairs
+                        .push(format!("the index learns that {path:?} has a database")),
+                    false => {
+                        let why = "the index says that its facet has none";
+                        self.found.problems.push(format!("{place}: {why}; it is left alone"));
                     }
                 }
             }
@@ -285,24 +292,26 @@ impl Patient {
 
     /// Entries whose databases are not there.
     fn judge_entries(&mut self) {
-        let lost: Vec<_> = self
-            .loaded
-            .entries
-            .iter()
-            .filter(|(file, entry)| entry.has_database && !self.databases.contains_key(file))
-            .map(|(file, _)| *file)
+        let files = [FileId::ROOT].into_iter().chain(self.loaded.entries.keys().copied());
+        let lost: Vec<_> = files
+            .filter(|file| self.loaded.has_database(*file) && !self.databases.contains_key(file))
             .collect();
         for file in lost {
             let path = self.path_of(file).unwrap_or_default();
             if self.damaged {
                 // What a lost record has deleted has no file any more.
-                let entry = self.loaded.entries.get_mut(&file).expect("it is one of them");
-                entry.has_database = false;
+                match self.loaded.entries.get_mut(&file) {
+                    Some(entry) => entry.has_database = false,
+                    None => self.loaded.root_has_database = false,
+                }
                 self.found
                     .repairs
                     .push(format!("{path:?} has no database, and is taken for deleted"));
             } else {
-                let why = "restore it from a backup, or delete the facet";
+                let why = match file {
+                    FileId::ROOT => "restore it from a backup",
+                    FileId(_) => "restore it from a backup, or delete the facet",
+                };
                 let place = self.file(file).path().display().to_string();
                 self.found
                     .problems

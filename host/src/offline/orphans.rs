@@ -42,8 +42,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
                 };
                 if is_blank(&database)? {
                     remove_db(&database)?;
-                } else if file != FileId::ROOT {
-                    // A root's database needs no entry in an index: it is real from its first commit on.
+                } else {
                     objects.entry(object).or_default().insert(file);
                 }
             }
@@ -52,7 +51,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
     for (object, files) in objects {
         let path = index::path(dir, object);
         let known = match index::load(&path, object) {
-            Ok(loaded) => loaded.map(|loaded| loaded.entries),
+            Ok(known) => known,
             Err(error) => {
                 error!(%object, %error, "an index cannot be read; its files are left alone");
                 continue;
@@ -60,15 +59,20 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
         };
         // Without an index a crash is the likely reason, and damage a possible one; unless the journal knows better.
         let in_doubt = known.is_none() && !recovered.objects.contains(&(dir.to_owned(), object));
-        let known = known.unwrap_or_default();
-        let is_known = |file: &FileId| known.get(file).is_some_and(|entry| entry.has_database);
+        if in_doubt && files.contains(&FileId::ROOT) {
+            // No crash leaves that: pages come to a root's database when its index is on disk or in the journal.
+            error!(%object, "an object has databases and no index; its files are left alone, and `facetd doctor` explains them");
+            continue;
+        }
+        let is_known = |file: &FileId| known.as_ref().is_some_and(|known| known.has_database(*file));
         for file in files.into_iter().filter(|file| !is_known(file)) {
             let database = DbFile {
                 dir: shared.clone(),
                 object,
                 file,
             };
-            if in_doubt {
+            // Nor does a crash leave a root's that the index does not name.
+            if in_doubt || file == FileId::ROOT {
                 set_aside(&database)?;
             } else {
                 info!(%object, %file, "removed a database that was never part of its object");

@@ -130,19 +130,22 @@ fn files_in(dir: PathBuf) -> impl Iterator<Item = io::Result<ObjectFile>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
         Err(error) => (None, Some(named(&dir, &error))),
     };
-    let found = entries.into_iter().flat_map(ReadDir::into_iter).filter_map(move |entry| {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => return Some(Err(named(&dir, &error))),
-        };
-        let found = parse(entry.file_name().to_str()?)?;
-        Some(Ok(ObjectFile {
-            path: entry.path(),
-            found,
-            is_home: dir.file_name() == Some(home_name(found.object().0[0]).as_ref()),
-            entry,
-        }))
-    });
+    let found = entries
+        .into_iter()
+        .flat_map(ReadDir::into_iter)
+        .filter_map(move |entry| {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(named(&dir, &error))),
+            };
+            let found = parse(entry.file_name().to_str()?)?;
+            Some(Ok(ObjectFile {
+                path: entry.path(),
+                found,
+                is_home: dir.file_name() == Some(home_name(found.object().0[0]).as_ref()),
+                entry,
+            }))
+        });
     error.map(Err).into_iter().chain(found)
 }
 
@@ -193,7 +196,10 @@ mod tests {
             assert_eq!(longest, OBJECT_FILE_BYTES_MAX);
             for (path, found) in [
                 (index(&namespace, object), Found::Index(object)),
-                (super::database(&namespace, object, FileId::ROOT), Found::Database(object, FileId::ROOT)),
+                (
+                    super::database(&namespace, object, FileId::ROOT),
+                    Found::Database(object, FileId::ROOT),
+                ),
                 (database, Found::Database(object, FileId(u32::MAX))),
                 (beside.into(), Found::Companion(object)),
             ] {
@@ -204,7 +210,10 @@ mod tests {
         }
         let walked: Vec<_> = walk(&namespace).map(Result::unwrap).collect();
         assert!(walked.iter().all(|file| file.is_home && file.bytes().unwrap() == 5));
-        let walked: BTreeSet<_> = walked.into_iter().map(|file| (file.path, format!("{:?}", file.found))).collect();
+        let walked: BTreeSet<_> = walked
+            .into_iter()
+            .map(|file| (file.path, format!("{:?}", file.found)))
+            .collect();
         assert_eq!(walked, expected);
         assert_eq!(files_of(&namespace, ObjectId([7; 32])).count(), 4);
         assert_eq!(files_of(&namespace, ObjectId([8; 32])).count(), 0);

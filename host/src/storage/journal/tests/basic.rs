@@ -596,7 +596,7 @@ fn a_directory_that_was_never_used_needs_no_journal() {
         matches!(data.open(true), Err(JournalError::Missing(_))),
         "a namespace was served"
     );
-    std::fs::remove_dir(data.root().join("t")).unwrap();
+    std::fs::remove_dir_all(data.root().join("t")).unwrap();
     // As when the power fails while the host is started for the first time.
     data.open(true).unwrap();
     for segment in data.names(".log") {

@@ -11,8 +11,8 @@ use super::shadow::Shadow;
 use super::world::{Host, Object, Refused, namespace};
 use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
-use crate::sys::layout;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn};
+use crate::sys::layout;
 
 /// Seeds that `cargo test` runs.
 const SEEDS: u64 = 24;

@@ -163,6 +163,7 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
         let loaded = index::load(&index::path(dir, object_id(number)), object_id(number))
             .map_err(|error| format!("object {number}: {error}"))?
             .ok_or("an index is gone")?;
+        let root = loaded.root_has_database.then(|| (0, (0, String::new(), 0)));
         let entries = loaded
             .entries
             .into_iter()
@@ -170,6 +171,7 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
                 let name = entry.name.as_str().to_owned();
                 (file.0, (entry.parent.0, name, entry.startup.class.0[0]))
             })
+            .chain(root)
             .collect();
         all.entry(number).or_default().index = Some(entries);
     }

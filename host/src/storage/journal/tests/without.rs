@@ -10,9 +10,9 @@ use crate::storage::journal::batch::BLOCK_BYTES;
 use crate::storage::journal::recovery::JournalError;
 use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
-use crate::sys::layout;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, segment};
 use crate::storage::store::FacetStore;
+use crate::sys::layout;
 
 /// Lives in which the loss must be seen.
 const LIVES_MAX: u64 = 400;
