@@ -21,7 +21,7 @@ use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
 use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
-use crate::sys::data_dir::{DataDir, DataDirError};
+use crate::sys::data_dir::{DataDir, DataDirError, Place};
 use crate::sys::machine;
 
 /// Why a host does not start.
@@ -100,6 +100,8 @@ pub(crate) struct HostInner {
     objects: Mutex<Objects>,
     /// True from the beginning of the stop.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Where everything is.
+    pub(crate) place: Place,
     data: DataDir,
 }
 
@@ -207,6 +209,7 @@ impl Host {
             namespaces,
             objects: Mutex::default(),
             stopping: watch::channel(false).0,
+            place: data.place(),
             data,
         };
         let inner = Arc::new(inner);

@@ -24,7 +24,15 @@ impl Object {
         let database = layout::database(&namespace.dir, id, FileId::ROOT);
         let file = match &loaded {
             None if database.exists() => return Err(IndexError::Lost { path, database }),
-            None => IndexFile::none(),
+            None => {
+                // Nothing is stored, or there is nothing any more.
+                host.place.is_in_place().map_err(|error| IndexError::Io {
+                    what: "look for",
+                    path: path.clone(),
+                    error,
+                })?;
+                IndexFile::none()
+            }
             Some(loaded) => IndexFile::of(loaded, std::fs::metadata(&path).map_or(0, |found| found.len())),
         };
         let Loaded {

@@ -43,7 +43,8 @@ pub struct FacetUse {
 /// Checks the journal, the indexes and the databases of a data directory that no host uses.
 pub fn check(root: &Path) -> Result<Checked, OfflineError> {
     bound_sqlite_memory();
-    let data = DataDir::open_idle(root)?;
+    let data = DataDir::open_to_read(root)?;
+    let root = data.root();
     let mut checked = Checked {
         dirty: data.was_dirty,
         ..Checked::default()

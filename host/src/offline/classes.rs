@@ -35,7 +35,10 @@ pub struct StoredClasses {
 
 /// Looks at the components of a data directory that no host uses, and removes those that no stored facet runs if asked to.
 pub fn classes(root: &Path, remove_unused: bool) -> Result<StoredClasses, OfflineError> {
-    let data = DataDir::open_idle(root)?;
+    let data = match remove_unused {
+        true => DataDir::open_idle(root)?,
+        false => DataDir::open_to_read(root)?,
+    };
     if data.was_dirty {
         let message = "the host did not stop cleanly, and which facets are stored is in the journal, too; run `facetd recover`, \
                        or start the host, and try again";

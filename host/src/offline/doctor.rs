@@ -43,7 +43,10 @@ pub fn doctor(
     repair: bool,
 ) -> Result<Diagnosis, OfflineError> {
     bound_sqlite_memory();
-    let data = DataDir::open_idle(root)?;
+    let data = match repair {
+        true => DataDir::open_idle(root)?,
+        false => DataDir::open_to_read(root)?,
+    };
     if data.was_dirty {
         let message =
             "the host did not stop cleanly: run `facetd recover`, or start the host, before anything is judged";

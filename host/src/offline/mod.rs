@@ -44,6 +44,10 @@ pub(crate) fn open_journal(
             AlarmIndex::forget(dir).map_err(std::io::Error::other)
         })
     };
+    let options = &JournalOptions {
+        disk: options.disk.clone().placed(data.place()),
+        ..options.clone()
+    };
     LocalJournal::open(data.root(), data.was_dirty, options, mend)
         .map_err(|error| OfflineError::Recover(error.to_string()))
 }

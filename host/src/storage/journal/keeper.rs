@@ -101,6 +101,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
             self.settle();
+            self.look_for_directory();
             if release {
                 self.release();
                 self.make_spare();
@@ -159,6 +160,17 @@ impl Keeper {
                 }
             }
             None => self.complained = false,
+        }
+    }
+
+    /// Writes to a directory that was moved away or removed succeed, and are nowhere.
+    fn look_for_directory(&self) {
+        if let Err(error) = self.disk.is_in_place()
+            && !self.queue.has_failed()
+        {
+            let why = error.to_string();
+            tracing::error!(error = %why, "nothing is acknowledged any more");
+            super::writer::fail(&self.queue, &self.progress, &why);
         }
     }
 

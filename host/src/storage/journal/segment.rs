@@ -109,7 +109,7 @@ impl Segment {
         disk.write_synced(spare, &file, &header.encode(), 0)?;
         disk.sync_file(spare)?;
         let path = path(dir, header.number);
-        disk.rename(spare, &path)?;
+        disk.rename_new(spare, &path)?;
         if rules::hold(Rule::SegmentIsNamed, dir) {
             disk.sync_dir(dir)?;
         }
