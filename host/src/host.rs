@@ -130,8 +130,14 @@ impl Host {
         crate::storage::bound_sqlite_memory();
         let data = DataDir::open(data)?;
         let options = JournalOptions::of_environment();
-        let (journal, _) =
-            crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
+        let (journal, _) = crate::offline::open_journal(&data, &options).map_err(|error| {
+            if data.was_dirty {
+                return HostError::Recover(error.to_string());
+            }
+            // There was nothing to be recovered, and there is not now.
+            let _ = data.clean_stop();
+            HostError::Start(error.to_string())
+        })?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
         let engine = match config.limits_off {
             true => uninterruptible_engine(),
@@ -323,6 +329,14 @@ impl Host {
             Ok(Durability::Failed(why)) => why.to_string(),
             Ok(Durability::UpTo(_)) | Err(_) => "the journal was closed".into(),
         }
+    }
+
+    /// Why the host does not do what it is there for, shortly and without a word about what is in it; the log says more.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.inner.place.is_in_place().is_err() {
+            return Some("the data directory is gone".to_owned());
+        }
+        self.inner.journal.trouble()
     }
 
     /// Stops all facets, closes all databases, and leaves ordinary SQLite files behind.

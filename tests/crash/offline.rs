@@ -31,10 +31,8 @@ fn check_and_recover() -> Result<()> {
 
     let before = files(&data)?;
     let dirty = check(&data)?;
-    ensure!(
-        dirty.status.success() && dirty.stdout.contains("did not stop cleanly"),
-        "{dirty:?}"
-    );
+    explains(&dirty, &["did not stop cleanly"])?;
+    ensure!(dirty.stdout.contains("units of 1 objects"), "{dirty:?}");
     ensure!(files(&data)? == before, "check has changed something");
 
     let recovered = facetd(&["recover", "--data", path(&data)])?;
@@ -107,6 +105,43 @@ fn check_and_recover() -> Result<()> {
     ensure!(matches!(&results, Ok(r) if r[0]["ok"] == "v"), "{results:?}");
     host.stop()?;
     explains(&check(&data.join("nowhere"))?, &["nowhere"])
+}
+
+/// What the journal does not change is as complete as ever.
+#[test]
+fn an_unclean_directory_is_no_success_and_damage_in_it_is_found() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let (client, data) = (Client::new(), host.data());
+    let put = json!([{"op": "kv.put", "key": "k", "value": "v"}]);
+    for life in ["at rest", "in the journal"] {
+        let url = host.url()?;
+        let root = client.run(&url, &format!("t/{life}"), &put)?;
+        ensure!(root.is_ok(), "{root:?}");
+        match life {
+            "at rest" => host.stop()?,
+            _ => host.kill()?,
+        }
+    }
+    let usage = facetd(&["check", "--usage", "--data", path(&data)])?;
+    explains(&usage, &["did not stop cleanly"])?;
+    ensure!(
+        usage.stdout.contains("(\"at rest\")") && !usage.stdout.contains("problem"),
+        "{usage:?}"
+    );
+    let id = identity::object_id("t", "at rest");
+    let victim = identity::home(&data, "t", &id).join(format!("{id}.sqlite"));
+    let bytes = fs::read(&victim)?;
+    let mut damaged = bytes.clone();
+    damaged[4096..4196].fill(0x5a);
+    fs::write(&victim, &damaged)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    fs::remove_file(&victim)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    fs::write(&victim, &bytes)?;
+    host.url()?;
+    host.stop()?;
+    ensure!(check(&data)?.status.success(), "{:?}", check(&data)?);
+    Ok(())
 }
 
 #[test]

@@ -1,24 +1,26 @@
 //! `facetd check`: everything in a data directory is read, nothing is changed. What is wrong is told with the file and
 //! with what can be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OfflineError;
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
-use crate::storage::{DbFile, bound_sqlite_memory, check_database, inspect_journal};
+use crate::storage::{DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank};
 use crate::sys::data_dir::DataDir;
 use crate::sys::layout::{self, Found};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Checked {
-    /// The last host did not stop cleanly: databases are complete only together with the journal, and were not checked.
+    /// The last host did not stop cleanly: what the journal changes is complete only together with it.
     pub dirty: bool,
     /// Units in the journal.
     pub units: u64,
+    /// Objects that these are of, which were not looked at.
+    pub unchecked: u64,
     /// Every facet with a database.
     pub facets: Vec<FacetUse>,
     /// What is wrong.
@@ -40,7 +42,8 @@ pub struct FacetUse {
     pub bytes: u64,
 }
 
-/// Checks the journal, the indexes and the databases of a data directory that no host uses.
+/// Checks the journal, the indexes and the databases of a data directory that no host uses. After an unclean stop, only those
+/// that the journal does not change.
 pub fn check(root: &Path) -> Result<Checked, OfflineError> {
     bound_sqlite_memory();
     let data = DataDir::open_to_read(root)?;
@@ -49,14 +52,24 @@ pub fn check(root: &Path) -> Result<Checked, OfflineError> {
         dirty: data.was_dirty,
         ..Checked::default()
     };
-    match inspect_journal(root) {
-        Ok(units) => checked.units = units.unwrap_or(0),
-        Err(error) => checked.problems.push(error.to_string()),
-    }
-    if checked.dirty {
-        return Ok(checked);
-    }
-    if checked.units > 0 {
+    let journal = match inspect_journal(root) {
+        Ok(journal) => Some(journal),
+        Err(error) => {
+            checked.problems.push(error.to_string());
+            None
+        }
+    };
+    checked.units = journal.as_ref().map_or(0, |journal| journal.units);
+    let changed = match (checked.dirty, journal) {
+        (false, _) => None,
+        // What would have to be done to files is not known.
+        (true, None) => return Ok(checked),
+        (true, Some(journal)) => {
+            checked.unchecked = journal.objects.len() as u64;
+            Some(journal.objects)
+        }
+    };
+    if !checked.dirty && checked.units > 0 {
         let message = format!(
             "the journal holds {} units, though the host stopped cleanly",
             checked.units
@@ -64,7 +77,7 @@ pub fn check(root: &Path) -> Result<Checked, OfflineError> {
         checked.problems.push(message);
     }
     for dir in data.namespaces()? {
-        Namespace::read(&dir)?.check(&mut checked);
+        Namespace::read(&dir, changed.as_ref())?.check(&mut checked);
     }
     Ok(checked)
 }
@@ -77,23 +90,34 @@ struct Namespace {
     indexes: Vec<ObjectId>,
     /// What would be an object's if it lay somewhere else.
     astray: Vec<PathBuf>,
+    /// As an unclean stop has left it: logs lie beside databases, and databases that are nobody's.
+    is_unclean: bool,
 }
 
 impl Namespace {
-    fn read(dir: &Path) -> std::io::Result<Self> {
+    /// `changed`: after an unclean stop, the objects that the journal changes. The others are as they should be.
+    fn read(dir: &Path, changed: Option<&BTreeSet<(String, ObjectId)>>) -> std::io::Result<Self> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let waits = |object| changed.is_some_and(|changed| changed.contains(&(name.clone(), object)));
         let mut found = Self {
             dir: dir.into(),
             databases: BTreeMap::new(),
             indexes: Vec::new(),
             astray: Vec::new(),
+            is_unclean: changed.is_some(),
         };
         for file in layout::walk(dir) {
             let file = file?;
             match file.found {
                 _ if !file.is_home => found.astray.push(file.path),
+                Found::Index(object) | Found::Database(object, _) if waits(object) => {}
                 Found::Index(object) => found.indexes.push(object),
                 Found::Database(object, number) => {
-                    found.databases.insert((object, number), file.bytes()?);
+                    // Nothing was ever committed to it: the next start removes it.
+                    let is_left = found.is_unclean && is_blank(&found.database(object, number))?;
+                    if !is_left {
+                        found.databases.insert((object, number), file.bytes()?);
+                    }
                 }
                 Found::Companion(_) => {}
             }
@@ -126,6 +150,10 @@ impl Namespace {
             }
         }
         for (object, file) in std::mem::take(&mut self.databases).into_keys() {
+            if self.is_unclean && file != FileId::ROOT {
+                // Left over from a turn that was never acknowledged, or what recovery sets aside.
+                continue;
+            }
             let place = self.database(object, file).path();
             let path = index::path(&self.dir, object);
             let why = match path.exists() {
@@ -171,7 +199,11 @@ impl Namespace {
     }
 
     fn check_database(&self, database: &DbFile, name: Option<String>, path: &str, bytes: u64, checked: &mut Checked) {
-        for complaint in check_database(database, path) {
+        let complaints = match self.is_unclean {
+            true => check_without_log(database, path),
+            false => check_database(database, path),
+        };
+        for complaint in complaints {
             checked
                 .problems
                 .push(format!("{}: {complaint}", database.path().display()));

@@ -33,7 +33,7 @@ mod value;
 mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
-pub(crate) use check::{check_database, whose};
+pub(crate) use check::{check_database, check_without_log, whose};
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
 pub(crate) use file::{DbFile, remove_db, remove_if_there};

@@ -111,7 +111,9 @@ impl DataDir {
         }
         if !opened.was_dirty {
             let dirty = root.join("DIRTY");
-            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
+            let mut file = File::create(&dirty).map_err(at(&dirty))?;
+            // That it is there is what counts; on a full disk it is empty.
+            let _ = file.write_all(b"facetd runs, or was killed\n");
         }
         // Whatever is there: the process that made it may have been killed before this.
         sync_dir(root).map_err(at(root))?;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Lsn;
 use super::batch::{BLOCK_BYTES, BODY_BYTES_MAX};
@@ -23,6 +23,9 @@ const DELETES_BYTES: u64 = 4 << 20;
 const UNIT_EXTRA_BYTES: u64 = 2 * BLOCK_BYTES as u64;
 /// Room at the end of a segment into which the next batch may not fit.
 pub(super) const WASTE_BYTES: u64 = (BODY_BYTES_MAX + 2 * BLOCK_BYTES) as u64;
+
+/// A journal that has been full for so long is not one that is about to have room.
+const FULL_TROUBLES: Duration = Duration::from_secs(30);
 
 /// There is no room in the journal.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ pub(super) struct State {
     pub(super) spares: Vec<(PathBuf, u64)>,
     /// Why there cannot be more room now.
     pub(super) full: Option<Arc<str>>,
+    /// Since when.
+    full_since: Option<Instant>,
     /// Somebody waits for room.
     pub(super) wanted: bool,
 }
@@ -101,6 +106,7 @@ impl Queue {
                 segment_bytes: 0,
                 spares: Vec::new(),
                 full: None,
+                full_since: None,
                 wanted: false,
             }),
             arrived: Condvar::new(),
@@ -237,6 +243,7 @@ impl Queue {
         let mut state = self.lock();
         add(&mut state);
         state.full = None;
+        state.full_since = None;
         // Whoever needs more still asks again.
         state.wanted = false;
         drop(state);
@@ -245,7 +252,19 @@ impl Queue {
 
     /// There cannot be more room now. Nobody is woken: who waits goes on until the time is up.
     pub(super) fn set_full(&self, why: Arc<str>) {
-        self.lock().full = Some(why);
+        let mut state = self.lock();
+        state.full_since.get_or_insert_with(clock::now);
+        state.full = Some(why);
+    }
+
+    /// Why commits are refused for good, or have been for long.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let state = self.lock();
+        if state.failed.is_some() {
+            return Some("the journal has failed, and the host stops".to_owned());
+        }
+        let full = clock::now().saturating_duration_since(state.full_since?);
+        (full >= FULL_TROUBLES).then(|| format!("the journal has been full for {} s", full.as_secs()))
     }
 
     /// True if a COMMIT may have to wait.
