@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
+use super::environment::{self, Verdict};
 use super::layout;
 
 /// Why a data directory cannot be used.
@@ -20,6 +21,9 @@ pub enum DataDirError {
         "the data directory {0} is in use by another facetd; stop that one, or give this one a directory of its own (--data)"
     )]
     InUse(PathBuf),
+    /// What is written to it would not be safe.
+    #[error("{0}; or name another with --data")]
+    Unfit(String),
     /// There is none.
     #[error("there is no data directory {0}; name another with --data")]
     Missing(PathBuf),
@@ -43,6 +47,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
     move |error| DataDirError::Io { path, error }
 }
+
+/// SQLite takes no longer path: it has 512 bytes for one, with two to spare.
+const PATH_BYTES_MAX: usize = 510;
 
 /// What a process holds of its data directory, and finds it by.
 #[derive(Clone, Debug)]
@@ -106,6 +113,7 @@ impl DataDir {
             sync_dir(parent).map_err(at(parent))?;
         }
         let opened = Self::open_idle(root)?;
+        opened.check_environment()?;
         for sub in ["classes", "cache"] {
             private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
         }
@@ -162,6 +170,18 @@ impl DataDir {
         })
     }
 
+    /// Refuses a system, or a file system, on which what is written may be lost without a word.
+    pub(crate) fn check_environment(&self) -> Result<(), DataDirError> {
+        match environment::judge(&self.root, &self.dir).map_err(at(&self.root))? {
+            Verdict::Fit => Ok(()),
+            Verdict::Poor(why) => {
+                tracing::warn!(data = %self.root.display(), "{why}");
+                Ok(())
+            }
+            Verdict::Unfit(why) => Err(DataDirError::Unfit(why)),
+        }
+    }
+
     /// To look whether it is still there.
     pub(crate) fn place(&self) -> Place {
         Place {
@@ -173,6 +193,16 @@ impl DataDir {
     /// Where the files of a namespace's objects lie; created if missing, and made durable.
     pub(crate) fn namespace(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.root.join(name);
+        let bytes = path.as_os_str().len() + "/".len() + layout::OBJECT_FILE_BYTES_MAX;
+        if bytes > PATH_BYTES_MAX {
+            let message = format!(
+                "{} is {} bytes too long for the files in it, whose paths have at most {PATH_BYTES_MAX}; use a shorter path \
+                 for the data directory, or a shorter name for the namespace",
+                path.display(),
+                bytes - PATH_BYTES_MAX
+            );
+            return Err(io::Error::other(message));
+        }
         let made = layout::make_homes(&path)?;
         // Also if all is there: the process that made it may have been killed before this.
         if made || self.was_dirty {
@@ -307,6 +337,28 @@ mod tests {
         std::fs::remove_dir(&root).unwrap();
         std::fs::rename(&aside, &root).unwrap();
         place.is_in_place().unwrap();
+    }
+
+    #[test]
+    fn a_path_that_sqlite_does_not_take_is_refused_before_anything_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        let room = PATH_BYTES_MAX - data.root().as_os_str().len() - "//".len() - layout::OBJECT_FILE_BYTES_MAX;
+        // A name has 255 bytes; the rest is in the path of the directory.
+        let deep = (0..room / 200).fold(dir.path().to_owned(), |path, _| path.join("d".repeat(199)));
+        let data = DataDir::open(&deep).unwrap();
+        let fits = "n".repeat(room % 200);
+        data.namespace(&fits).unwrap();
+        let why = data.namespace(&format!("{fits}n")).unwrap_err().to_string();
+        assert!(why.contains("1 bytes too long") && why.contains("shorter"), "{why}");
+        let mut longest = layout::database(
+            &deep.join(&fits),
+            crate::ids::ObjectId([7; 32]),
+            crate::ids::FileId(u32::MAX),
+        );
+        longest.as_mut_os_string().push("-journal");
+        assert!(longest.as_os_str().len() <= PATH_BYTES_MAX);
+        std::fs::write(&longest, b"").unwrap();
     }
 
     #[test]
