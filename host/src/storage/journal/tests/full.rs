@@ -167,3 +167,28 @@ fn without_any_room_nothing_is_changed_and_the_reason_is_told() {
     let journal = data.open(true).unwrap();
     assert!(data.is_kept(&journal) && journal.close());
 }
+
+#[test]
+fn who_watches_over_a_host_hears_of_a_journal_that_is_full_or_has_failed() {
+    let data = Data::new();
+    data.refuse(4);
+    let journal = data.open(false).unwrap();
+    assert_eq!(journal.trouble(), None);
+    data.refuse(u64::MAX);
+    let mut store = data.store(&journal, false);
+    store.kv_put("k", b"kept").unwrap();
+    let refused = store.end_turn().unwrap_err();
+    assert_eq!(refused.code(), "journal-full");
+    assert!(refused.to_string().contains("No space left"), "{refused}");
+    assert!(journal.trouble().is_some_and(|why| why.contains("full")));
+    // It is tried again for as long as somebody has waited.
+    data.refuse(0);
+    while journal.trouble().is_some() {
+        std::thread::yield_now();
+    }
+    store.kv_put("k", b"kept").unwrap();
+    let committed = store.end_turn().unwrap().unwrap();
+    store.record_alone(committed);
+    journal.fail("a test says so");
+    assert!(journal.trouble().is_some_and(|why| why.contains("failed")));
+}
