@@ -7,6 +7,9 @@ use crate::startup::StartupLimits;
 pub const TREE_DEPTH_MAX: usize = 16;
 /// Facets of one object that exist or that somebody holds a stub of (S2).
 pub const FACETS_PER_OBJECT_MAX: usize = 65_536;
+/// What one turn may change of its tree, as it is recorded, bytes: startups of restarts and clones with their props. Deletes
+/// do not count: a full journal takes them.
+pub const TREE_CHANGES_BYTES_MAX: usize = 8 << 20;
 /// Events waiting for one facet (S25).
 pub const MAILBOX_LEN_MAX: usize = 64;
 /// Events of one facet that have begun and not ended (S25).

@@ -13,8 +13,10 @@ mod doctor;
 mod failing;
 mod kill;
 mod ledger;
+mod liveness;
 mod offline;
 mod points;
+mod recovery;
 mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
@@ -27,10 +29,16 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use support::client::{Client, Failure};
+use support::host::Host;
 
 /// The puppet of the conformance cases serves here, too.
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/crash/facetd.toml")
+}
+
+/// A file of an object, of the namespace `t`.
+fn object_file(host: &Host, id: &str, suffix: &str) -> Result<PathBuf> {
+    Ok(support::identity::home(&host.data(), "t", id).join(format!("{id}{suffix}")))
 }
 
 /// Has a child of the root `on` carry out operations. The inner error is the host's, for the root or for the child.

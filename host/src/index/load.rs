@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{self, Found, HEADER_BYTES};
-use super::{IndexError, TreeChange, codec, rewrite};
+use super::{IndexError, TreeChange, codec, lost_path, rewrite};
 use crate::ids::{FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::Startup;
 
@@ -72,6 +72,14 @@ pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, Inde
 
 /// Reads the index at `path` and answers its length, too; changes nothing.
 pub(crate) fn read(path: &Path, object: ObjectId) -> Result<Option<(Loaded, usize)>, IndexError> {
+    let lost = lost_path(path);
+    if lost.try_exists().map_err(failed("look for", &lost))? {
+        let why = format!(
+            "{} holds records that were acknowledged and do not fit to it; `facetd doctor` makes one index of both",
+            lost.display()
+        );
+        return Err(IndexError::Damaged { path: path.into(), why });
+    }
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

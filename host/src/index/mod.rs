@@ -29,7 +29,7 @@ use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
 pub(crate) use load::{Entry, Loaded, load, read};
-pub(crate) use redo::{RedoRecord, redo};
+pub(crate) use redo::{RedoRecord, image as records_image, redone};
 pub(crate) use salvage::{image, salvage};
 
 /// One change of an object's tree.
@@ -95,7 +95,7 @@ pub(crate) enum IndexError {
         "{path} is missing, though {database} is there, and what is below the object's root is not known without it. Nothing \
          is changed; restore it from a backup, or have `facetd doctor --repair` make it anew"
     )]
-    Lost {
+    Missing {
         /// Where it should be.
         path: PathBuf,
         /// What it would name.
@@ -129,6 +129,12 @@ pub(crate) fn parse(bytes: &[u8], object: ObjectId) -> Result<Loaded, String> {
         (loaded, good) if good == bytes.len() => Ok(loaded),
         (_, good) => Err(format!("its last {} bytes are no record", bytes.len() - good)),
     }
+}
+
+/// Where records of an object lie that the journal held and that could not be put into its index. As long as they are there
+/// the index is not used: it is older than what was acknowledged.
+pub(crate) fn lost_path(index: &Path) -> PathBuf {
+    index.with_extension("facets.lost")
 }
 
 /// Where the index of an object is.

@@ -1,15 +1,14 @@
 //! After a crash the journal knows what was appended to an index since the last barrier; the file itself holds all that
 //! lay behind it, and of the rest any part. Records are taken from the file as far as they go, then from the journal.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::frame::{self, Found, HEADER_BYTES};
 use super::load::{failed, parse};
 use super::{IndexError, codec};
 use crate::ids::ObjectId;
-use crate::sys::die::{self, Point};
 
 /// A record as the journal holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,27 +21,20 @@ pub(crate) struct RedoRecord {
     pub(crate) seq: u64,
 }
 
-/// Brings the file at `path` up to the last of `records`, which follow each other. If the file begins with the first of
-/// them, it is made of them alone, unless it was written anew since: then it is complete up to where that was. `sync` makes
-/// a file durable.
-pub(crate) fn redo(
-    path: &Path,
-    object: ObjectId,
-    records: &[RedoRecord],
-    sync: impl FnOnce(&Path) -> io::Result<()>,
-) -> Result<(), IndexError> {
-    let Some(first) = records.first() else { return Ok(()) };
+/// The bytes that the file at `path` must have after the last of `records`, which follow each other; none if it has them. If
+/// the file begins with the first of them, it is made of them alone, unless it was written anew since: then it is complete up
+/// to where that was.
+pub(crate) fn redone(path: &Path, object: ObjectId, records: &[RedoRecord]) -> Result<Option<Vec<u8>>, IndexError> {
+    let Some(first) = records.first() else { return Ok(None) };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
     let unbroken = records.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1);
     let image = if !first.header.is_empty() && unbroken {
-        let mut image = first.header.clone();
-        records.iter().for_each(|record| image.extend(&record.record));
-        image
+        image(records)
     } else {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed("read", path)(error)),
-        };
         extended(&bytes, object, records).map_err(|why| IndexError::Damaged { path: path.into(), why })?
     };
     // Whatever was made of it must make sense as a whole.
@@ -51,22 +43,17 @@ pub(crate) fn redo(
         false => Err("the journal's records do not fit to it".to_owned()),
     });
     whole.map_err(|why| IndexError::Damaged { path: path.into(), why })?;
-    let temporary = path.with_extension("facets.new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)?;
-        file.write_all(&image)?;
-        // The barrier that ends recovery comes after all renames; one of an empty file must not survive alone.
-        sync(&temporary)?;
-        die::pass(Point::RedoIndexWritten);
-        fs::rename(&temporary, path)?;
-        die::pass(Point::RedoIndexRenamed);
-        Ok(())
-    };
-    write().map_err(failed("recover", path))
+    Ok((image != bytes).then_some(image))
+}
+
+/// These records, one behind the other.
+pub(crate) fn image(records: &[RedoRecord]) -> Vec<u8> {
+    let mut image = Vec::new();
+    for record in records {
+        image.extend(&record.header);
+        image.extend(&record.record);
+    }
+    image
 }
 
 /// The good records of a file, and after them those of the journal that it lacks.

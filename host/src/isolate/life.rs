@@ -134,6 +134,13 @@ impl Life {
             self.object.host.journal.clone(),
         );
         storage.share(launched.storage.clone());
+        let entries = launched
+            .stored
+            .lineage
+            .iter()
+            .zip(std::iter::once("").chain(path.iter().map(FacetName::as_str)));
+        let entries_bytes = entries.map(|(startup, name)| startup.recorded_bytes() + name.len());
+        storage.expect_entries(entries_bytes.sum::<usize>() as u64);
         let storage = Arc::new(Mutex::new(storage));
         self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.

@@ -10,9 +10,9 @@ use std::task::Poll;
 use crate::error::{CallError, Outcome};
 use crate::ids::FileId;
 use crate::isolate::{FacetState, GuestEnd, Pending, executor};
-use crate::live::{Effect, HeldSources, Killed, Sealed, TurnEnd};
+use crate::live::{Effect, Fate, HeldSources, Killed, Sealed, TurnEnd};
 use crate::object::{Cause, CopiesError, TurnChanges};
-use crate::storage::Lsn;
+use crate::storage::{Lsn, Reservation};
 
 /// What the running turn has done beside writing.
 #[derive(Default)]
@@ -112,6 +112,7 @@ impl FacetState {
             return Err(GuestEnd::Killed);
         }
         let mut committed = None;
+        let room = self.room_for_changes()?;
         let touched = std::mem::take(&mut self.turn.touched_storage);
         if touched {
             let mut storage = self.lock_storage();
@@ -142,6 +143,7 @@ impl FacetState {
             file: self.identity.file,
             committed,
             changes: std::mem::take(&mut self.turn.changes),
+            room,
             adopted: std::mem::take(&mut self.turn.adopted),
             effects: std::mem::take(&mut self.turn.effects),
             dep: self.dep,
@@ -149,20 +151,24 @@ impl FacetState {
         };
         let ended = self.object.end_turn(&self.control, &mut self.forwarder, turn);
         // What was committed is waited for before the database is closed, by a facet that was killed as well.
-        let (recorded, ended) = match ended {
-            Ok(Sealed { dep, recorded }) => {
+        let (fate, ended) = match ended {
+            Ok(Sealed { dep, fate }) => {
                 self.dep = dep;
-                (recorded, Ok(()))
+                (fate, Ok(()))
             }
-            Err(Killed { recorded, effects }) => {
-                self.dep = recorded;
+            Err(Killed { dep, fate, effects }) => {
+                self.dep = dep;
                 self.unreleased = answers(effects, || Outcome::Unknown);
-                (recorded, Err(GuestEnd::Killed))
+                (fate, Err(GuestEnd::Killed))
             }
         };
-        if wrote {
+        if touched {
             let mut storage = self.lock_storage();
-            storage.recorded(recorded);
+            match fate {
+                Fate::Recorded(lsn) if wrote => storage.recorded(lsn),
+                Fate::Recorded(_) => {}
+                Fate::Forgotten => storage.forget_commit(),
+            }
             if storage.must_checkpoint() {
                 // Waits for the journal, and delays this facet only.
                 let done = executor::block_in_place(|| storage.checkpoint());
@@ -173,6 +179,21 @@ impl FacetState {
         }
         self.turn_is_over();
         ended
+    }
+
+    /// Room in the journal for what the turn has changed of the tree; deletes need none.
+    fn room_for_changes(&self) -> Result<Option<Reservation>, GuestEnd> {
+        let bytes = self.turn.changes.recorded_bytes() as u64;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let journal = &self.object.host.journal;
+        let room = match journal.is_tight() {
+            true => executor::block_in_place(|| journal.reserve(bytes)),
+            false => journal.reserve(bytes),
+        };
+        // Nothing is committed yet: the turn is undone.
+        room.map(Some).map_err(|full| GuestEnd::Commit(full.to_string()))
     }
 
     /// Whoever waits to hold this facet between two turns can.

@@ -4,7 +4,7 @@
 use crate::ids::{ObjectId, ObjectName};
 use crate::index;
 use crate::object::{Tree, TreeChange};
-use crate::storage::TreeAppend;
+use crate::storage::{Reservation, TreeAppend};
 
 /// A smaller file is left alone.
 const WORTH_BYTES: u64 = 64 * 1024;
@@ -13,6 +13,12 @@ const DEAD_RATIO: u64 = 4;
 /// What counts is one record of the journal. What is longer is rewritten when the object is next loaded.
 const IMAGE_FACETS_MAX: usize = 16_384;
 const IMAGE_PROPS_BYTES_MAX: usize = 4 << 20;
+
+/// What is appended, and the room in the journal that it takes beyond what its changes have set aside.
+pub(super) struct Appended {
+    pub(super) append: TreeAppend,
+    pub(super) room: Option<Reservation>,
+}
 
 /// The `.facets` file of a loaded object, as it is or will be once the journal is settled.
 #[derive(Debug)]
@@ -49,14 +55,16 @@ impl IndexFile {
     }
 
     /// The record that says these changes, which the tree has made, and what the object is called if nothing does yet. None
-    /// if there is nothing to be said.
+    /// if there is nothing to be said. `reserve` sets room aside in the journal, if there is some: what counts of a file may be
+    /// much longer than the changes.
     pub(super) fn append(
         &mut self,
         object: ObjectId,
         name: Option<&ObjectName>,
         tree: &Tree,
         changes: Vec<TreeChange>,
-    ) -> Option<TreeAppend> {
+        reserve: impl FnOnce(u64) -> Option<Reservation>,
+    ) -> Option<Appended> {
         let mut changes: Vec<index::TreeChange> = changes.into_iter().map(Into::into).collect();
         if let Some(name) = name
             && !self.is_named
@@ -76,13 +84,23 @@ impl IndexFile {
             self.bytes = 0;
         }
         self.bytes += append.bytes();
-        if self.bytes < self.look_at_bytes {
-            return Some(append);
+        if self.bytes >= self.look_at_bytes
+            && let Some((append, room)) = self.begun_anew(object, name, tree, seq, reserve)
+        {
+            let room = Some(room);
+            return Some(Appended { append, room });
         }
-        self.begun_anew(object, name, tree, seq).or(Some(append))
+        Some(Appended { append, room: None })
     }
 
-    fn begun_anew(&mut self, object: ObjectId, name: Option<&ObjectName>, tree: &Tree, seq: u64) -> Option<TreeAppend> {
+    fn begun_anew(
+        &mut self,
+        object: ObjectId,
+        name: Option<&ObjectName>,
+        tree: &Tree,
+        seq: u64,
+        reserve: impl FnOnce(u64) -> Option<Reservation>,
+    ) -> Option<(TreeAppend, Reservation)> {
         // Unless it is worth it now, another look is after as much again.
         self.look_at_bytes = self.bytes + WORTH_BYTES;
         // None while somebody is in the middle of changing it.
@@ -98,9 +116,10 @@ impl IndexFile {
         if image.bytes() * DEAD_RATIO > self.bytes {
             return None;
         }
+        let room = reserve(image.bytes())?;
         self.bytes = image.bytes();
         self.look_at_bytes = WORTH_BYTES.max(self.bytes * DEAD_RATIO);
-        Some(image)
+        Some((image, room))
     }
 
     /// Nothing is stored: there is no file any more.
@@ -170,8 +189,10 @@ mod tests {
         /// As the keeper has the file follow.
         fn record(&mut self, record: Vec<TreeChange>) {
             let name = ObjectName::new("churned").unwrap();
-            let append = self.file.append(OBJECT, Some(&name), &self.tree, record);
-            append.expect("it says something").carry_out(&mut self.bytes);
+            let reserve = |_| Some(Reservation::none());
+            let appended = self.file.append(OBJECT, Some(&name), &self.tree, record, reserve);
+            let Appended { append, .. } = appended.expect("it says something");
+            append.carry_out(&mut self.bytes);
             assert_eq!(
                 self.file.bytes,
                 self.bytes.len() as u64,

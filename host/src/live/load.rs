@@ -23,7 +23,7 @@ impl Object {
         let loaded = index::load(&path, id)?;
         let database = layout::database(&namespace.dir, id, FileId::ROOT);
         let file = match &loaded {
-            None if database.exists() => return Err(IndexError::Lost { path, database }),
+            None if database.exists() => return Err(IndexError::Missing { path, database }),
             None => {
                 // Nothing is stored, or there is nothing any more.
                 host.place.is_in_place().map_err(|error| IndexError::Io {

@@ -29,7 +29,7 @@ pub(crate) use mail::{
 };
 pub(crate) use object::{Launched, Object, refuse};
 pub use report::{Report, Usage};
-pub(crate) use seal::{Killed, Sealed, TurnEnd};
+pub(crate) use seal::{Fate, Killed, Sealed, TurnEnd};
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub use stub::Stub;
 pub(crate) use stub::Target;

@@ -21,7 +21,7 @@ use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
 };
-use crate::storage::{Committed, DbFile, Lsn, TreeUnit, Unit, wait_settled};
+use crate::storage::{Committed, DbFile, Lsn, Reservation, TreeUnit, Unit, wait_settled};
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -56,6 +56,8 @@ pub(super) struct Changes {
     pub(super) tree: Vec<TreeChange>,
     /// Databases that are gone.
     pub(super) removed: Vec<FileId>,
+    /// Room in the journal that was set aside for `tree`.
+    pub(super) room: Vec<Reservation>,
 }
 
 /// What the object keeps of an incarnation until its store and database are closed.
@@ -311,8 +313,19 @@ impl Object {
     /// Queues one unit for the journal. Under the lock, so that records of the tree are queued in their order.
     pub(super) fn record(self: &Arc<Self>, inner: &mut Inner, mut changes: Changes) -> Lsn {
         let Inner { index, tree, .. } = inner;
-        let record = index.append(self.id, self.name.get(), tree, std::mem::take(&mut changes.tree));
-        self.queue(record.map_or(TreeUnit::Unchanged, TreeUnit::Append), changes)
+        let reserve = |bytes| self.host.journal.try_reserve(bytes);
+        let record = index.append(
+            self.id,
+            self.name.get(),
+            tree,
+            std::mem::take(&mut changes.tree),
+            reserve,
+        );
+        let tree = record.map_or(TreeUnit::Unchanged, |record| {
+            changes.room.extend(record.room);
+            TreeUnit::Append(record.append)
+        });
+        self.queue(tree, changes)
     }
 
     fn queue(self: &Arc<Self>, tree: TreeUnit, changes: Changes) -> Lsn {
@@ -330,6 +343,7 @@ impl Object {
             adopted: changes.adopted,
             removed: changes.removed,
             tree,
+            room: changes.room,
         });
         self.namespace.alarms.committed(self.id, lsn, &alarms, &removed);
         if reads_stale {

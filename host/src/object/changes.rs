@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use crate::ids::{FacetName, FileId};
+use crate::limits::TREE_CHANGES_BYTES_MAX;
 use crate::object::NodeId;
+use crate::object::tree::TreeError;
 use crate::startup::Startup;
 
 /// One line of the durable tree, as the index records it.
@@ -57,12 +59,13 @@ pub(super) enum Pending {
     Deleted { parent: NodeId, top: NodeId },
     /// A facet was given another startup.
     Restarted { node: NodeId, before: Arc<Startup> },
-    /// A copy of `source` was put into the tree below `parent`. `files`: the databases that are made for it; none before it is
-    /// decided what is copied.
+    /// A copy of `source` was put into the tree below `parent`. `bytes` is what its record takes. `files`: the databases that
+    /// are made for it; none before it is decided what is copied.
     Cloned {
         parent: NodeId,
         top: NodeId,
         source: NodeId,
+        bytes: usize,
         files: Option<Vec<FileId>>,
     },
 }
@@ -71,9 +74,26 @@ pub(super) enum Pending {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TurnChanges {
     pub(super) pending: Vec<Pending>,
+    /// What they take in a record, deletes not counted.
+    recorded_bytes: usize,
 }
 
 impl TurnChanges {
+    /// What its record takes, deletes not counted: they are small, and a full journal must take them.
+    pub(crate) fn recorded_bytes(&self) -> usize {
+        self.recorded_bytes
+    }
+
+    /// The record takes `bytes` where it took `before`; an error if that is too much.
+    pub(super) fn grow(&mut self, before: usize, bytes: usize) -> Result<(), TreeError> {
+        let grown = self.recorded_bytes - before + bytes;
+        if grown > TREE_CHANGES_BYTES_MAX && bytes > before {
+            return Err(TreeError::TooMuch);
+        }
+        self.recorded_bytes = grown;
+        Ok(())
+    }
+
     /// These copies were not made: there was nothing in their sources.
     pub(super) fn unmake(&mut self, unmade: &[FileId]) {
         for pending in &mut self.pending {

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::ids::{FacetName, FileId};
-use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_DEPTH_MAX};
+use crate::limits::{FACETS_PER_OBJECT_MAX, TREE_CHANGES_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::object::changes::Pending;
 use crate::object::node::{Slot, Storage};
 use crate::object::nodes::Nodes;
@@ -32,6 +32,12 @@ pub(crate) enum TreeError {
     TooDeep,
     #[error("one object has at most {FACETS_PER_OBJECT_MAX} facets; delete some first")]
     TooMany,
+    #[error(
+        "what one turn changes of its tree takes at most {} MiB, with all startups that it restarts or clones; do the rest \
+         in another turn",
+        TREE_CHANGES_BYTES_MAX >> 20
+    )]
+    TooMuch,
 }
 
 /// An incarnation that must end now.
@@ -168,6 +174,7 @@ impl Tree {
     ) -> Result<(NodeId, Arc<Epoch>), TreeError> {
         if let Some(child) = self.child(parent, name) {
             if *self.node(child).startup != startup {
+                changes.grow(0, startup.recorded_bytes())?;
                 self.end_subtree(child, &Arc::new(Cause::Restarted), kills);
                 let node = self.node_mut(child);
                 let before = std::mem::replace(&mut node.startup, Arc::new(startup));
@@ -289,9 +296,12 @@ impl Tree {
         let source = self
             .child(parent, src)
             .filter(|src| self.node(*src).storage != Storage::None);
+        let mut bytes = 0;
         if let Some(source) = source {
-            let (many, depth) = self.committed_size(source);
-            self.check_room(parent, depth, many)?;
+            let size = self.committed_size(source);
+            self.check_room(parent, size.depth, size.facets)?;
+            bytes = size.recorded_bytes;
+            changes.grow(0, bytes)?;
         }
         self.delete(parent, dst, changes, kills);
         let Some(source) = source else { return Ok(Vec::new()) };
@@ -304,6 +314,7 @@ impl Tree {
             parent,
             top,
             source,
+            bytes,
             files: None,
         });
         Ok(copies)

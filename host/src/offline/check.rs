@@ -87,7 +87,7 @@ struct Namespace {
     dir: Arc<Path>,
     /// Databases by object and file, with their length.
     databases: BTreeMap<(ObjectId, FileId), u64>,
-    indexes: Vec<ObjectId>,
+    indexes: BTreeSet<ObjectId>,
     /// What would be an object's if it lay somewhere else.
     astray: Vec<PathBuf>,
     /// As an unclean stop has left it: logs lie beside databases, and databases that are nobody's.
@@ -102,7 +102,7 @@ impl Namespace {
         let mut found = Self {
             dir: dir.into(),
             databases: BTreeMap::new(),
-            indexes: Vec::new(),
+            indexes: BTreeSet::new(),
             astray: Vec::new(),
             is_unclean: changed.is_some(),
         };
@@ -111,7 +111,7 @@ impl Namespace {
             match file.found {
                 _ if !file.is_home => found.astray.push(file.path),
                 Found::Index(object) | Found::Database(object, _) if waits(object) => {}
-                Found::Index(object) => found.indexes.push(object),
+                Found::Index(object) | Found::Lost(object) => drop(found.indexes.insert(object)),
                 Found::Database(object, number) => {
                     // Nothing was ever committed to it: the next start removes it.
                     let is_left = found.is_unclean && is_blank(&found.database(object, number))?;

@@ -108,7 +108,7 @@ fn owners(dir: &Path) -> std::io::Result<Vec<(String, std::collections::HashSet<
 fn count_facets(namespace: &Path, found: &mut BTreeMap<ClassDigest, StoredClass>) -> Result<(), OfflineError> {
     for file in layout::walk(namespace) {
         let file = file?;
-        let Found::Index(object) = file.found else {
+        let (Found::Index(object) | Found::Lost(object)) = file.found else {
             continue;
         };
         if !file.is_home {
@@ -116,7 +116,8 @@ fn count_facets(namespace: &Path, found: &mut BTreeMap<ClassDigest, StoredClass>
             let message = format!("{path} does not belong there: move it to where its object is, or away");
             return Err(OfflineError::Recover(message));
         }
-        let read = index::read(&file.path, object).map_err(|error| OfflineError::Recover(error.to_string()))?;
+        let read = index::read(&index::path(namespace, object), object)
+            .map_err(|error| OfflineError::Recover(error.to_string()))?;
         for entry in read.into_iter().flat_map(|(loaded, _)| loaded.entries.into_values()) {
             if let Some(class) = found.get_mut(&entry.startup.class) {
                 class.facets += 1;

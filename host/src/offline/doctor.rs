@@ -95,14 +95,14 @@ impl Patient {
                 databases.insert(number, file.bytes()?);
             }
         }
-        let index = match std::fs::read(index::path(dir, object)) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
+        let path = index::path(dir, object);
+        let mut index = read_if_there(&path)?;
+        // Later than all that is in the index.
+        if let Some(lost) = read_if_there(&index::lost_path(&path))? {
+            index.get_or_insert_default().extend(lost);
+        }
         let salvaged = index::salvage(index.as_deref().unwrap_or_default(), object);
         let mut found = Diagnosis::default();
-        let path = index::path(dir, object);
         let damage = match (&index, index::read(&path, object)) {
             (None, _) => Vec::new(),
             (Some(_), Ok(_)) => Vec::new(),
@@ -379,8 +379,18 @@ impl Patient {
         write_synced(&temporary, &index::image(self.object, &self.loaded))?;
         std::fs::rename(&temporary, &path)?;
         sync_dir(&layout::home(&self.dir, self.object))?;
+        // What they say is in the new index, which is durable.
+        crate::storage::remove_if_there(&index::lost_path(&path))?;
         self.found.repaired = true;
         Ok(())
+    }
+}
+
+fn read_if_there(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn open_journal(
         // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
         let dirs = if data.was_dirty { data.namespaces()? } else { Vec::new() };
         dirs.iter().try_for_each(|dir| {
-            clear_orphans(dir, recovered)?;
+            clear_orphans(dir, recovered, &options.disk)?;
             // What the unclean stop has kept from it is found in the databases.
             AlarmIndex::forget(dir).map_err(std::io::Error::other)
         })

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
-use crate::index;
+use crate::index::{self, IndexError};
 use crate::storage::journal::rules::{self, Rule};
-use crate::storage::{DbFile, Recovered, is_blank, remove_db, remove_if_there};
+use crate::storage::{DbFile, Disk, Recovered, is_blank};
 use crate::sys::die::{self, Point};
 use crate::sys::layout::{self, Found};
 
@@ -20,7 +20,11 @@ const DOUBTFUL_SUFFIX: &str = "orphan";
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
-pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
+pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::Result<()> {
+    let remove = |database: &DbFile| {
+        disk.remove(&database.path())?;
+        database.companion_paths().iter().try_for_each(|path| disk.remove(path))
+    };
     let shared: Arc<Path> = dir.into();
     let mut objects: BTreeMap<ObjectId, BTreeSet<FileId>> = BTreeMap::new();
     for entry in layout::walk(dir) {
@@ -29,9 +33,9 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
             // Nothing reads it there, so nothing is known of it.
             _ if !entry.is_home => {}
             // Of the process that was killed: what counts of it is in the journal.
-            Found::Companion(_) if rules::hold(Rule::StrangeLogIsRemoved, dir) => remove_if_there(&entry.path)?,
+            Found::Companion(_) if rules::hold(Rule::StrangeLogIsRemoved, dir) => disk.remove(&entry.path)?,
             Found::Companion(_) => {}
-            Found::Index(object) => {
+            Found::Index(object) | Found::Lost(object) => {
                 objects.entry(object).or_default();
             }
             Found::Database(object, file) => {
@@ -41,7 +45,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
                     file,
                 };
                 if is_blank(&database)? {
-                    remove_db(&database)?;
+                    remove(&database)?;
                 } else {
                     objects.entry(object).or_default().insert(file);
                 }
@@ -52,9 +56,14 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
         let path = index::path(dir, object);
         let known = match index::load(&path, object) {
             Ok(known) => known,
-            Err(error) => {
-                error!(%object, %error, "an index cannot be read; its files are left alone");
+            Err(error @ (IndexError::Damaged { .. } | IndexError::Missing { .. })) => {
+                error!(%object, %error, "an index cannot be used; its files are left alone");
                 continue;
+            }
+            // It may be whole: nothing is concluded from what could not be read.
+            Err(IndexError::Io { what, path, error }) => {
+                let message = format!("cannot {what} {}: {error}", path.display());
+                return Err(std::io::Error::new(error.kind(), message));
             }
         };
         // Without an index a crash is the likely reason, and damage a possible one; unless the journal knows better.
@@ -73,10 +82,10 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
             };
             // Nor does a crash leave a root's that the index does not name.
             if in_doubt || file == FileId::ROOT {
-                set_aside(&database)?;
+                set_aside(&database, disk)?;
             } else {
                 info!(%object, %file, "removed a database that was never part of its object");
-                remove_db(&database)?;
+                remove(&database)?;
                 die::pass(Point::OrphanRemoved);
             }
         }
@@ -85,7 +94,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered) -> std::io::Result<()> {
 }
 
 /// Renames the database. Nothing that was set aside earlier is overwritten.
-fn set_aside(database: &DbFile) -> std::io::Result<()> {
+fn set_aside(database: &DbFile, disk: &Disk) -> std::io::Result<()> {
     let path = database.path();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let aside = |number: u32| path.with_file_name(format!("{name}.{DOUBTFUL_SUFFIX}{number}"));
@@ -93,5 +102,5 @@ fn set_aside(database: &DbFile) -> std::io::Result<()> {
         .find(|number| !aside(*number).exists())
         .expect("a free number is found before u32 ends");
     warn!(file = %path.display(), "a database that its object's index does not name is set aside as .orphan{number}");
-    std::fs::rename(&path, aside(number))
+    disk.rename(&path, &aside(number))
 }

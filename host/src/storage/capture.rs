@@ -85,6 +85,13 @@ pub(super) fn commit(
     Ok((Pages::new(whole, page_count, numbers, raw), found))
 }
 
+/// The salts of the log that is there.
+pub(super) fn salts(conn: &Connection) -> Result<Salts, StorageError> {
+    let mut header = [0; LOG_HEADER_BYTES];
+    Log::of(conn)?.read(&mut header, 0)?;
+    Ok(header[LOG_SALTS].try_into().expect("the range has eight bytes"))
+}
+
 /// Bytes that a COMMIT may have to write, at most: pages that were written ahead of it, and all that are in the cache.
 pub(super) fn pending_bytes(conn: &Connection) -> u64 {
     let pages_written = status(conn, ffi::SQLITE_DBSTATUS_CACHE_WRITE, false);

@@ -108,6 +108,10 @@ impl Connected {
                 .conn
                 .query_row("PRAGMA wal_checkpoint(NOOP)", (), |row| row.get(1))?;
             connected.frames = u32::try_from(frames).unwrap_or(0);
+            if connected.frames > 0 {
+                // Else the next use of the log, whose frames are counted from its beginning, would pass for this one.
+                connected.salts = Some(super::capture::salts(&connected.conn)?);
+            }
         }
         drop(trusted);
         Ok(connected)

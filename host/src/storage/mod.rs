@@ -42,8 +42,8 @@ pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::TableDump;
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
-    Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, TreeAppend, TreeUnit, Unit,
-    inspect_journal, wait_durable, wait_settled,
+    Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation, TreeAppend,
+    TreeUnit, Unit, inspect_journal, wait_durable, wait_settled,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;

@@ -2,6 +2,7 @@
 //! be kept in it, and never goes on after SQLite has dropped the transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::alarm::AlarmState;
 use super::connection::Connected;
@@ -42,8 +43,12 @@ pub(crate) struct FacetStore {
     pub(super) rows_read: u64,
     pub(super) rows_written: u64,
     pub(super) journal: Arc<dyn Journal>,
+    /// What the index may record when something is first stored: the facet's entry and those above it, bytes.
+    pub(super) entries_bytes: u64,
     /// The newest commit that is not in the database file.
     pub(super) newest: Newest,
+    /// The journal needs the room that this database's pages hold in it: the log is folded when the turn ends.
+    pub(super) checkpoint_wanted: Arc<AtomicBool>,
     /// The journal counts this turn among those it waits for.
     pub(super) counted: bool,
     /// Something was committed since the database was opened.
@@ -90,7 +95,9 @@ impl FacetStore {
             alarm: AlarmState::default(),
             rows_read: 0,
             rows_written: 0,
+            entries_bytes: 0,
             newest: Newest::Nothing,
+            checkpoint_wanted: Arc::default(),
             counted: false,
             wrote: false,
             rests_empty: false,
@@ -102,6 +109,11 @@ impl FacetStore {
     /// Bounds it by what is left of a budget, too.
     pub(crate) fn share(&mut self, budget: Option<Arc<Budget>>) {
         self.shared = budget;
+    }
+
+    /// The first commit sets aside so much for the entries that come with it.
+    pub(crate) fn expect_entries(&mut self, bytes: u64) {
+        self.entries_bytes = bytes;
     }
 
     /// True if something was committed to the file, even if nothing is in it any more.

@@ -1,7 +1,8 @@
 //! All writes of a turn are one transaction: it is committed when the turn ends or it never happened (S19). COMMIT never
 //! syncs; what it wrote is handed to the journal, which does, and only what is durable reaches the database file.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::config::DbConfig;
 
@@ -49,7 +50,7 @@ impl FacetStore {
             return Ok(None);
         }
         // The turn is sealed: an abort that comes now finds it committed.
-        let interrupt = std::sync::Arc::clone(&self.interrupt);
+        let interrupt = Arc::clone(&self.interrupt);
         let _sealed = interrupt.seal();
         self.rollback_from(0)?;
         let Self {
@@ -59,6 +60,7 @@ impl FacetStore {
             stored,
             journal,
             alarm,
+            entries_bytes,
             ..
         } = self;
         let open = open.as_deref_mut().expect("it was open above");
@@ -69,9 +71,10 @@ impl FacetStore {
             if !*stored {
                 identity::stamp(open, file, path)?;
             }
-            // Room first: what is committed must be queued.
+            // Room first: what is committed must be queued, with the entries that a first commit makes.
             let pending_bytes = match rules::hold(Rule::RoomBeforeCommit, &file.dir) {
-                true => capture::pending_bytes(&open.conn),
+                true if *stored => capture::pending_bytes(&open.conn),
+                true => capture::pending_bytes(&open.conn) + *entries_bytes,
                 false => 0,
             };
             let room = journal.reserve(pending_bytes);
@@ -117,7 +120,7 @@ impl FacetStore {
     pub(crate) fn forget_commit(&mut self) {
         self.newest = Newest::Nothing;
         self.uncount();
-        self.abandon();
+        self.forsake();
     }
 
     /// Queues a commit that is a unit of its own, and says so to the store.
@@ -129,6 +132,7 @@ impl FacetStore {
             adopted: Vec::new(),
             removed: Vec::new(),
             tree: TreeUnit::Unchanged,
+            room: Vec::new(),
         });
         self.recorded(lsn);
         lsn
@@ -147,7 +151,7 @@ impl FacetStore {
         if open.conn.is_autocommit() {
             return;
         }
-        let interrupt = std::sync::Arc::clone(&self.interrupt);
+        let interrupt = Arc::clone(&self.interrupt);
         let _sealed = interrupt.seal();
         if let Err(error) = open.host_run(ROLLBACK).or_else(|_| open.host_run(ROLLBACK)) {
             // Closing rolls back as well; the next use opens again.
@@ -172,9 +176,15 @@ impl FacetStore {
         self.open.as_ref().is_some_and(|open| has_written(&open.conn))
     }
 
-    /// True if the log has grown so long that the facet must wait for a checkpoint.
+    /// True if the facet must wait for a checkpoint: the log has grown too long, or the journal needs the room.
     pub(crate) fn must_checkpoint(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.frames >= WAL_FRAMES_HARD)
+        let is_wanted = self.checkpoint_wanted.load(Ordering::SeqCst) && matches!(self.newest, Newest::Recorded(_));
+        is_wanted || self.open.as_ref().is_some_and(|open| open.frames >= WAL_FRAMES_HARD)
+    }
+
+    /// Set by the journal when it needs the room that this database's pages hold in it.
+    pub(crate) fn checkpoint_wanted(&self) -> Arc<AtomicBool> {
+        self.checkpoint_wanted.clone()
     }
 
     /// True if ending the turn may have to wait for room in the journal.
@@ -212,6 +222,8 @@ impl FacetStore {
             durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
+        // What fails is asked for again.
+        self.checkpoint_wanted.store(false, Ordering::SeqCst);
         open.checkpoint()?;
         die::pass(Point::LogFolded);
         self.newest = Newest::Nothing;

@@ -81,6 +81,8 @@ pub(crate) fn sync_homes(namespace: &Path) -> io::Result<()> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Found {
     Index(ObjectId),
+    /// Records that could not be put into its index.
+    Lost(ObjectId),
     Database(ObjectId, FileId),
     /// Beside a database, or where one was.
     Companion(ObjectId),
@@ -89,7 +91,7 @@ pub(crate) enum Found {
 impl Found {
     fn object(self) -> ObjectId {
         match self {
-            Self::Index(object) | Self::Database(object, _) | Self::Companion(object) => object,
+            Self::Index(object) | Self::Lost(object) | Self::Database(object, _) | Self::Companion(object) => object,
         }
     }
 }
@@ -161,8 +163,11 @@ fn parse(name: &str) -> Option<Found> {
     if let Some(database) = beside.or(temporary.map(|(database, _)| database)) {
         return match parse(database)? {
             Found::Database(object, _) => Some(Found::Companion(object)),
-            Found::Index(_) | Found::Companion(_) => None,
+            Found::Index(_) | Found::Lost(_) | Found::Companion(_) => None,
         };
+    }
+    if let Some(object) = name.strip_suffix(".facets.lost") {
+        return Some(Found::Lost(object.parse().ok()?));
     }
     if let Some(object) = name.strip_suffix(".facets") {
         return Some(Found::Index(object.parse().ok()?));

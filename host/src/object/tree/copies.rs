@@ -20,6 +20,14 @@ pub(crate) struct Source {
     pub(crate) path: Vec<FacetName>,
 }
 
+/// How large a subtree is.
+pub(super) struct Size {
+    pub(super) facets: usize,
+    pub(super) depth: usize,
+    /// What a record takes that makes all of it.
+    pub(super) recorded_bytes: usize,
+}
+
 /// Why it cannot be decided what is copied.
 #[derive(Debug)]
 pub(crate) enum CopiesError {
@@ -50,57 +58,62 @@ impl Tree {
             return Err(CopiesError::NotHeld(missing));
         }
         let mut copies = Vec::new();
-        for pending in &mut changes.pending {
+        for nth in 0..changes.pending.len() {
             let Pending::Cloned {
                 parent,
                 top,
                 source,
-                files: files @ None,
-            } = pending
+                bytes,
+                files: None,
+            } = changes.pending[nth]
             else {
                 continue;
             };
             let begin = copies.len();
-            if self.nodes.contains(*top) {
-                self.fix_copy(*parent, *top, *source, &mut copies)
-                    .map_err(CopiesError::Tree)?;
+            let mut recorded_bytes = 0;
+            if self.nodes.contains(top) {
+                if self.nodes.contains(source) {
+                    let size = self.committed_size(source);
+                    self.check_room(parent, size.depth, size.facets - 1)
+                        .map_err(CopiesError::Tree)?;
+                    recorded_bytes = size.recorded_bytes;
+                }
+                // It may have grown since the clone was asked for.
+                changes.grow(bytes, recorded_bytes).map_err(CopiesError::Tree)?;
+                self.fix_copy(top, source, &mut copies);
             }
-            *files = Some(copies[begin..].iter().map(|copy: &Copy| copy.to).collect());
+            let made = copies[begin..].iter().map(|copy: &Copy| copy.to).collect();
+            changes.pending[nth] = Pending::Cloned {
+                parent,
+                top,
+                source,
+                bytes: recorded_bytes,
+                files: Some(made),
+            };
         }
         Ok(copies)
     }
 
     /// Makes what is below `top` anew: nobody has seen it yet, and nothing runs there.
-    fn fix_copy(
-        &mut self,
-        parent: NodeId,
-        top: NodeId,
-        source: NodeId,
-        copies: &mut Vec<Copy>,
-    ) -> Result<(), TreeError> {
+    fn fix_copy(&mut self, top: NodeId, source: NodeId, copies: &mut Vec<Copy>) {
         for child in self.node(top).children.values().copied().collect::<Vec<_>>() {
             self.drop_subtree(child, |_, _| {});
-        }
-        if self.nodes.contains(source) {
-            let (many, depth) = self.committed_size(source);
-            self.check_room(parent, depth, many - 1)?;
         }
         if !self.nodes.contains(source) {
             // It had become empty, and nobody spoke of it any more.
             self.set_storage(top, Storage::None);
             self.node_mut(top).file_reserved = None;
-            return Ok(());
+            return;
         }
         let file = match (self.node(top).storage.entry(), self.node(source).storage) {
             (Some(file), _) => file,
-            (None, Storage::None) => return Ok(()),
+            (None, Storage::None) => return,
             (None, Storage::Entry(_) | Storage::Database(_)) => self.new_file(),
         };
         self.fill_copy(source, top, file, copies);
         if self.is_deleted(top) {
             self.open.nodes += self.nodes_below(top) - 1;
         }
-        Ok(())
     }
 
     /// Copies what is committed at and below `from`, into new files.
@@ -155,11 +168,21 @@ impl Tree {
         }
     }
 
-    /// How many facets are committed at and below it, and how deep they are.
-    pub(super) fn committed_size(&self, id: NodeId) -> (usize, usize) {
-        let below = self.recorded_children(id);
-        let sizes = below.iter().map(|child| self.committed_size(*child));
-        let (many, depth) = sizes.fold((0, 0), |(many, depth), (n, d)| (many + n, depth.max(d)));
-        (many + 1, depth + 1)
+    /// What is committed at and below it.
+    pub(super) fn committed_size(&self, id: NodeId) -> Size {
+        let name_bytes = self.node(id).name.as_ref().map_or(0, |name| name.as_str().len());
+        let mut size = Size {
+            facets: 1,
+            depth: 0,
+            recorded_bytes: self.recorded_startup(id).recorded_bytes() + name_bytes,
+        };
+        for child in self.recorded_children(id) {
+            let below = self.committed_size(child);
+            size.facets += below.facets;
+            size.depth = size.depth.max(below.depth);
+            size.recorded_bytes += below.recorded_bytes;
+        }
+        size.depth += 1;
+        size
     }
 }

@@ -116,6 +116,16 @@ pub(super) fn resealed(bytes: &[u8]) -> Vec<u8> {
     batch
 }
 
+/// A good batch, as it is written into the segment of that id.
+pub(super) fn moved(batch: &[u8], id: &SegmentId) -> Vec<u8> {
+    let mut batch = batch.to_vec();
+    let body_bytes = u32_at(&batch, 8) as usize;
+    batch[16..32].copy_from_slice(id);
+    let crc = checksum(&batch[..HEADER_BYTES + body_bytes]);
+    batch[4..8].copy_from_slice(&crc.to_le_bytes());
+    batch
+}
+
 /// A batch as it is read.
 #[derive(Debug)]
 pub(super) struct Found<'a> {

@@ -185,6 +185,18 @@ impl Disk {
         })
     }
 
+    /// Opens a file to write into it. `anew`: whatever is there goes, and it is made if there is none.
+    pub(super) fn open(&self, path: &Path, anew: bool) -> io::Result<File> {
+        self.run(Op::Write(path), || {
+            OpenOptions::new()
+                .write(true)
+                .create(anew)
+                .truncate(anew)
+                .mode(0o600)
+                .open(path)
+        })
+    }
+
     /// Makes a file so long.
     pub(super) fn set_len(&self, path: &Path, file: &File, bytes: u64) -> io::Result<()> {
         self.run(Op::Write(path), || file.set_len(bytes))
@@ -227,12 +239,12 @@ impl Disk {
         })
     }
 
-    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.run(Op::Rename(from), || std::fs::rename(from, to))
     }
 
     /// Removes a file; one that is not there is no error.
-    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         self.run(Op::Remove(path), || match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),

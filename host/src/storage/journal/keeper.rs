@@ -268,16 +268,18 @@ impl Keeper {
 
     /// Makes a spare if there is none, or if somebody waits for more room.
     fn make_spare(&mut self) {
-        let (spares, wanted) = {
+        let (spares, wanted, writer_waits) = {
             let state = self.queue.lock();
-            (state.spares.len(), state.wanted)
+            (state.spares.len(), state.wanted, state.writer_waits)
         };
         if (spares >= SPARES_KEPT && !wanted) || self.queue.has_failed() {
             return;
         }
         let used: u64 = self.filled.iter().map(|filled| filled.bytes).sum();
         let used = used + self.segment_bytes * (1 + spares as u64);
-        if used + self.segment_bytes > self.cap_bytes {
+        // What is committed has set its room aside, but for deletes: those of many together may need a little more.
+        let overdraft_bytes = if writer_waits { self.segment_bytes } else { 0 };
+        if used + self.segment_bytes > self.cap_bytes + overdraft_bytes {
             let mib = self.cap_bytes >> 20;
             let why = format!("its {mib} MiB hold commits that are not in database files yet; try again");
             self.queue.set_full(why.into());

@@ -174,6 +174,10 @@ impl Journal for LocalJournal {
         self.queue.reserve(bytes, || self.tell(Task::Spare))
     }
 
+    fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.queue.try_reserve(bytes)
+    }
+
     fn append(&self, unit: Unit) -> Lsn {
         die::pass(Point::Appending);
         let lsn = self.queue.push(unit.encode(), |lsn, unit| {

@@ -67,6 +67,10 @@ impl Journal for MemoryJournal {
         })
     }
 
+    fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.reserve(bytes).ok()
+    }
+
     fn append(&self, unit: Unit) -> Lsn {
         self.locked(|state| {
             state.last += 1;

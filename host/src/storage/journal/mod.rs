@@ -58,6 +58,8 @@ pub(crate) trait Journal: Send + Sync {
     /// Sets room aside for a COMMIT that writes about `bytes`. Waits while too much is queued, so call it before the
     /// COMMIT: nothing after it waits on a limit.
     fn reserve(&self, bytes: u64) -> Result<Reservation, JournalFull>;
+    /// Sets room aside if that needs no waiting.
+    fn try_reserve(&self, bytes: u64) -> Option<Reservation>;
     /// Queues what one unit committed and answers its number. Never waits.
     fn append(&self, unit: Unit) -> Lsn;
     /// How far it has come.

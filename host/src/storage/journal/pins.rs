@@ -2,6 +2,7 @@
 //! until a checkpoint has moved all of them there.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use super::Lsn;
@@ -23,7 +24,7 @@ struct State {
     /// The first commit of each that is not in its file.
     oldest: BTreeSet<(Lsn, DbFile)>,
     /// Who can be asked for a checkpoint.
-    stores: HashMap<DbFile, Weak<Mutex<FacetStore>>>,
+    stores: HashMap<DbFile, Attended>,
     /// Databases beside which lies a log that this process wrote, or may: it may be read, others may not.
     logs: HashMap<DbFile, LogState>,
 }
@@ -37,6 +38,12 @@ enum LogState {
     Left,
     /// The keeper, for a moment.
     Folding,
+}
+
+struct Attended {
+    store: Weak<Mutex<FacetStore>>,
+    /// The store's own: set, it folds its log when its turn ends, and waits for that.
+    wanted: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy)]
@@ -88,7 +95,12 @@ impl Pins {
 
     /// From now on this store can be asked for a checkpoint.
     pub(crate) fn attend(&self, file: &DbFile, store: &Arc<Mutex<FacetStore>>) {
-        self.lock().stores.insert(file.clone(), Arc::downgrade(store));
+        let wanted = store.lock().unwrap_or_else(PoisonError::into_inner).checkpoint_wanted();
+        let attended = Attended {
+            store: Arc::downgrade(store),
+            wanted,
+        };
+        self.lock().stores.insert(file.clone(), attended);
     }
 
     /// The store is closed.
@@ -122,9 +134,26 @@ impl Pins {
         left.map(|(file, _)| file.clone()).collect()
     }
 
+    /// Lifts the pins of databases, pinned at `upto` or before, beside which no log lies: whoever closed them has moved
+    /// everything, or their files are gone. Nobody else would ever lift them.
+    fn lift_closed(&self, upto: Lsn, durable: Lsn) {
+        let mut state = self.lock();
+        let State {
+            pinned, oldest, logs, ..
+        } = &mut *state;
+        let pressed = oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
+        let closed = pressed.filter(|(_, file)| !logs.contains_key(file) && pinned[file].newest <= durable);
+        for (first, file) in closed.cloned().collect::<Vec<_>>() {
+            tracing::warn!(file = %file.path().display(), unit = first.0, "a closed database was kept in the journal");
+            pinned.remove(&file);
+            oldest.remove(&(first, file));
+        }
+    }
+
     /// Moves the pages of databases that are pinned at `upto` or before and that nobody has open. A log can only be moved as
     /// a whole: one that holds a commit which is not `durable` yet stays.
     pub(super) fn fold_abandoned(&self, upto: Lsn, durable: Lsn) {
+        self.lift_closed(upto, durable);
         let abandoned: Vec<_> = {
             let mut state = self.lock();
             let State {
@@ -152,18 +181,21 @@ impl Pins {
         }
     }
 
-    /// Asks the databases that are pinned at `upto` or before for a checkpoint. Those in a turn are left out.
+    /// Asks the databases that are pinned at `upto` or before for a checkpoint. Those in a turn, or whose newest commit is not
+    /// durable yet, make it when their turn ends: turns may follow each other without a gap.
     pub(super) fn press(&self, upto: Lsn, durable: Lsn) {
         self.fold_abandoned(upto, durable);
         let stores: Vec<_> = {
             let state = self.lock();
             let pinned = state.oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
-            pinned
-                .filter_map(|(_, file)| state.stores.get(file).and_then(Weak::upgrade))
+            let attended = pinned.filter_map(|(_, file)| state.stores.get(file));
+            attended
+                .filter_map(|attended| Some((attended.store.upgrade()?, attended.wanted.clone())))
                 .collect()
         };
-        for store in stores {
-            // Its facet is using it: next time.
+        for (store, wanted) in stores {
+            // Before the lock is tried: whoever holds it sees this when it ends its turn.
+            wanted.store(true, Ordering::SeqCst);
             let mut store = match store.try_lock() {
                 Ok(store) => store,
                 Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => continue,

@@ -2,6 +2,7 @@
 //! been committed can always be queued.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +18,10 @@ pub(super) const QUEUE_BYTES_MAX: u64 = 64 << 20;
 const UNSETTLED_UNITS_MAX: u64 = 65_536;
 /// How long a COMMIT waits for room before it is refused.
 const RESERVE_WAIT_MS: u64 = 5_000;
-/// Room that only changes of the tree may use, which set nothing aside: a full journal must still take deletes.
+/// How long the writer waits for a segment, with committed units in its hand, before the journal fails: a start recovers,
+/// waiting does not.
+const SPARE_WAIT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
+/// Room that only deletes may use, which set nothing aside: a full journal must still take them.
 const DELETES_BYTES: u64 = 4 << 20;
 /// What a unit takes beside its pages: its message, and the rest of a block.
 const UNIT_EXTRA_BYTES: u64 = 2 * BLOCK_BYTES as u64;
@@ -60,6 +64,8 @@ pub(super) struct State {
     full_since: Option<Instant>,
     /// Somebody waits for room.
     pub(super) wanted: bool,
+    /// It is the writer, with what is committed.
+    pub(super) writer_waits: bool,
 }
 
 /// Room in the journal, given back when dropped.
@@ -108,6 +114,7 @@ impl Queue {
                 full: None,
                 full_since: None,
                 wanted: false,
+                writer_waits: false,
             }),
             arrived: Condvar::new(),
             room: Condvar::new(),
@@ -152,6 +159,21 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Sets room aside if there is some now, and nothing has to wait for it.
+    pub(super) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let bytes = bytes + UNIT_EXTRA_BYTES;
+        let mut state = self.lock();
+        let fits = state.failed.is_none() && state.has_memory(bytes) && state.unsettled < UNSETTLED_UNITS_MAX;
+        if !fits || !state.has_room(bytes) {
+            return None;
+        }
+        state.reserved_bytes += bytes;
+        Some(Reservation {
+            queue: Some(self.clone()),
+            bytes,
+        })
     }
 
     /// Queues a unit; `numbered` is told its number before the writer can see it.
@@ -222,20 +244,36 @@ impl Queue {
         self.room.notify_all();
     }
 
-    /// A spare for the writer; waits until there is one. None if the journal has failed.
-    pub(super) fn spare(&self, ask: impl Fn()) -> Option<PathBuf> {
+    /// A spare for the writer; waits until there is one, but not for ever: what it has in its hand is committed, and nobody
+    /// hears of anything until it is written.
+    pub(super) fn spare(&self, ask: impl Fn()) -> io::Result<PathBuf> {
+        let deadline = clock::now() + SPARE_WAIT;
         let mut state = self.lock();
         loop {
             if let Some((spare, _)) = state.spares.pop() {
-                return Some(spare);
+                state.writer_waits = false;
+                return Ok(spare);
             }
             if state.failed.is_some() {
-                return None;
+                return Err(io::Error::other("it was failed"));
             }
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                let why = state.full.as_deref().unwrap_or("nothing of it could be released");
+                let seconds = SPARE_WAIT.as_secs();
+                return Err(io::Error::other(format!(
+                    "what is committed waited {seconds} s for room in it: {why}. The next start recovers"
+                )));
+            }
+            state.writer_waits = true;
             if !std::mem::replace(&mut state.wanted, true) {
                 ask();
             }
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .room
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Lsn;
 use super::batch::{self, BLOCK_BYTES};
+use super::disk::Disk;
 use super::local::JournalOptions;
 use super::redo::Redo;
 use super::rules::{self, Rule};
@@ -21,7 +23,7 @@ use crate::sys::die::{self, Point};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum JournalError {
     /// The operating system failed.
-    #[error("the journal cannot be used: {0}")]
+    #[error("the journal cannot be used: {0}. Everything in it is kept: mend that, then start the host again")]
     Io(String),
     /// Not even a short segment fits on the disk.
     #[error(
@@ -61,6 +63,8 @@ pub(crate) struct Recovered {
     pub(crate) databases: usize,
     /// Objects whose index is known from the journal: by namespace directory and object.
     pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
+    /// Objects of which the journal knew more than could be put into their index.
+    pub(crate) doubtful: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
     /// Past every number of a spare.
     pub(super) next_spare: u64,
 }
@@ -71,6 +75,8 @@ pub(super) struct Old {
     pub(super) header: Header,
     /// Where its good batches end.
     pub(super) end: u64,
+    /// Where the last of them begins; none if it has none.
+    last: Option<u64>,
 }
 
 /// Reads a journal without changing anything: the segments that count, oldest first, and the number after the last unit.
@@ -125,7 +131,7 @@ pub(super) fn recover(
     }
     // Also if it is there: the process that made it may have been killed before this.
     disk.sync_dir(root)?;
-    let read = read(dir, |_, _| Ok(()))?;
+    let mut read = read(dir, |_, _| Ok(()))?;
     if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_namespaces(root)? {
         return Err(JournalError::Missing(dir.into()));
     }
@@ -141,6 +147,7 @@ pub(super) fn recover(
                 disk.sync_file(&old.path)?;
             }
             disk.sync_dir(dir)?;
+            write_last_again(dir, &mut read, disk)?;
         }
         tracing::info!(
             units = read.units,
@@ -163,8 +170,9 @@ pub(super) fn recover(
             redo.tell(done, read.units);
             Ok(())
         })?;
-        let (databases, objects) = redo.finish()?;
-        (recovered.databases, recovered.objects) = (databases, objects);
+        let redone = redo.finish()?;
+        recovered.databases = redone.databases;
+        (recovered.objects, recovered.doubtful) = (redone.objects, redone.doubtful);
         die::pass(Point::RedoDone);
     }
     mend(&recovered)?;
@@ -182,7 +190,7 @@ pub(super) fn recover(
             disk.remove(spare)?;
         }
     }
-    recovered.next_spare = 1 + spares.iter().filter_map(|spare| spare_number(spare)).max().unwrap_or(0);
+    recovered.next_spare = next_spare(&spares);
     if let ([empty], true) = (&read.segments[..], read.obsolete.is_empty() && !was_dirty)
         && empty.end == BLOCK_BYTES as u64
         && Segment::is_long_enough(fs::metadata(&empty.path)?.len(), options.segment_bytes)
@@ -227,6 +235,53 @@ pub(super) fn recover(
     }
     disk.sync_dir(dir)?;
     Ok((segment, spares, recovered))
+}
+
+/// If the last write failed, and its batch was never acknowledged, it may be whole in the page cache, clean, and not on disk:
+/// no sync writes it, and it vanishes with the next power failure, from under what recovery has done. No other batch can be so,
+/// for nothing is written behind a failed one. Where it stands it is left alone: it may be acknowledged.
+fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), JournalError> {
+    if !rules::hold(Rule::LastIsWrittenAgain, dir) {
+        return Ok(());
+    }
+    // A segment is begun when all before it is durable.
+    let Some(old) = read.segments.last_mut() else {
+        return Ok(());
+    };
+    let Some(at) = old.last else { return Ok(()) };
+    let mut batch = vec![0; usize::try_from(old.end - at).map_err(io::Error::other)?];
+    fs::File::open(&old.path)?.read_exact_at(&mut batch, at)?;
+    let Some(first_lsn) = batch::read(&batch, &old.header.id).map(|found| found.first_lsn) else {
+        return Err(damaged(
+            &old.path,
+            format!("its batch at byte {at} has changed while it was read"),
+        ));
+    };
+    let header = Header {
+        id: new_id()?,
+        number: read.next_number,
+        first_lsn,
+        previous: old.header.id,
+        previous_end: at,
+    };
+    let again = batch::moved(&batch, &header.id);
+    let spare = segment::spare_path(dir, next_spare(&read.spares));
+    drop(disk.allocate(&spare, BLOCK_BYTES as u64 + again.len() as u64)?);
+    let segment = Segment::begin_with(disk, dir, &spare, header, &again)?;
+    (old.end, old.last) = (at, None);
+    read.next_number += 1;
+    read.segments.push(Old {
+        path: segment.path.clone(),
+        header,
+        end: segment.at,
+        last: Some(BLOCK_BYTES as u64),
+    });
+    Ok(())
+}
+
+/// Past every number of a spare.
+fn next_spare(spares: &[PathBuf]) -> u64 {
+    1 + spares.iter().filter_map(|spare| spare_number(spare)).max().unwrap_or(0)
 }
 
 fn spare_number(path: &Path) -> Option<u64> {
@@ -315,11 +370,12 @@ pub(super) fn read(
         if at == 0 {
             reader.begin(header);
         }
-        let end = read_segment(path, header, next.map(|next| next.previous_end), &mut reader, &mut each)?;
+        let (end, last) = read_segment(path, header, next.map(|next| next.previous_end), &mut reader, &mut each)?;
         segments.push(Old {
             path: path.clone(),
             header: *header,
             end,
+            last,
         });
     }
     Ok(Read {
@@ -355,20 +411,21 @@ fn header(path: &Path) -> Result<Header, JournalError> {
     Header::decode(&bytes).map_err(|why| damaged(path, why))
 }
 
-/// Hands out the units of one segment. `end`: where its batches are known to end; none for the last segment.
+/// Hands out the units of one segment. `end`: where its batches are known to end; none for the last segment. Answers where
+/// they end, and where the last of them begins.
 fn read_segment(
     path: &Path,
     header: &Header,
     end: Option<u64>,
     reader: &mut Assembler,
     each: &mut impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
-) -> Result<u64, JournalError> {
+) -> Result<(u64, Option<u64>), JournalError> {
     let bytes = fs::read(path).map_err(named(path))?;
     let end = match end {
         Some(end) => Some(usize::try_from(end).map_err(|error| damaged(path, error.to_string()))?),
         None => None,
     };
-    let mut at = BLOCK_BYTES;
+    let (mut at, mut last) = (BLOCK_BYTES, None);
     while at < end.unwrap_or(bytes.len()).min(bytes.len()) {
         let Some(batch) = batch::read(&bytes[at..], &header.id) else {
             break;
@@ -379,6 +436,7 @@ fn read_segment(
                 Broken::Other(error) => error,
             })?;
         }
+        last = Some(at as u64);
         at += batch.padded_bytes;
     }
     match end {
@@ -386,10 +444,10 @@ fn read_segment(
             path,
             format!("its batch at byte {at} cannot be read, and later ones were acknowledged"),
         )),
-        Some(_) => Ok(at as u64),
+        Some(_) => Ok((at as u64, last)),
         None => {
             refuse_if_acknowledged(path, &bytes, at, header)?;
-            Ok(at as u64)
+            Ok((at as u64, last))
         }
     }
 }

@@ -3,7 +3,7 @@
 //! begins in the journal is made anew, and what belongs to one that was removed later is skipped.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::recovery::JournalError;
 use super::rules::{self, Rule};
 use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, RedoRecord};
-use crate::storage::file::{DbFile, remove_companions, remove_db};
+use crate::index::{self, IndexError, RedoRecord};
+use crate::storage::file::DbFile;
 use crate::storage::template::PAGE_BYTES;
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
@@ -42,6 +42,17 @@ struct DatabasePlan {
 struct IndexPlan {
     removed: bool,
     records: Vec<RedoRecord>,
+}
+
+/// What redo has done.
+#[derive(Default)]
+pub(super) struct Redone {
+    /// Databases that the journal spoke of.
+    pub(super) databases: usize,
+    /// Objects whose index is what the journal says.
+    pub(super) objects: BTreeSet<(PathBuf, ObjectId)>,
+    /// Objects whose index lacks what the journal said of them.
+    pub(super) doubtful: BTreeSet<(PathBuf, ObjectId)>,
 }
 
 pub(super) struct Redo {
@@ -127,10 +138,15 @@ impl Redo {
         }
         if rules::hold(Rule::StrangeLogIsRemoved, &self.root) {
             for file in self.databases.keys() {
-                remove_companions(file)?;
+                self.remove_companions(file)?;
             }
         }
         Ok(())
+    }
+
+    fn remove_companions(&self, file: &DbFile) -> io::Result<()> {
+        let companions = file.companion_paths();
+        companions.iter().try_for_each(|path| self.disk.remove(path))
     }
 
     /// The second time through.
@@ -157,12 +173,7 @@ impl Redo {
         let path = file.path();
         let plan = self.databases.get_mut(file).expect("it was planned");
         if pages.whole || !self.open.contains_key(file) {
-            let opened = OpenOptions::new()
-                .write(true)
-                .create(pages.whole)
-                .truncate(pages.whole)
-                .open(&path);
-            let opened = match opened {
+            let opened = match self.disk.open(&path, pages.whole) {
                 Ok(opened) => opened,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // The rest of it is nowhere. Its facet says so; others can be served.
@@ -170,7 +181,7 @@ impl Redo {
                     plan.lost = true;
                     return Ok(());
                 }
-                Err(error) => return Err(JournalError::Io(format!("cannot open {}: {error}", path.display()))),
+                Err(error) => return Err(error.into()),
             };
             if self.open.len() >= OPEN_FILES_MAX {
                 self.open.clear();
@@ -194,40 +205,85 @@ impl Redo {
         Ok(())
     }
 
-    /// Lengths, what was removed, and the indexes. Answers how many databases there are, and the objects.
-    pub(super) fn finish(mut self) -> Result<(usize, BTreeSet<(PathBuf, ObjectId)>), JournalError> {
+    /// Lengths, what was removed, and the indexes.
+    pub(super) fn finish(mut self) -> Result<Redone, JournalError> {
         self.open.clear();
-        let mut objects = BTreeSet::new();
         for (file, plan) in &self.databases {
             if plan.removed {
-                remove_db(file)?;
+                self.disk.remove(&file.path())?;
+                self.remove_companions(file)?;
                 die::pass(Point::RedoRemoved);
                 continue;
             }
             if let (Some(pages), false) = (plan.page_count, plan.lost) {
                 let path = file.path();
-                let opened = OpenOptions::new().write(true).open(&path)?;
+                let opened = self.disk.open(&path, false)?;
                 self.disk.set_len(&path, &opened, u64::from(pages) * PAGE_BYTES)?;
                 die::pass(Point::RedoLength);
             }
         }
-        for ((dir, object), plan) in self.indexes {
+        let databases = self.databases.len();
+        let mut redone = self.indexes()?;
+        redone.databases = databases;
+        Ok(redone)
+    }
+
+    /// All new files are written before one barrier, and named after it: a name must not outlive what it stands for.
+    fn indexes(&mut self) -> Result<Redone, JournalError> {
+        let (mut redone, mut written) = (Redone::default(), Vec::new());
+        for ((dir, object), plan) in std::mem::take(&mut self.indexes) {
             let path = index::path(&dir, object);
+            let key = (dir.to_path_buf(), object);
             if plan.removed && plan.records.is_empty() {
                 self.disk.remove(&path)?;
                 die::pass(Point::RedoIndexRemoved);
-                objects.insert((dir.to_path_buf(), object));
+                redone.objects.insert(key);
                 continue;
             }
-            match index::redo(&path, object, &plan.records, |path| self.disk.sync_file(path)) {
-                Ok(()) => {
-                    objects.insert((dir.to_path_buf(), object));
+            match index::redone(&path, object, &plan.records) {
+                Ok(image) => {
+                    redone.objects.insert(key);
+                    let Some(image) = image else { continue };
+                    let temporary = path.with_extension("facets.new");
+                    self.write_anew(&temporary, &image)?;
+                    written.push((temporary, path));
                 }
-                // As with a damaged database: the object says so to whoever calls it.
-                Err(error) => tracing::error!(%object, %error, "an index cannot be recovered"),
+                Err(error @ IndexError::Io { .. }) => return Err(JournalError::Io(error.to_string())),
+                // The object says so to whoever calls it. What the journal holds of it goes with the journal, and is kept.
+                Err(error @ (IndexError::Damaged { .. } | IndexError::Missing { .. })) => {
+                    let lost = index::lost_path(&path);
+                    tracing::error!(%object, %error, kept = %lost.display(), "an index cannot be recovered");
+                    redone.doubtful.insert(key);
+                    let mut image = match std::fs::read(&lost) {
+                        Ok(earlier) => earlier,
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                        Err(error) => return Err(JournalError::Io(format!("cannot read {}: {error}", lost.display()))),
+                    };
+                    let records = index::records_image(&plan.records);
+                    if image.ends_with(&records) {
+                        continue;
+                    }
+                    image.extend(records);
+                    let temporary = lost.with_extension("lost.new");
+                    self.write_anew(&temporary, &image)?;
+                    written.push((temporary, lost));
+                }
             }
         }
-        Ok((self.databases.len(), objects))
+        if !written.is_empty() {
+            self.disk.sync_all(&self.root)?;
+            die::pass(Point::RedoIndexWritten);
+        }
+        for (temporary, path) in written {
+            self.disk.rename(&temporary, &path)?;
+            die::pass(Point::RedoIndexRenamed);
+        }
+        Ok(redone)
+    }
+
+    fn write_anew(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.disk.open(path, true)?;
+        self.disk.write(path, &file, bytes, 0)
     }
 
     /// Says how far it is, if it takes long.

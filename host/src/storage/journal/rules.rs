@@ -42,6 +42,8 @@ pub(crate) enum Rule {
     DamageIsRefused,
     /// Recovery makes durable what it has read before it acts upon it.
     ReadIsSynced,
+    /// The last batch that was read is written again: its first write may have failed, and left it in the page cache only.
+    LastIsWrittenAgain,
     /// Recovery makes durable what it has done before the journal goes.
     RedoIsSynced,
     /// There is room in the journal before a COMMIT.

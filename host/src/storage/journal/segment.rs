@@ -132,9 +132,15 @@ pub(super) struct Segment {
 impl Segment {
     /// Makes a file of the right length a segment: header, then name, both durable before anything is acknowledged in it.
     pub(super) fn begin(disk: &Disk, dir: &Path, spare: &Path, header: Header) -> io::Result<Self> {
+        Self::begin_with(disk, dir, spare, header, &[])
+    }
+
+    /// The same, with a batch in it that was made for it. Its name cuts off the end of the segment before, so whatever stands for
+    /// that must be there first.
+    pub(super) fn begin_with(disk: &Disk, dir: &Path, spare: &Path, header: Header, batch: &[u8]) -> io::Result<Self> {
         let bytes = std::fs::metadata(spare)?.len();
         let file = disk.open_synced(spare)?;
-        disk.write_synced(spare, &file, &header.encode(), 0)?;
+        disk.write_synced(spare, &file, &[&header.encode()[..], batch].concat(), 0)?;
         disk.sync_file(spare)?;
         let path = path(dir, header.number);
         disk.rename_new(spare, &path)?;
@@ -145,7 +151,7 @@ impl Segment {
             header,
             path,
             file,
-            at: BLOCK_BYTES as u64,
+            at: BLOCK_BYTES as u64 + batch.len() as u64,
             bytes,
         })
     }

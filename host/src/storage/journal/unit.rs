@@ -30,6 +30,8 @@ pub(crate) struct Unit {
     pub(crate) removed: Vec<FileId>,
     /// What happens to the `.facets` file.
     pub(crate) tree: TreeUnit,
+    /// Room that was set aside for that.
+    pub(crate) room: Vec<Reservation>,
 }
 
 /// What a unit does to an object's `.facets` file.
@@ -233,7 +235,7 @@ impl Unit {
         let mut head = Vec::with_capacity(LENGTH_BYTES + body.len());
         head.extend((body.len() as u64).to_le_bytes());
         head.extend(body);
-        let (mut parts, mut files, mut reservations) = (vec![head], Vec::new(), Vec::new());
+        let (mut parts, mut files, mut reservations) = (vec![head], Vec::new(), self.room);
         for member in self.members {
             parts.push(member.pages.bytes);
             files.push(member.file);

@@ -161,8 +161,7 @@ impl Writer {
     /// `first_lsn`: of the batch that is about to be written, and whether that unit `begins` there.
     fn next_segment(&mut self, first_lsn: Lsn, begins: bool) -> io::Result<()> {
         let keeper = self.keeper.clone();
-        let spare = self.queue.spare(|| drop(keeper.send(Task::Spare)));
-        let spare = spare.ok_or_else(|| io::Error::other("it was failed"))?;
+        let spare = self.queue.spare(|| drop(keeper.send(Task::Spare)))?;
         let header = Header {
             id: match rules::hold(Rule::SegmentHasNewId, &self.dir) {
                 true => new_id()?,

@@ -86,6 +86,7 @@ impl World {
             .filter_map(|(file, uid)| Some((*file, rows(uid)?.alarm_ms?)));
         self.alarms = alarms.collect();
         self.alarms_under_way.clear();
+        self.removed.clear();
         self.ringing.clear();
         self.history = vec![(0, self.promised.snapshot())];
         (self.next_seq, self.kept_until, self.observed, self.stopped) = (next_seq, 0, 0, false);

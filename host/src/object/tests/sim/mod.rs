@@ -93,6 +93,8 @@ enum Missing {
     GoneAreNotHeld,
     /// What has got an entry since the clone was asked for is held, too.
     NewSourcesAreHeld,
+    /// The commit of a facet that was deleted between its seal and its record is in no unit.
+    CommitsOfTheGoneAreForgotten,
     /// The first commit of a facet that was deleted meanwhile goes.
     WhatIsNamedByNobodyGoes,
     /// An object is not loaded again while its files say less than it has recorded.

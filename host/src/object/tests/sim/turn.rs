@@ -91,17 +91,29 @@ impl World {
             None => Vec::new(),
         };
         let (more, mut removed) = self.tree.settle(turn.changes);
-        let created = member.as_ref().filter(|member| member.whole).map(|member| member.file);
-        if let Some(file) = created
-            && record.is_empty()
-            && !self.tree.owns(file)
-            && !self.lacks(Missing::WhatIsNamedByNobodyGoes)
-        {
-            removed.push(file);
-        }
         record.extend(more);
         self.promised
             .commit(incarnation, uid, member.as_ref().map(|member| member.rows));
+        let mut member = member;
+        let gone = match self.lacks(Missing::CommitsOfTheGoneAreForgotten) {
+            true => None,
+            false => member.take_if(|member| !self.tree.owns(member.file)),
+        };
+        if let Some(gone) = gone {
+            self.seen.sealed_and_deleted += 1;
+            if gone.whole && !self.lacks(Missing::WhatIsNamedByNobodyGoes) {
+                removed.push(gone.file);
+            }
+            if let Some(store) = &mut life.store {
+                store.unrecorded = false;
+            }
+        }
+        if let Some(member) = member.as_ref().filter(|member| !member.whole) {
+            // Its pages would pin the journal, and nobody would ever move them.
+            check(!self.removed.contains(&member.file), || {
+                format!("a commit follows the removal of {:?}", member.file)
+            })?;
+        }
         if member.is_some() || !record.is_empty() || !removed.is_empty() || !turn.adopted.is_empty() {
             let copy = |file: &FileId| Some((*file, self.disk.files.get(file)?.clone()));
             let unit = Unit {

@@ -75,6 +75,7 @@ are_missed! {
     trees_are_held: Missing::TreesAreHeld, [Act::Clone, Act::Delete], 600;
     gone_are_not_held: Missing::GoneAreNotHeld, [Act::Clone], 2_200;
     new_sources_are_held: Missing::NewSourcesAreHeld, [Act::Clone, Act::Get], 0;
+    commits_of_the_gone_are_forgotten: Missing::CommitsOfTheGoneAreForgotten, [Act::Delete], 0;
     what_is_named_by_nobody_goes: Missing::WhatIsNamedByNobodyGoes, [Act::Delete], 0;
     objects_are_kept_until_they_are_settled: Missing::KeptUntilSettled, [], 0;
     mail_is_answered: Missing::MailIsAnswered, [], 0;

@@ -116,6 +116,7 @@ pub(super) struct Seen {
     pub(super) turns: u64,
     pub(super) lost: u64,
     pub(super) sealed_and_killed: u64,
+    pub(super) sealed_and_deleted: u64,
     pub(super) copies: u64,
     pub(super) crashes: u64,
     pub(super) stops: u64,
@@ -124,12 +125,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn all(&mut self) -> [&mut u64; 9] {
+    pub(super) fn all(&mut self) -> [&mut u64; 10] {
         let Self {
             starts,
             turns,
             lost,
             sealed_and_killed,
+            sealed_and_deleted,
             copies,
             crashes,
             stops,
@@ -141,6 +143,7 @@ impl Seen {
             turns,
             lost,
             sealed_and_killed,
+            sealed_and_deleted,
             copies,
             crashes,
             stops,
@@ -190,6 +193,8 @@ pub(super) struct World {
     /// As the scheduler of alarms has it.
     pub(super) alarms: BTreeMap<FileId, u64>,
     pub(super) alarms_under_way: BTreeSet<FileId>,
+    /// Files that units of this process have removed.
+    pub(super) removed: BTreeSet<FileId>,
     /// Their facets have been found.
     pub(super) ringing: Vec<(FileId, NodeId, Uid)>,
     /// Whose file.
@@ -244,6 +249,7 @@ impl World {
             pauses: BTreeMap::new(),
             alarms: BTreeMap::new(),
             alarms_under_way: BTreeSet::new(),
+            removed: BTreeSet::new(),
             ringing: Vec::new(),
             files: BTreeMap::new(),
             unopened: BTreeSet::new(),
@@ -443,6 +449,10 @@ impl World {
         }
         for file in &unit.removed {
             self.alarms.remove(file);
+        }
+        self.removed.extend(&unit.removed);
+        for member in unit.members.iter().filter(|member| member.whole) {
+            self.removed.remove(&member.file);
         }
         let lsn = match self.delayed.take() {
             None if self.lacks(Missing::QueuedUnderTheLock) && self.random.one_in(4) => {

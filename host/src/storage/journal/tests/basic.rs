@@ -17,13 +17,13 @@ use crate::sys::layout;
 const OBJECT: ObjectId = ObjectId([7; 32]);
 
 /// A data directory and how its journal is opened.
-struct Data {
+pub(super) struct Data {
     dir: tempfile::TempDir,
-    options: JournalOptions,
+    pub(super) options: JournalOptions,
 }
 
 impl Data {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         layout::make_homes(&dir.path().join("t")).unwrap();
         let options = JournalOptions {
@@ -34,16 +34,16 @@ impl Data {
         Self { dir, options }
     }
 
-    fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         self.dir.path()
     }
 
-    fn open(&self, was_dirty: bool) -> Result<(Arc<LocalJournal>, Recovered), JournalError> {
+    pub(super) fn open(&self, was_dirty: bool) -> Result<(Arc<LocalJournal>, Recovered), JournalError> {
         LocalJournal::open(self.root(), was_dirty, &self.options, |_| Ok(()))
             .map(|(journal, found)| (Arc::new(journal), found))
     }
 
-    fn file(&self, file: u32) -> DbFile {
+    pub(super) fn file(&self, file: u32) -> DbFile {
         DbFile {
             dir: self.root().join("t").into(),
             object: OBJECT,
@@ -51,13 +51,26 @@ impl Data {
         }
     }
 
-    fn store(&self, journal: &Arc<LocalJournal>, file: u32, stored: bool) -> FacetStore {
+    pub(super) fn store(&self, journal: &Arc<LocalJournal>, file: u32, stored: bool) -> FacetStore {
         let path = format!("f{file}");
         FacetStore::new(self.file(file), path, stored, 1 << 30, Arc::default(), journal.clone())
     }
 
+    /// A unit that does nothing.
+    pub(super) fn unit(&self) -> Unit {
+        Unit {
+            dir: self.file(0).dir,
+            object: OBJECT,
+            members: Vec::new(),
+            adopted: Vec::new(),
+            removed: Vec::new(),
+            tree: TreeUnit::Unchanged,
+            room: Vec::new(),
+        }
+    }
+
     /// The journal's files that end so, oldest first.
-    fn names(&self, end: &str) -> Vec<std::path::PathBuf> {
+    pub(super) fn names(&self, end: &str) -> Vec<std::path::PathBuf> {
         let found = std::fs::read_dir(self.root().join("journal")).unwrap();
         let mut found: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
         found.retain(|path| path.to_string_lossy().ends_with(end));
@@ -66,7 +79,7 @@ impl Data {
     }
 
     /// A copy of everything as it is now: what a kill leaves.
-    fn killed(&self) -> Self {
+    pub(super) fn killed(&self) -> Self {
         let copy = Self::new();
         let home = self.file(0).home();
         for from in [home.strip_prefix(self.root()).unwrap(), "journal".as_ref()] {
@@ -81,7 +94,7 @@ impl Data {
     }
 }
 
-fn create(file: u32) -> TreeChange {
+pub(super) fn create(file: u32) -> TreeChange {
     let startup = Startup {
         class: ClassDigest([1; 32]),
         props: Payload::empty(),
@@ -102,29 +115,25 @@ fn create(file: u32) -> TreeChange {
 
 fn tree_unit(data: &Data, seq: u64, change: TreeChange) -> Unit {
     Unit {
-        dir: data.file(0).dir,
-        object: OBJECT,
-        members: Vec::new(),
-        adopted: Vec::new(),
-        removed: Vec::new(),
         tree: TreeUnit::Append(TreeAppend::new(OBJECT, seq == 1, FileId(1), seq, &[change])),
+        ..data.unit()
     }
 }
 
 /// Commits one key and waits until it is durable.
-fn put(store: &mut FacetStore, value: &[u8]) -> Lsn {
+pub(super) fn put(store: &mut FacetStore, value: &[u8]) -> Lsn {
     let lsn = put_only(store, value);
     store.journal.progress().wait(lsn).unwrap();
     lsn
 }
 
-fn put_only(store: &mut FacetStore, value: &[u8]) -> Lsn {
+pub(super) fn put_only(store: &mut FacetStore, value: &[u8]) -> Lsn {
     store.kv_put("k", value).unwrap();
     let committed = store.end_turn().unwrap().expect("something was written");
     store.record_alone(committed)
 }
 
-fn value(data: &Data, journal: &Arc<LocalJournal>, file: u32) -> Vec<u8> {
+pub(super) fn value(data: &Data, journal: &Arc<LocalJournal>, file: u32) -> Vec<u8> {
     data.store(journal, file, true)
         .kv_get("k")
         .unwrap()
@@ -306,6 +315,7 @@ fn trees_follow_the_journal_and_removed_files_go() {
     assert!(!killed.file(1).path().exists());
     let gone = journal.append(Unit {
         tree: TreeUnit::Removed,
+        room: Vec::new(),
         ..tree_unit(&data, 4, create(9))
     });
     runtime.block_on(wait_settled(journal.progress(), gone));
@@ -618,7 +628,7 @@ fn a_log_whose_database_is_gone_goes_as_well() {
         .unwrap();
     }
     std::fs::write(home.join("notes-wal"), b"somebody else's").unwrap();
-    crate::offline::clear_orphans(&dir, &recovered).unwrap();
+    crate::offline::clear_orphans(&dir, &recovered, &Disk::new()).unwrap();
     let left: Vec<_> = std::fs::read_dir(&home)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -779,4 +789,46 @@ fn after_a_failure_nothing_is_moved_into_a_database() {
     drop(journal);
     let (journal, _) = data.open(true).unwrap();
     assert_eq!(value(&data, &journal, 1), b"1");
+}
+
+/// A log that was left and opened again, whose checkpoint moves all pages and then cannot cut it, so that SQLite begins it anew:
+/// a commit has all of its pages in its unit, whatever is longer.
+#[test]
+fn a_log_that_begins_anew_after_it_was_opened_again_is_shipped_whole() {
+    use crate::storage::vfs::faults::{Op, When, inject};
+    for many in [2, 6, 9] {
+        let data = Data::new();
+        let (journal, _) = data.open(false).unwrap();
+        let mut store = data.store(&journal, 1, false);
+        for round in 0..3_u8 {
+            put(&mut store, &[round; 3000]);
+        }
+        drop(store);
+        let mut store = data.store(&journal, 1, true);
+        assert!(store.kv_get("k").unwrap().is_some());
+        store.end_turn().unwrap();
+        let fault = inject(
+            &data.file(1).wal_path(),
+            Op::Truncate,
+            When::Only(1),
+            rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+        );
+        assert!(store.checkpoint().is_err());
+        assert!(fault.fired());
+        drop(fault);
+        for nth in 0..many {
+            store.kv_put(&format!("x{nth}"), &vec![nth; 3000]).unwrap();
+        }
+        let committed = store.end_turn().unwrap().expect("it has written");
+        let lsn = store.record_alone(committed);
+        journal.progress().wait(lsn).unwrap();
+        let killed = data.killed();
+        let (after, _) = killed.open(true).unwrap();
+        let mut found = killed.store(&after, 1, true);
+        for nth in 0..many {
+            let key = format!("x{nth}");
+            assert_eq!(found.kv_get(&key).unwrap(), Some(vec![nth; 3000]), "{key} of {many}");
+        }
+        std::mem::forget(store);
+    }
 }

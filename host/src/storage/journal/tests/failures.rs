@@ -196,7 +196,7 @@ impl Life<'_> {
             self.was_dirty,
             &options(self.segment_bytes, disk.clone()),
             |recovered| match self.was_dirty && dir.exists() {
-                true => crate::offline::clear_orphans(&dir, recovered),
+                true => crate::offline::clear_orphans(&dir, recovered, &disk),
                 false => Ok(()),
             },
         );
@@ -381,6 +381,16 @@ fn what_was_acknowledged_survives_a_disk_that_fails() {
     seeds(twist, 2_000_000);
 }
 
+#[test]
+fn what_was_acknowledged_survives_a_power_failure_after_a_write_that_failed() {
+    let twist = Twist {
+        fails_writes: true,
+        fails_in_recovery: true,
+        ..Twist::default()
+    };
+    seeds(twist, 9_000_000);
+}
+
 /// One life in which one call to the disk fails, and after a kill or a power failure another one in which none does. Answers
 /// how many calls the first one made.
 fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
@@ -424,6 +434,80 @@ fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
     };
     life.live(&mut random, &mut seen)?;
     Ok(calls)
+}
+
+/// A life that ends by a power failure or a kill; a recovery in which one call to the disk fails, and which ends so, too; and
+/// a life in which none does. Answers how many calls that recovery made.
+fn recover_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
+    let mut random = Random::new(seed);
+    let mut seen = Seen::default();
+    let history = Arc::new(Mutex::new(History::default()));
+    let (root, second, third) = (temporary(), temporary(), temporary());
+    let kind = [Kind::PowerFailure, Kind::Kill][(seed % 2) as usize];
+    let power = Power::new(Shadow::new(root.path()), random.fork(), u64::MAX, kind, Place::Anywhere);
+    let life = Life {
+        root: root.path(),
+        power: &power,
+        history: &history,
+        floor: Lsn::ZERO,
+        was_dirty: false,
+        is_last: false,
+        twist: Twist::default(),
+        segment_bytes: 4 << 20,
+        fails: false,
+        steps: 30,
+    };
+    let (crash, clean) = life.live(&mut random, &mut seen)?;
+    if clean {
+        return Ok(0);
+    }
+    let floor = crash.durable.unwrap_or(Lsn::ZERO);
+    let left = crash.left.restore(second.path());
+    let power = Power::new(left, random.fork(), u64::MAX, Kind::PowerFailure, Place::Anywhere);
+    power.fail_call(nth);
+    let dir = namespace(second.path());
+    let disk = Disk::probed(power.clone());
+    let recovered = LocalJournal::open(
+        second.path(),
+        true,
+        &options(4 << 20, disk.clone()),
+        |recovered| match dir.exists() {
+            true => crate::offline::clear_orphans(&dir, recovered, &disk),
+            false => Ok(()),
+        },
+    );
+    let calls = power.calls();
+    let refused = recovered.as_ref().err().map(ToString::to_string);
+    drop(recovered);
+    let left = power.end().left.restore(third.path());
+    let power = Power::new(left, random.fork(), u64::MAX, kind, Place::Anywhere);
+    let life = Life {
+        root: third.path(),
+        power: &power,
+        floor,
+        was_dirty: true,
+        is_last: true,
+        ..life
+    };
+    life.live(&mut random, &mut seen)
+        .map_err(|why| format!("(it was refused: {refused:?}) {why}"))?;
+    Ok(calls)
+}
+
+/// Seeds of recoveries of which each call fails once; some make several hundred.
+const RECOVERY_SEEDS: u64 = 3;
+
+#[test]
+fn any_call_of_a_recovery_may_fail() {
+    for seed in 0..variable(ROUNDS_VARIABLE).unwrap_or(RECOVERY_SEEDS) {
+        for nth in 1.. {
+            match recover_with_fault(seed, nth) {
+                Ok(calls) if calls < nth => break,
+                Ok(_) => {}
+                Err(why) => panic!("seed {seed}, call {nth} of its recovery: {why}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -129,6 +129,7 @@ fn a_full_disk_lets_a_journal_be_closed_and_opened_and_takes_deletes() {
         members: Vec::new(),
         adopted: Vec::new(),
         removed: vec![FileId::ROOT],
+        room: Vec::new(),
         tree: TreeUnit::Unchanged,
     });
     journal.progress().wait(lsn).unwrap();

@@ -46,6 +46,7 @@ fn unit(members: Vec<Committed>, adopted: &[u32], removed: &[u32], tree: TreeUni
         adopted: files(adopted),
         removed: files(removed),
         tree,
+        room: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod basic;
 mod failures;
 mod full;
 mod golden;
+mod liveness;
 mod model;
 mod power;
 mod random;

@@ -265,11 +265,20 @@ impl Probe for Power {
         if let Op::WriteSynced { path, at, bytes } = op {
             state.writes += 1;
             if state.writes >= state.fail_from {
-                // As much of it as there was room for.
-                let part = state.random.below(bytes.len());
+                // As much of it as there was room for; or all of it in the page cache, whose pages are taken for clean.
+                let whole = state.random.one_in(2);
+                let part = if whole {
+                    bytes.len()
+                } else {
+                    state.random.below(bytes.len())
+                };
                 let file = std::fs::OpenOptions::new().write(true).open(path)?;
                 std::os::unix::fs::FileExt::write_all_at(&file, &bytes[..part], at)?;
                 state.shadow.see_write(path, at, &bytes[..part]);
+                if whole {
+                    state.shadow.stick(path, at, bytes.len());
+                }
+                state.tell(format!("it fails, whole in the page cache: {whole}"));
                 return Err(io::Error::other("a test says so"));
             }
         }

@@ -462,6 +462,18 @@ impl Shadow {
         }
     }
 
+    /// The write has failed: the page cache holds it as if it were clean, and no later sync writes it.
+    pub(super) fn stick(&mut self, path: &Path, at: u64, bytes: usize) {
+        if let Some((_, node)) = self.node_at(path) {
+            node.in_flight.clear();
+            for page in at as usize / PAGE..(at as usize + bytes).div_ceil(PAGE) {
+                node.stuck.insert(page, node.seen.page(page).clone());
+                // The disk has seen nothing of it.
+                node.between.retain(|(at, _)| *at != page);
+            }
+        }
+    }
+
     /// It has been written, and is durable.
     pub(super) fn written(&mut self, path: &Path, at: u64, bytes: usize) {
         self.now += 1;

@@ -162,6 +162,17 @@ fn what_was_read_is_durable_before_it_is_acted_upon() {
 }
 
 #[test]
+fn the_last_batch_is_written_again() {
+    let twist = Twist {
+        without: Some(Rule::LastIsWrittenAgain),
+        fails_writes: true,
+        fails_in_recovery: true,
+        ..Twist::default()
+    };
+    is_missed_in(twist, 0);
+}
+
+#[test]
 fn what_was_redone_is_durable_before_the_journal_goes() {
     is_missed(Rule::RedoIsSynced, 0);
 }

@@ -468,6 +468,7 @@ impl Object {
             adopted: adopted.into_iter().map(FileId).collect(),
             removed: removed.into_iter().map(FileId).collect(),
             tree,
+            room: Vec::new(),
         })
     }
 

@@ -1,0 +1,165 @@
+//! Whatever waits in the journal has an end: what nobody lifts is lifted, who never comes to it is made to, and what cannot
+//! get on fails with a reason.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::basic::{Data, create, put, put_only};
+use super::random::Random;
+use crate::ids::{FacetName, FileId};
+use crate::index::TreeChange;
+use crate::storage::journal::*;
+
+/// Twice the journal's cap.
+const MUCH: u64 = 128 << 20;
+const VALUE_BYTES: usize = 1 << 20;
+
+fn small() -> Data {
+    let mut data = Data::new();
+    data.options.segment_bytes = 4 << 20;
+    data.options.cap_bytes = MUCH / 2;
+    data
+}
+
+/// Everybody else writes twice what the journal holds, and is never refused.
+fn others_go_on(data: &Data, journal: &Arc<LocalJournal>) {
+    let mut other = data.store(journal, 9, false);
+    let mut random = Random::new(1);
+    for _ in 0..MUCH / VALUE_BYTES as u64 {
+        put(&mut other, &random.noise(VALUE_BYTES));
+        other.checkpoint_between_turns().unwrap();
+    }
+    other.close().unwrap();
+}
+
+#[test]
+fn the_pin_of_a_closed_database_is_lifted() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let mut child = data.store(&journal, 1, false);
+    put(&mut child, b"1");
+    child.kv_put("k", b"2").unwrap();
+    let committed = child.end_turn().unwrap().unwrap();
+    // Its database is removed, and only then its commit is queued: what `live` must not do.
+    let removed = journal.append(Unit {
+        removed: vec![FileId(1)],
+        ..data.unit()
+    });
+    settle(&journal, removed);
+    let late = journal.append(Unit {
+        members: vec![committed],
+        ..data.unit()
+    });
+    child.recorded(late);
+    child.forsake();
+    assert_eq!(journal.pins().oldest(), Some(late));
+    others_go_on(&data, &journal);
+    assert_eq!(journal.pins().oldest(), None);
+    assert!(journal.close());
+}
+
+fn settle(journal: &LocalJournal, lsn: Lsn) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), lsn));
+}
+
+#[test]
+fn a_facet_that_is_always_in_a_turn_makes_room() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let busy = Arc::new(Mutex::new(data.store(&journal, 1, false)));
+    journal.pins().attend(&data.file(1), &busy);
+    // In a turn whenever anybody looks; it ends one as the isolate does, and begins the next before it lets go.
+    busy.lock().unwrap().kv_put("k", b"0").unwrap();
+    let (over, ended) = (AtomicBool::new(false), Mutex::new(0_u64));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let mut store = busy.lock().unwrap();
+                let committed = store.end_turn().unwrap().expect("it has written");
+                store.record_alone(committed);
+                if store.must_checkpoint() {
+                    store.checkpoint().unwrap();
+                }
+                *ended.lock().unwrap() += 1;
+                store.kv_put("k", &ended.lock().unwrap().to_le_bytes()).unwrap();
+            }
+        });
+        others_go_on(&data, &journal);
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(*ended.lock().unwrap() > 0, "it has done nothing");
+    busy.lock().unwrap().close().unwrap();
+    assert!(journal.close());
+}
+
+#[test]
+fn a_unit_that_no_journal_can_hold_fails_it() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    put(&mut data.store(&journal, 2, false), b"1");
+    let TreeChange::Create { startup, .. } = create(1) else {
+        unreachable!("that is what it makes")
+    };
+    let mut startup = crate::startup::Startup::clone(&startup);
+    startup.props.body = Random::new(3).noise(64 << 10);
+    let startup = Arc::new(startup);
+    let changes = (1..=1_100).map(|file| TreeChange::Create {
+        file: FileId(file),
+        parent: FileId::ROOT,
+        name: FacetName::new(&format!("f{file}")).unwrap(),
+        startup: startup.clone(),
+        has_database: true,
+    });
+    let append = TreeAppend::new(data.file(0).object, true, FileId(1), 1, &changes.collect::<Vec<_>>());
+    assert!(append.bytes() > data.options.cap_bytes, "else it fits");
+    let lsn = journal.append(Unit {
+        tree: TreeUnit::Append(append),
+        ..data.unit()
+    });
+    let failed = journal.progress().wait(lsn).unwrap_err().to_string();
+    assert!(failed.contains("waited") && failed.contains("hold commits"), "{failed}");
+    assert!(!journal.close());
+}
+
+#[test]
+fn changes_of_trees_take_room_like_pages() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let piece_bytes = 64 << 10;
+    let held: Vec<_> = std::iter::from_fn(|| journal.try_reserve(piece_bytes)).collect();
+    let held_bytes = held.len() as u64 * piece_bytes;
+    assert!(
+        !held.is_empty() && held_bytes < data.options.cap_bytes,
+        "{held_bytes} bytes"
+    );
+    drop(held);
+    let room = journal.try_reserve(piece_bytes);
+    assert!(room.is_some(), "it comes back");
+    // A unit gives back what was set aside for it.
+    let lsn = journal.append(Unit {
+        room: room.into_iter().collect(),
+        ..data.unit()
+    });
+    journal.progress().wait(lsn).unwrap();
+    assert!(journal.close());
+}
+
+#[test]
+fn a_facet_that_only_reads_makes_room_too() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put_only(&mut store, b"1");
+    let store = Arc::new(Mutex::new(store));
+    journal.pins().attend(&data.file(1), &store);
+    let mut reader = store.lock().unwrap();
+    assert!(reader.kv_get("k").unwrap().is_some());
+    assert!(!reader.must_checkpoint());
+    journal.pins().press(Lsn(u64::MAX), Lsn::ZERO);
+    assert!(reader.end_turn().unwrap().is_none());
+    assert!(reader.must_checkpoint());
+    reader.checkpoint().unwrap();
+    assert!(!reader.must_checkpoint());
+    assert_eq!(journal.pins().oldest(), None);
+}

@@ -1,0 +1,127 @@
+//! A start that cannot write what the journal holds does not begin to serve, and lets nothing go; an index that what the
+//! journal holds does not fit to is refused, and nothing of either is lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::cli::{explains, facetd, limited};
+use crate::support::client::Client;
+use crate::support::host::Host;
+use crate::support::identity;
+use crate::{config, run_in_child};
+
+const OBJECT: &str = "t/hurt";
+const OTHER: &str = "t/well";
+
+fn put(host: &mut Host, object: &str, child: &str) -> Result<()> {
+    let (url, client) = (host.url()?, Client::new());
+    let ops = json!([{"op": "kv.put", "key": "who", "value": child}]);
+    let results = run_in_child(&client, &url, object, child, ops)?;
+    ensure!(matches!(&results, Ok(r) if r[0].get("ok").is_some()), "{results:?}");
+    Ok(())
+}
+
+/// What a child says that it is; an error as kind and code.
+fn who(host: &mut Host, object: &str, child: &str) -> Result<Result<Value, (String, String)>> {
+    let (url, client) = (host.url()?, Client::new());
+    let ops = json!([{"op": "kv.get", "key": "who"}]);
+    Ok(match run_in_child(&client, &url, object, child, ops)? {
+        Ok(results) => Ok(results[0]["ok"].clone()),
+        Err(failure) => Err((failure.kind, failure.code)),
+    })
+}
+
+fn index_of(host: &Host, object: &str) -> Result<PathBuf> {
+    let id = identity::object_id("t", object.trim_start_matches("t/"));
+    crate::object_file(host, &id, ".facets")
+}
+
+/// The host may have been killed before the file followed the journal.
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot remove an index"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[test]
+fn what_recovery_cannot_write_stops_the_start() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    put(&mut host, OBJECT, "a")?;
+    host.kill()?;
+    let index = index_of(&host, OBJECT)?;
+    // As after a power failure: the record that was never synced is gone, and no other can be put there.
+    remove_if_there(&index)?;
+    let in_the_way = index.with_extension("facets.new");
+    fs::create_dir(&in_the_way)?;
+    let refused = limited(&mut host.serve_command())?;
+    explains(&refused, &[&in_the_way.to_string_lossy()])?;
+    fs::remove_dir(&in_the_way)?;
+    ensure!(
+        who(&mut host, OBJECT, "a")? == Ok(json!("a")),
+        "what was acknowledged is gone"
+    );
+    host.stop()
+}
+
+#[test]
+fn what_does_not_fit_to_an_index_is_kept_beside_it() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    for object in [OBJECT, OTHER] {
+        put(&mut host, object, "a")?;
+    }
+    host.stop()?;
+    let index = index_of(&host, OBJECT)?;
+    let whole = fs::read(&index)?;
+    for object in [OBJECT, OTHER] {
+        put(&mut host, object, "b")?;
+    }
+    host.kill()?;
+    // Damage where the journal holds nothing any more.
+    let mut damaged = fs::read(&index)?;
+    damaged[80] ^= 1;
+    fs::write(&index, damaged)?;
+
+    let refusal = ("storage".to_owned(), "index".to_owned());
+    for child in ["a", "b"] {
+        ensure!(
+            who(&mut host, OBJECT, child)? == Err(refusal.clone()),
+            "{child} is served"
+        );
+        ensure!(who(&mut host, OTHER, child)? == Ok(json!(child)), "others are hurt");
+    }
+    host.stop()?;
+    let data = host.data().to_string_lossy().into_owned();
+    let checked = facetd(&["check", "--data", &data])?;
+    ensure!(!checked.status.success(), "{checked:?}");
+    // An older index is as good as none: it lacks what was acknowledged since.
+    fs::write(&index, whole)?;
+    ensure!(who(&mut host, OBJECT, "a")? == Err(refusal), "an older tree is served");
+    host.stop()?;
+    let mended = facetd(&["doctor", "--data", &data, OBJECT, "--repair"])?;
+    ensure!(mended.status.success(), "{mended:?}");
+    for child in ["a", "b"] {
+        let found = who(&mut host, OBJECT, child)?;
+        ensure!(found == Ok(json!(child)), "{child} after the repair: {found:?}");
+    }
+    host.stop()?;
+    let checked = facetd(&["check", "--data", &data])?;
+    ensure!(checked.status.success(), "{checked:?}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_index_is_made_of_the_journal() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    put(&mut host, OBJECT, "a")?;
+    host.kill()?;
+    remove_if_there(&index_of(&host, OBJECT)?)?;
+    ensure!(
+        who(&mut host, OBJECT, "a")? == Ok(json!("a")),
+        "what was acknowledged is gone"
+    );
+    host.stop()
+}
