@@ -206,16 +206,9 @@ pub(super) fn recover(
         None => {
             let spare = segment::spare_path(dir, recovered.next_spare);
             recovered.next_spare += 1;
-            let allocate = || segment::allocate_first(disk, &spare, options.segment_bytes);
-            let allocated = match (allocate(), read.segments.last()) {
-                // What lies behind the last batch is needed by nobody.
-                (Err(error), Some(last)) if segment::is_full(&error) => {
-                    Segment::cut(disk, &last.path, last.end)?;
-                    allocate()
-                }
-                (allocated, _) => allocated,
-            };
-            allocated.map_err(no_room)?;
+            with_room(disk, read.segments.last(), &mut spares, || {
+                segment::allocate_first(disk, &spare, options.segment_bytes)
+            })?;
             spare
         }
     };
@@ -266,7 +259,9 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
     };
     let again = batch::moved(&batch, &header.id);
     let spare = segment::spare_path(dir, next_spare(&read.spares));
-    drop(disk.allocate(&spare, BLOCK_BYTES as u64 + again.len() as u64)?);
+    with_room(disk, Some(old), &mut read.spares, || {
+        disk.allocate(&spare, BLOCK_BYTES as u64 + again.len() as u64).map(drop)
+    })?;
     let segment = Segment::begin_with(disk, dir, &spare, header, &again)?;
     (old.end, old.last) = (at, None);
     read.next_number += 1;
@@ -277,6 +272,28 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
         last: Some(BLOCK_BYTES as u64),
     });
     Ok(())
+}
+
+/// Does what needs room on the disk. If that is full, what is needed less is given up: what lies behind the last batch, and
+/// spares.
+fn with_room(
+    disk: &Disk,
+    last: Option<&Old>,
+    spares: &mut Vec<PathBuf>,
+    make: impl Fn() -> io::Result<()>,
+) -> Result<(), JournalError> {
+    let mut made = make();
+    let is_full = |made: &io::Result<()>| made.as_ref().is_err_and(segment::is_full);
+    if let (true, Some(last)) = (is_full(&made), last) {
+        Segment::cut(disk, &last.path, last.end)?;
+        made = make();
+    }
+    while let (true, Some(spare)) = (is_full(&made), spares.last()) {
+        disk.remove(spare)?;
+        spares.pop();
+        made = make();
+    }
+    made.map_err(no_room)
 }
 
 /// Past every number of a spare.

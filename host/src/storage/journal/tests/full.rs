@@ -16,18 +16,22 @@ use crate::sys::layout;
 const OBJECT: ObjectId = ObjectId([7; 32]);
 const SEGMENT_BYTES: u64 = 8 << 20;
 
-/// So many files are refused room, from now on.
+/// Files are refused room, from now on: so many, behind so many that are not.
 #[derive(Default)]
-struct FullDisk(AtomicU64);
+struct FullDisk {
+    allowed: AtomicU64,
+    refused: AtomicU64,
+}
 
 impl Probe for FullDisk {
     fn before(&self, op: Op<'_>) -> io::Result<()> {
-        let take = |left: u64| left.checked_sub(1);
-        match op {
-            Op::Allocate(_) if self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() => {
-                Err(rustix::io::Errno::NOSPC.into())
-            }
-            _ => Ok(()),
+        let take = |left: &AtomicU64| {
+            let less = |left: u64| left.checked_sub(1);
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+        };
+        match matches!(op, Op::Allocate(_)) && !take(&self.allowed) && take(&self.refused) {
+            true => Err(rustix::io::Errno::NOSPC.into()),
+            false => Ok(()),
         }
     }
 
@@ -51,7 +55,7 @@ impl Data {
 
     /// The next so many files get no room.
     fn refuse(&self, many: u64) {
-        self.full.0.store(many, Ordering::SeqCst);
+        self.full.refused.store(many, Ordering::SeqCst);
     }
 
     fn open(&self, was_dirty: bool) -> Result<Arc<LocalJournal>, JournalError> {
@@ -139,16 +143,20 @@ fn a_full_disk_lets_a_journal_be_closed_and_opened_and_takes_deletes() {
 
 #[test]
 fn a_full_disk_after_a_kill_uses_what_the_last_segment_does_not() {
-    let data = Data::new();
-    let journal = data.open(false).unwrap();
-    drop(data.put(&journal, false));
-    // What a kill leaves: nothing is closed.
-    std::mem::forget(journal);
-    // Five lengths, and only behind the cut there is room.
-    data.refuse(5);
-    let journal = data.open(true).unwrap();
-    assert_eq!(data.segments(), [SEGMENT_BYTES]);
-    assert!(data.is_kept(&journal) && journal.close());
+    // For the last batch, which is written again; or for the next segment, of which five lengths are tried.
+    for (allowed, refused) in [(0, 1), (1, 5)] {
+        let data = Data::new();
+        let journal = data.open(false).unwrap();
+        drop(data.put(&journal, false));
+        // What a kill leaves: nothing is closed.
+        std::mem::forget(journal);
+        data.full.allowed.store(allowed, Ordering::SeqCst);
+        data.refuse(refused);
+        let journal = data.open(true).unwrap();
+        assert_eq!(data.full.refused.load(Ordering::SeqCst), 0);
+        assert_eq!(data.segments(), [SEGMENT_BYTES]);
+        assert!(data.is_kept(&journal) && journal.close());
+    }
 }
 
 #[test]
