@@ -14,14 +14,14 @@ use crate::classes::{ClassError, Registry};
 use crate::config::Config;
 use crate::egress;
 use crate::error::{CallError, Kind, Outcome};
-use crate::ids::{FacetName, ObjectId};
+use crate::ids::{FacetName, ObjectId, ObjectName};
 use crate::isolate::{Lane, Room, Watchdog, new_engine, uninterruptible_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::startup::Payload;
 use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
-use crate::sys::data_dir::{DataDir, DataDirError};
+use crate::sys::data_dir::{DataDir, DataDirError, Place};
 use crate::sys::machine;
 
 /// Why a host does not start.
@@ -100,6 +100,8 @@ pub(crate) struct HostInner {
     objects: Mutex<Objects>,
     /// True from the beginning of the stop.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Where everything is.
+    pub(crate) place: Place,
     data: DataDir,
 }
 
@@ -128,8 +130,14 @@ impl Host {
         crate::storage::bound_sqlite_memory();
         let data = DataDir::open(data)?;
         let options = JournalOptions::of_environment();
-        let (journal, _) =
-            crate::offline::open_journal(&data, &options).map_err(|error| HostError::Recover(error.to_string()))?;
+        let (journal, _) = crate::offline::open_journal(&data, &options).map_err(|error| {
+            if data.was_dirty {
+                return HostError::Recover(error.to_string());
+            }
+            // There was nothing to be recovered, and there is not now.
+            let _ = data.clean_stop();
+            HostError::Start(error.to_string())
+        })?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
         let engine = match config.limits_off {
             true => uninterruptible_engine(),
@@ -207,6 +215,7 @@ impl Host {
             namespaces,
             objects: Mutex::default(),
             stopping: watch::channel(false).0,
+            place: data.place(),
             data,
         };
         let inner = Arc::new(inner);
@@ -260,11 +269,14 @@ impl Host {
 
     fn object(&self, namespace: &str, object: &ObjectRef) -> Result<Arc<Object>, CallError> {
         let namespace = self.inner.namespace(namespace)?;
-        let id = match object {
-            ObjectRef::Name(name) => namespace.id_of_object(name)?,
-            ObjectRef::Id(hex) => namespace.id_of_hex(hex)?,
+        let (id, name) = match object {
+            ObjectRef::Name(name) => {
+                let (id, name) = namespace.named_object(name)?;
+                (id, Some(name))
+            }
+            ObjectRef::Id(hex) => (namespace.id_of_hex(hex)?, None),
         };
-        self.inner.object(&namespace, id)
+        self.inner.object(&namespace, id, name.as_ref())
     }
 
     /// The id of an object and its facets that exist, the root first.
@@ -319,6 +331,14 @@ impl Host {
         }
     }
 
+    /// Why the host does not do what it is there for, shortly and without a word about what is in it; the log says more.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.inner.place.is_in_place().is_err() {
+            return Some("the data directory is gone".to_owned());
+        }
+        self.inner.journal.trouble()
+    }
+
     /// Stops all facets, closes all databases, and leaves ordinary SQLite files behind.
     pub async fn stop(&self) -> Result<(), HostError> {
         let objects: Vec<_> = {
@@ -371,8 +391,21 @@ impl HostInner {
         })
     }
 
-    /// The object, loaded if it is not.
-    pub(crate) fn object(self: &Arc<Self>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Object>, CallError> {
+    /// The object, loaded if it is not. `name`: by which it was found, if by one.
+    pub(crate) fn object(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        id: ObjectId,
+        name: Option<&ObjectName>,
+    ) -> Result<Arc<Object>, CallError> {
+        let object = self.found_or_loaded(namespace, id)?;
+        if let Some(name) = name {
+            object.is_called(name);
+        }
+        Ok(object)
+    }
+
+    fn found_or_loaded(self: &Arc<Self>, namespace: &Arc<Namespace>, id: ObjectId) -> Result<Arc<Object>, CallError> {
         let mut objects = self.objects();
         if objects.stopping {
             return Err(Cause::Unavailable.error(Outcome::NotApplied));

@@ -7,6 +7,9 @@ use std::sync::Arc;
 /// Characters in a facet name (S1).
 pub const FACET_NAME_CHARS_MAX: usize = 128;
 
+/// Bytes in an object's name.
+pub const OBJECT_NAME_BYTES_MAX: usize = 1_024;
+
 /// The id of an object: 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId(pub [u8; 32]);
@@ -106,6 +109,30 @@ impl FacetName {
         let bytes = self.0.as_bytes().get(..8).unwrap_or(self.0.as_bytes());
         first[..bytes.len()].copy_from_slice(bytes);
         u64::from_be_bytes(first)
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What an object is called: a name that leads to its id. Any text of 1 to [`OBJECT_NAME_BYTES_MAX`] bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObjectName(Arc<str>);
+
+/// A text that no object can be called.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an object's name has 1 to {OBJECT_NAME_BYTES_MAX} bytes")]
+pub struct InvalidObjectName;
+
+impl ObjectName {
+    /// Checks its length.
+    pub fn new(text: &str) -> Result<Self, InvalidObjectName> {
+        match text.len() {
+            1..=OBJECT_NAME_BYTES_MAX => Ok(Self(text.into())),
+            _ => Err(InvalidObjectName),
+        }
     }
 
     /// The name as text.

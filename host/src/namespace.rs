@@ -13,13 +13,10 @@ use crate::budget::Budget;
 use crate::egress::{self, HostList};
 use crate::error::{CallError, Kind};
 use crate::host::ObjectRef;
-use crate::ids::{ClassDigest, ObjectId};
+use crate::ids::{ClassDigest, ObjectId, ObjectName};
 use crate::isolate::Room;
 use crate::limits::{Limits, SharedLimits};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
-
-/// Bytes of an object's name.
-const OBJECT_NAME_BYTES_MAX: usize = 1_024;
 
 /// Half of an id: the base, and the proof that it belongs to the namespace.
 const HALF: usize = 16;
@@ -159,16 +156,11 @@ impl Namespace {
         self.ids.of_name(name)
     }
 
-    /// The id of an object by its name, which must be a valid one.
-    pub(crate) fn id_of_object(&self, name: &str) -> Result<ObjectId, CallError> {
-        match name.len() {
-            1..=OBJECT_NAME_BYTES_MAX => Ok(self.id_of_name(name)),
-            _ => Err(CallError::new(
-                Kind::InvalidName,
-                "object",
-                format!("an object's name has 1 to {OBJECT_NAME_BYTES_MAX} bytes"),
-            )),
-        }
+    /// The object of that name, which must be a valid one.
+    pub(crate) fn named_object(&self, name: &str) -> Result<(ObjectId, ObjectName), CallError> {
+        let name =
+            ObjectName::new(name).map_err(|error| CallError::new(Kind::InvalidName, "object", error.to_string()))?;
+        Ok((self.id_of_name(name.as_str()), name))
     }
 
     /// The id written in `hex`, if it is one of this namespace.

@@ -233,7 +233,7 @@ fn check_files(data: &Path, files: &Files) -> Result<()> {
         .split_once('/')
         .context("`object` is \"namespace/object\"")?;
     let id = identity::object_id(namespace, name);
-    let directory = data.join(namespace);
+    let directory = identity::home(data, namespace, &id);
     let mut found = Vec::new();
     match fs::read_dir(&directory) {
         // Where nothing was ever stored there need not be a directory.

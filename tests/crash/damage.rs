@@ -84,7 +84,7 @@ fn operators_view(host: &mut Host, address: &str) -> Result<Option<(String, Stri
 fn files(host: &Host, object: &str) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let id = identity::object_id("t", object);
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(host.data().join("t"))? {
+    for entry in fs::read_dir(identity::home(&host.data(), "t", &id))? {
         let path = entry?.path();
         if path.is_file()
             && path
@@ -184,9 +184,8 @@ fn others_answer(host: &mut Host, refused: &[&str]) -> Result<()> {
 }
 
 fn path(host: &Host, object: &str, ending: &str) -> PathBuf {
-    host.data()
-        .join("t")
-        .join(format!("{}{ending}", identity::object_id("t", object)))
+    let id = identity::object_id("t", object);
+    identity::home(&host.data(), "t", &id).join(format!("{id}{ending}"))
 }
 
 /// Bytes before the first record, and before the body of each (docs/formats.md).
@@ -251,8 +250,8 @@ fn a_damaged_index_is_refused_whatever_is_wrong_with_it() -> Result<()> {
     let index = path(&host, HURT, ".facets");
     let whole = fs::read(&index)?;
     let begins = records(&whole);
-    let [first, second, third] = begins[..] else {
-        return Err(anyhow!("three children have {} records", begins.len()));
+    let [_root, first, second, third] = begins[..] else {
+        return Err(anyhow!("a root and three children have {} records", begins.len()));
     };
     let flipped = |at: usize| {
         let mut damaged = whole.clone();
@@ -265,7 +264,7 @@ fn a_damaged_index_is_refused_whatever_is_wrong_with_it() -> Result<()> {
     let crc = crc32c::crc32c(&newer[..60]);
     newer[60..64].copy_from_slice(&crc.to_le_bytes());
     let mut again = [&whole[..], two].concat();
-    again[whole.len() + 8] = 4;
+    again[whole.len() + 8] = 5;
     seal(&mut again, whole.len());
     let kinds: Vec<(&str, Vec<u8>)> = vec![
         ("cut to nothing", Vec::new()),
@@ -327,7 +326,7 @@ fn an_index_cut_between_two_records_gives_nobody_the_data_of_the_lost() -> Resul
     let index = path(&host, HURT, ".facets");
     let whole = fs::read(&index)?;
     let before = files(&host, HURT)?;
-    let third = records(&whole)[2];
+    let third = records(&whole)[3];
     fs::write(&index, &whole[..third])?;
     let (url, client) = (host.url()?, Client::new());
     for child in ["a", "b"] {
@@ -421,6 +420,20 @@ fn a_database_of_garbage_is_refused() -> Result<()> {
         done.with_context(|| format!("{kind}\n{}", host.log()))?;
     }
     Ok(())
+}
+
+#[test]
+fn a_lost_index_is_missed() -> Result<()> {
+    let mut host = stored()?;
+    let index = path(&host, HURT, ".facets");
+    with_damage(&mut host, &[(&index, None)], index_is_refused).with_context(|| host.log())
+}
+
+#[test]
+fn a_lost_database_of_a_root_is_missed() -> Result<()> {
+    let mut host = stored()?;
+    let own = path(&host, HURT, ".sqlite");
+    with_damage(&mut host, &[(&own, None)], |host| facet_is_refused(host, "", "corrupt")).with_context(|| host.log())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use crate::support::cli::{explains, facetd};
 use crate::support::client::Client;
 use crate::support::host::Host;
 use crate::support::{identity, process};
@@ -30,9 +31,15 @@ fn a_second_process_is_refused() -> Result<()> {
         second.stderr
     );
     ensure!(!second.stderr.contains("panicked"), "panicked: {}", second.stderr);
+    // Who takes its lock file for a stale one has not got the directory either.
+    fs::remove_file(host.data().join("LOCK"))?;
+    for tool in ["recover", "check", "classes"] {
+        explains(&facetd(&[tool, "--data", &directory])?, &["in use", &directory])?;
+    }
     // The first one did not notice.
     write(&url)?;
     host.stop()?;
+    check_databases(&host.data())?;
     // And once it is gone, another may have it.
     host.url()?;
     host.stop()
@@ -62,6 +69,52 @@ fn a_clean_stop_leaves_ordinary_files() -> Result<()> {
         "DIRTY is still there after recovery and a clean stop"
     );
     check_databases(&host.data())
+}
+
+#[test]
+fn a_directory_that_is_taken_away_stops_the_host() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let url = host.url()?;
+    write(&url)?;
+    let (data, aside) = (host.data(), host.data().with_file_name("aside"));
+    fs::rename(&data, &aside)?;
+    let client = Client::new();
+    // Nothing of it is in memory: it is not taken for an object of which nothing is stored.
+    let get = json!([{"op": "kv.get", "key": "k"}]);
+    if let Ok(answer) = client.run(&url, "t/never-seen", &get) {
+        ensure!(
+            matches!(&answer, Err(failure) if failure.kind == "storage"),
+            "it is taken for empty: {answer:?}"
+        );
+    }
+    // One that is open writes on, and the host notices.
+    let put = json!([{"op": "kv.put", "key": "k", "value": "lost"}]);
+    let _ = client.run(&url, "t/clean", &put);
+    let status = host.wait()?.context("it ran")?;
+    let log = host.whole_log();
+    ensure!(status.code().is_some_and(|code| code != 0), "{status}\n{log}");
+    ensure!(
+        log.contains("moved or removed") && !log.contains("panicked"),
+        "does not say what happened: {log}"
+    );
+    fs::rename(&aside, &data)?;
+    let found = Client::new().run(&host.url()?, "t/clean", &get)?;
+    ensure!(
+        matches!(&found, Ok(r) if r[0]["ok"] == "v" || r[0]["ok"] == "lost"),
+        "{found:?}"
+    );
+    host.stop()
+}
+
+#[test]
+fn a_link_to_a_directory_will_do() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let elsewhere = host.data().with_file_name("elsewhere");
+    fs::create_dir(&elsewhere)?;
+    std::os::unix::fs::symlink(&elsewhere, host.data())?;
+    write(&host.url()?)?;
+    host.stop()?;
+    check_databases(&elsewhere)
 }
 
 /// S18: `unavailable`, and nobody knows how far it had come.
@@ -105,7 +158,7 @@ fn write(url: &str) -> Result<()> {
 fn check_databases(data: &Path) -> Result<()> {
     let id = identity::object_id("t", "clean");
     let mut databases = 0;
-    for file in files(&data.join("t"))? {
+    for file in files(&identity::home(data, "t", &id))? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let left_over = ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end));
         ensure!(!left_over, "{name} is left after a clean stop");

@@ -64,13 +64,22 @@ fn doctor(data: &Path, repair: bool) -> Result<Output> {
     facetd(&args[..if repair { 5 } else { 4 }])
 }
 
-/// Everything in the namespace's directory, by name; what it holds.
+/// Everything of the namespace's objects, by name; what it holds.
 fn files(host: &Host) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(host.data().join("t"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "sqlite" || end == "facets") {
-            found.insert(path.clone(), fs::read(&path)?);
+    for home in fs::read_dir(host.data().join("t"))? {
+        let home = home?.path();
+        for entry in home
+            .is_dir()
+            .then(|| fs::read_dir(&home))
+            .transpose()?
+            .into_iter()
+            .flatten()
+        {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "sqlite" || end == "facets") {
+                found.insert(path.clone(), fs::read(&path)?);
+            }
         }
     }
     Ok(found)

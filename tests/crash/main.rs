@@ -38,7 +38,7 @@ fn config() -> PathBuf {
 
 /// A file of an object, of the namespace `t`.
 fn object_file(host: &Host, id: &str, suffix: &str) -> Result<PathBuf> {
-    Ok(host.data().join("t").join(format!("{id}{suffix}")))
+    Ok(support::identity::home(&host.data(), "t", id).join(format!("{id}{suffix}")))
 }
 
 /// Has a child of the root `on` carry out operations. The inner error is the host's, for the root or for the child.

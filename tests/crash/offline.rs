@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::support::cli::{explains, facetd};
 use crate::support::client::Client;
 use crate::support::host::Host;
+use crate::support::identity;
 use crate::support::process::Output;
 use crate::{config, run_in_child};
 
@@ -30,10 +31,8 @@ fn check_and_recover() -> Result<()> {
 
     let before = files(&data)?;
     let dirty = check(&data)?;
-    ensure!(
-        dirty.status.success() && dirty.stdout.contains("did not stop cleanly"),
-        "{dirty:?}"
-    );
+    explains(&dirty, &["did not stop cleanly"])?;
+    ensure!(dirty.stdout.contains("units of 1 objects"), "{dirty:?}");
     ensure!(files(&data)? == before, "check has changed something");
 
     let recovered = facetd(&["recover", "--data", path(&data)])?;
@@ -72,6 +71,33 @@ fn check_and_recover() -> Result<()> {
     fs::write(victim, bytes)?;
     ensure!(check(&data)?.status.success(), "it is whole again");
 
+    // The root's, and the index that names all of them.
+    let id = identity::object_id("t", "offline");
+    for (ending, many, why) in [
+        ("sqlite", "1 problem", "for the root"),
+        ("facets", "3 problems", "facetd doctor"),
+    ] {
+        let victim = identity::home(&data, "t", &id).join(format!("{id}.{ending}"));
+        let bytes = fs::read(&victim)?;
+        fs::remove_file(&victim)?;
+        let lost = check(&data)?;
+        explains(&lost, &[many])?;
+        ensure!(lost.stdout.contains("missing") && lost.stdout.contains(why), "{lost:?}");
+        let explained = facetd(&["doctor", "--data", path(&data), "t/offline"])?;
+        ensure!(
+            !explained.status.success() && explained.stdout.contains("missing"),
+            "{explained:?}"
+        );
+        fs::write(&victim, bytes)?;
+    }
+    // Right in the namespace's directory nobody looks for it.
+    let astray = data.join("t").join(format!("{id}.facets"));
+    fs::copy(identity::home(&data, "t", &id).join(format!("{id}.facets")), &astray)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    fs::remove_file(&astray)?;
+    let usage = facetd(&["check", "--usage", "--data", path(&data)])?;
+    ensure!(usage.stdout.matches("(\"offline\")").count() == 3, "no name: {usage:?}");
+
     // What was recovered offline is served.
     let url = host.url()?;
     let get = json!([{"op": "kv.get", "key": "k"}]);
@@ -79,6 +105,43 @@ fn check_and_recover() -> Result<()> {
     ensure!(matches!(&results, Ok(r) if r[0]["ok"] == "v"), "{results:?}");
     host.stop()?;
     explains(&check(&data.join("nowhere"))?, &["nowhere"])
+}
+
+/// What the journal does not change is as complete as ever.
+#[test]
+fn an_unclean_directory_is_no_success_and_damage_in_it_is_found() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let (client, data) = (Client::new(), host.data());
+    let put = json!([{"op": "kv.put", "key": "k", "value": "v"}]);
+    for life in ["at rest", "in the journal"] {
+        let url = host.url()?;
+        let root = client.run(&url, &format!("t/{life}"), &put)?;
+        ensure!(root.is_ok(), "{root:?}");
+        match life {
+            "at rest" => host.stop()?,
+            _ => host.kill()?,
+        }
+    }
+    let usage = facetd(&["check", "--usage", "--data", path(&data)])?;
+    explains(&usage, &["did not stop cleanly"])?;
+    ensure!(
+        usage.stdout.contains("(\"at rest\")") && !usage.stdout.contains("problem"),
+        "{usage:?}"
+    );
+    let id = identity::object_id("t", "at rest");
+    let victim = identity::home(&data, "t", &id).join(format!("{id}.sqlite"));
+    let bytes = fs::read(&victim)?;
+    let mut damaged = bytes.clone();
+    damaged[4096..4196].fill(0x5a);
+    fs::write(&victim, &damaged)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    fs::remove_file(&victim)?;
+    explains(&check(&data)?, &["1 problem"])?;
+    fs::write(&victim, &bytes)?;
+    host.url()?;
+    host.stop()?;
+    ensure!(check(&data)?.status.success(), "{:?}", check(&data)?);
+    Ok(())
 }
 
 #[test]

@@ -357,8 +357,8 @@ fn lived(mortal: &mut Mortal, ending: Ending) -> Result<Wanted> {
     let (last, fate) = match ending {
         // Copies before it: each clone makes two, `clone` and `clone-over` and `move`.
         Ending::WithAnOrphan => (named("clone")?, "copy-synced:7"),
-        // Indexes that begin in this life: of `create-first`, of `history` and of the old object, then this one.
-        Ending::BeforeFilesFollow => (named("create-first")?, "index-cleared:4"),
+        // Indexes that begin in this life: of `create-root`, of `history` and of the old object, then this one.
+        Ending::BeforeFilesFollow => (named("create-root")?, "index-cleared:4"),
     };
     mortal.fate(None);
     let mut wanted = Wanted {

@@ -96,7 +96,7 @@ impl Shape {
         let (namespace, name) = on.split_once('/').context("`on` is \"namespace/object\"")?;
         let id = identity::object_id(namespace, name);
         let mut found = Vec::new();
-        for entry in fs::read_dir(data.join(namespace))? {
+        for entry in fs::read_dir(identity::home(data, namespace, &id))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             found.extend(name.strip_prefix(&id).map(str::to_owned));
         }
@@ -104,7 +104,7 @@ impl Shape {
         let stored = self.clone().stored();
         let with_data = stored.0.keys().filter(|path| self.has_data(path)).count();
         let has_index = found.iter().any(|name| name == ".facets");
-        let needs_index = stored.0.keys().any(|path| !path.is_empty());
+        let needs_index = !stored.0.is_empty();
         let live = ["-wal", "-shm"];
         let strange = found.iter().find(|name| {
             let known = name.ends_with(".sqlite") || *name == ".facets";

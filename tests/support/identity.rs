@@ -1,5 +1,7 @@
 //! Object ids are derived here from the specification alone (S3), never by asking the host.
 
+use std::path::{Path, PathBuf};
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -9,6 +11,11 @@ pub(crate) fn object_id(unique_key: &str, name: &str) -> String {
     let base = &hmac(&key, name.as_bytes())[..16];
     let check = &hmac(&key, base)[..16];
     hex::encode(base) + &hex::encode(check)
+}
+
+/// The directory of an object's files, by its id.
+pub(crate) fn home(data: &Path, namespace: &str, id: &str) -> PathBuf {
+    data.join(namespace).join(&id[..2])
 }
 
 /// The digest that identifies a class.

@@ -23,7 +23,7 @@ impl Deliver for Objects {
         let Some(host) = self.host.upgrade() else {
             return Delivered::Not;
         };
-        let object = match host.object(&self.namespace, key.object) {
+        let object = match host.object(&self.namespace, key.object, None) {
             Ok(object) => object,
             Err(error) => return not(&error, key),
         };

@@ -6,12 +6,15 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::AlarmKey;
 use crate::ids::{FileId, ObjectId};
 use crate::storage::{DbFile, stored_alarm};
+use crate::sys::layout::{self, Found};
 
+/// SQLite's name for no file.
+const IN_MEMORY: &str = ":memory:";
 /// The file's name in the namespace's directory.
 pub(crate) const FILE_NAME: &str = "alarms.sqlite";
 /// "Fcal"; another one is not this index.
@@ -88,7 +91,15 @@ impl AlarmIndex {
                 }
             }
         }
-        Self::rebuild(dir)
+        match Self::rebuild(dir) {
+            // Nothing is lost by that, and without room nothing can be set anyway.
+            Err(AlarmIndexError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                tracing::warn!(file = %path.display(), %error, "the index of alarms is kept in memory until the next start");
+                remove(&path)?;
+                Self::rebuild_at(dir, Path::new(IN_MEMORY))
+            }
+            made => made,
+        }
     }
 
     fn open_existing(path: &Path) -> Result<Self, rusqlite::Error> {
@@ -129,7 +140,11 @@ impl AlarmIndex {
     fn rebuild(dir: &Path) -> Result<Self, AlarmIndexError> {
         let path = dir.join(FILE_NAME);
         remove(&path)?;
-        let mut index = Self::connect(&path)?;
+        Self::rebuild_at(dir, &path)
+    }
+
+    fn rebuild_at(dir: &Path, path: &Path) -> Result<Self, AlarmIndexError> {
+        let mut index = Self::connect(path)?;
         let begun = crate::sys::clock::now();
         let (mut databases, mut alarms) = (0_u64, 0_u64);
         let io = |error| AlarmIndexError::Io {
@@ -138,11 +153,12 @@ impl AlarmIndex {
         };
         let transaction = index.conn.transaction()?;
         transaction.execute_batch(SCHEMA)?;
-        for entry in std::fs::read_dir(dir).map_err(io)? {
-            let Some(key) = entry.map_err(io)?.file_name().to_str().and_then(key_of) else {
+        for entry in layout::walk(dir) {
+            let entry = entry.map_err(io)?;
+            let (Found::Database(object, file), true) = (entry.found, entry.is_home) else {
                 continue;
             };
-            let AlarmKey { object, file } = key;
+            let key = AlarmKey { object, file };
             let dir = dir.to_owned();
             databases += 1;
             match stored_alarm(&DbFile {
@@ -273,17 +289,6 @@ fn remove(path: &Path) -> Result<(), AlarmIndexError> {
         }
     }
     Ok(())
-}
-
-/// `{object}.sqlite` and `{object}.{file}.sqlite`.
-fn key_of(name: &str) -> Option<AlarmKey> {
-    let database = name.strip_suffix(".sqlite")?;
-    let (object, file) = match database.split_once('.') {
-        None => (database, FileId::ROOT),
-        Some((object, file)) => (object, FileId(file.parse().ok()?)),
-    };
-    let object = object.parse().ok()?;
-    Some(AlarmKey { object, file })
 }
 
 #[cfg(test)]

@@ -26,8 +26,9 @@ impl Host for FacetState {
     fn by_name(&mut self, namespace: String, name: String) -> Answered<Resource<Stub>> {
         self.alive()?;
         let found = self.bound_namespace(&namespace).and_then(|namespace| {
-            let id = namespace.id_of_object(&name)?;
-            self.keep(Stub::Object { namespace, id })
+            let (id, name) = namespace.named_object(&name)?;
+            let name = Some(name);
+            self.keep(Stub::Object { namespace, id, name })
         });
         answered(found)
     }
@@ -35,8 +36,8 @@ impl Host for FacetState {
     fn by_id(&mut self, namespace: String, id: String) -> Answered<Resource<Stub>> {
         self.alive()?;
         let found = self.bound_namespace(&namespace).and_then(|namespace| {
-            let id = namespace.id_of_hex(&id)?;
-            self.keep(Stub::Object { namespace, id })
+            let (id, name) = (namespace.id_of_hex(&id)?, None);
+            self.keep(Stub::Object { namespace, id, name })
         });
         answered(found)
     }

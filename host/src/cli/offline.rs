@@ -10,23 +10,29 @@ pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
     }
     if args.usage {
         for facet in &checked.facets {
+            let name = facet
+                .name
+                .as_ref()
+                .map_or_else(String::new, |name| format!("({name:?}) "));
             println!(
-                "{:>12} {}/id:{} {}",
+                "{:>12} {}/id:{} {name}{}",
                 facet.bytes, facet.namespace, facet.object, facet.path
             );
         }
     }
     let bytes: u64 = checked.facets.iter().map(|facet| facet.bytes).sum();
+    println!("{} databases, {bytes} bytes", checked.facets.len());
     if checked.dirty {
         println!(
-            "the host did not stop cleanly: {} units are in the journal, and databases are complete only with them; run \
-             `facetd recover`, or start the host, and check again",
-            checked.units
+            "the host did not stop cleanly: {} units of {} objects are in the journal, which are complete only with them and \
+             were not looked at",
+            checked.units, checked.unchecked
         );
-    } else {
-        println!("{} databases, {bytes} bytes", checked.facets.len());
     }
     let many = match checked.problems.len() {
+        0 if checked.dirty => bail!(
+            "the host did not stop cleanly, so this is not all of it: run `facetd recover`, or start the host, and check again"
+        ),
         0 => return Ok(()),
         1 => "1 problem was found".to_owned(),
         many => format!("{many} problems were found"),

@@ -88,7 +88,9 @@ async fn run_here(config: &Config, place: &Place, developing: bool) -> anyhow::R
     }
     match failure {
         // Not stopped cleanly on purpose: what is on disk is for the next start to find out.
-        Some(why) => bail!("the host stops because it could not write to disk: {why}; make room, then start it again"),
+        Some(why) => bail!(
+            "the host stops because it could not write to disk: {why}; see what is wrong with the disk, then start it again"
+        ),
         None => host.stop().await.context("the host did not stop cleanly"),
     }
 }

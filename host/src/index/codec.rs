@@ -7,7 +7,7 @@ use capnp::serialize;
 
 use super::TreeChange;
 use super::facets_capnp as wire;
-use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
+use crate::ids::{ClassDigest, FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::{FacetId, FailurePolicy, Format, Grant, Payload, Startup, StartupLimits};
 
 pub(super) fn encode(changes: &[TreeChange]) -> Vec<u8> {
@@ -47,6 +47,10 @@ pub(super) fn encode(changes: &[TreeChange]) -> Vec<u8> {
             TreeChange::Empty { file } => {
                 let mut target = target;
                 target.set_empty(file.0);
+            }
+            TreeChange::Name { name } => {
+                let mut target = target;
+                target.set_name(name.as_str());
             }
         }
     }
@@ -203,6 +207,9 @@ fn read_change(change: wire::change::Reader<'_>, startups: &mut Startups) -> Res
         wire::change::Delete(file) => TreeChange::Delete { file: FileId(file) },
         wire::change::Store(file) => TreeChange::Store { file: FileId(file) },
         wire::change::Empty(file) => TreeChange::Empty { file: FileId(file) },
+        wire::change::Name(name) => TreeChange::Name {
+            name: ObjectName::new(name?.to_str()?).map_err(|error| capnp::Error::failed(error.to_string()))?,
+        },
     })
 }
 

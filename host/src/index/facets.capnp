@@ -24,10 +24,13 @@ struct Change {
     restart @1 :Restart;
     # The file id of a facet that is gone. A deleted subtree has one of these for each of its facets.
     delete @2 :UInt32;
-    # The file id of a facet that had an entry only for what is below it, and has a database from now on.
+    # The file id of a facet that had an entry only for what is below it, and has a database from now on. 0: the root, which
+    # has no entry and exists without one.
     store @3 :UInt32;
-    # The file id of a facet whose database is gone, and which keeps its entry for what is below it.
+    # The file id of a facet whose database is gone, and which keeps its entry for what is below it. 0: the root.
     empty @4 :UInt32;
+    # What the object is called: the name that leads to its id. None is recorded of an object that is only known by its id.
+    name @5 :Text;
   }
 }
 

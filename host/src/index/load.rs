@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::frame::{self, Found, HEADER_BYTES};
 use super::{IndexError, TreeChange, codec, lost_path, rewrite};
-use crate::ids::{FacetName, FileId, ObjectId};
+use crate::ids::{FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::Startup;
 
 /// A facet that exists.
@@ -27,12 +27,37 @@ pub(crate) struct Entry {
 /// What an index holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Loaded {
+    /// What the object is called, if anybody has used its name.
+    pub(crate) name: Option<ObjectName>,
+    /// The root has a database.
+    pub(crate) root_has_database: bool,
     /// All facets but the root. Every parent is in it, or is the root.
     pub(crate) entries: BTreeMap<FileId, Entry>,
     /// The least id that no record ever named.
     pub(crate) next_file: FileId,
     /// The number of the next record.
     pub(crate) next_seq: u64,
+}
+
+impl Loaded {
+    /// Of an object of which nothing is recorded.
+    pub(crate) fn nothing(next_file: FileId, next_seq: u64) -> Self {
+        Self {
+            name: None,
+            root_has_database: false,
+            entries: BTreeMap::new(),
+            next_file,
+            next_seq,
+        }
+    }
+
+    /// What the index says of a file.
+    pub(crate) fn has_database(&self, file: FileId) -> bool {
+        match file {
+            FileId::ROOT => self.root_has_database,
+            FileId(_) => self.entries.get(&file).is_some_and(|entry| entry.has_database),
+        }
+    }
 }
 
 /// Reads the index at `path`; none if there is none. Rewrites a file that is mostly history, so the object must not be
@@ -75,11 +100,7 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
         return Err("it is too short to be an index".to_owned());
     }
     let header = frame::decode_header(&bytes[..HEADER_BYTES], object)?;
-    let mut loaded = Loaded {
-        entries: BTreeMap::new(),
-        next_file: header.next_file,
-        next_seq: header.first_seq,
-    };
+    let mut loaded = Loaded::nothing(header.next_file, header.first_seq);
     let mut startups = codec::Startups::default();
     // A parent exists when its child is created. Without deletes nothing can change that.
     let mut deletes = false;
@@ -149,6 +170,16 @@ fn apply(loaded: &mut Loaded, changes: Vec<TreeChange>) -> Result<(), String> {
                 Some(entry) => entry.startup = startup,
                 None => return Err(format!("facet {file} is restarted, which does not exist")),
             },
+            TreeChange::Name { name } => match &loaded.name {
+                Some(before) if *before != name => {
+                    let (before, name) = (before.as_str(), name.as_str());
+                    return Err(format!("the object is called {name:?}, which is called {before:?}"));
+                }
+                Some(_) | None => loaded.name = Some(name),
+            },
+            TreeChange::Store { file: FileId::ROOT } => loaded.root_has_database = true,
+            TreeChange::Empty { file: FileId::ROOT } => loaded.root_has_database = false,
+            TreeChange::Delete { file: FileId::ROOT } => return Err("the root is deleted".to_owned()),
             TreeChange::Store { file } => match loaded.entries.get_mut(&file) {
                 Some(entry) => entry.has_database = true,
                 None => return Err(format!("facet {file} gets a database, which does not exist")),

@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::ids::{FacetName, FileId, ObjectId};
+use crate::ids::{FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
@@ -50,13 +50,18 @@ pub(crate) enum TreeChange {
     },
     /// A facet that had no database has one.
     Store {
-        /// Its file.
+        /// Its file; [`FileId::ROOT`] for the root, which has no entry.
         file: FileId,
     },
     /// A facet's database is gone. It keeps its entry for what is below it.
     Empty {
-        /// Its file.
+        /// Its file; [`FileId::ROOT`] for the root.
         file: FileId,
+    },
+    /// What the object is called.
+    Name {
+        /// It leads to the object's id.
+        name: ObjectName,
     },
     /// A facet runs something else on the same storage.
     Restart {
@@ -84,6 +89,17 @@ pub(crate) enum IndexError {
         path: PathBuf,
         /// What it answered.
         error: io::Error,
+    },
+    /// There is none, and the object has something stored.
+    #[error(
+        "{path} is missing, though {database} is there, and what is below the object's root is not known without it. Nothing \
+         is changed; restore it from a backup, or have `facetd doctor --repair` make it anew"
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// What it would name.
+        database: PathBuf,
     },
     /// Not an index, of another object, or damaged before its end.
     #[error(
@@ -123,5 +139,5 @@ pub(crate) fn lost_path(index: &Path) -> PathBuf {
 
 /// Where the index of an object is.
 pub(crate) fn path(dir: &Path, object: ObjectId) -> PathBuf {
-    dir.join(format!("{object}.facets"))
+    crate::sys::layout::index(dir, object)
 }

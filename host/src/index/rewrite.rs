@@ -65,13 +65,16 @@ pub(super) fn image(object: ObjectId, loaded: &Loaded) -> (Vec<u8>, u64) {
     (image, seq)
 }
 
-/// Parents before their children.
+/// Parents before their children, behind what is said of the root.
 fn creations(loaded: &Loaded) -> Vec<TreeChange> {
     let mut children: BTreeMap<FileId, Vec<FileId>> = BTreeMap::new();
     for (file, entry) in &loaded.entries {
         children.entry(entry.parent).or_default().push(*file);
     }
-    let mut creations = Vec::with_capacity(loaded.entries.len());
+    let mut creations = Vec::with_capacity(loaded.entries.len() + 2);
+    let stored = loaded.root_has_database;
+    creations.extend(stored.then_some(TreeChange::Store { file: FileId::ROOT }));
+    creations.extend(loaded.name.clone().map(|name| TreeChange::Name { name }));
     let mut waiting = vec![FileId::ROOT];
     while let Some(parent) = waiting.pop() {
         for file in children.remove(&parent).unwrap_or_default() {

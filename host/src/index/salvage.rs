@@ -1,8 +1,6 @@
 //! What can still be read of a damaged index. Nothing of this is ever served: it is told to a person, who may have an index
 //! made of it.
 
-use std::collections::BTreeMap;
-
 use super::frame::{self, ALIGN_BYTES, FRAME_BYTES, Found, HEADER_BYTES};
 use super::load::{Entry, Loaded};
 use super::{TreeChange, codec, rewrite};
@@ -20,11 +18,7 @@ pub(crate) struct Salvaged {
 /// Reads whatever is good in `bytes`, in the order in which it lies there.
 pub(crate) fn salvage(bytes: &[u8], object: ObjectId) -> Salvaged {
     let mut found = Salvaged {
-        loaded: Loaded {
-            entries: BTreeMap::new(),
-            next_file: FileId(1),
-            next_seq: 1,
-        },
+        loaded: Loaded::nothing(FileId(1), 1),
         damage: Vec::new(),
     };
     let header = match bytes.get(..HEADER_BYTES) {
@@ -80,6 +74,14 @@ impl Salvaged {
     fn apply(&mut self, change: TreeChange, seq: u64) {
         let entries = &mut self.loaded.entries;
         let missing = match change {
+            TreeChange::Name { name } => {
+                self.loaded.name = Some(name);
+                None
+            }
+            TreeChange::Store { file: FileId::ROOT } | TreeChange::Empty { file: FileId::ROOT } => {
+                self.loaded.root_has_database = matches!(change, TreeChange::Store { .. });
+                None
+            }
             TreeChange::Create {
                 file,
                 parent,

@@ -8,13 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{CallError, Kind};
 use crate::host::HostInner;
-use crate::ids::ObjectId;
 use crate::limits::{CALL_CHAIN_MAX, IN_FLIGHT_MAX, MAILBOX_LEN_MAX};
 use crate::live::object::{Inner, refuse};
 use crate::live::{
     AlarmEnd, Answer, Chain, ChainLink, Fetch, HttpResponse, Mail, Object, Outbound, Piece, ReplyTo, Stub, Work,
 };
-use crate::namespace::Namespace;
 use crate::object::{NodeId, is_never_taken};
 use crate::startup::Payload;
 use crate::storage::Lsn;
@@ -184,17 +182,20 @@ fn spawn_forwarder(host: Arc<HostInner>) -> Forwarder {
                 call.reply.send(Err(error), dep);
                 continue;
             }
-            let Stub::Object { namespace, id } = call.to.clone() else {
+            let Stub::Object { namespace, id, name } = &call.to else {
                 continue;
             };
-            forward(&host, namespace, id, call);
+            match host.object(namespace, *id, name.as_ref()) {
+                Ok(object) => forward(&host, &object, call),
+                Err(error) => call.reply.send(Err(error), Lsn::ZERO),
+            }
         }
     });
     sender
 }
 
 /// Delivers to another object and passes its answer on once that is durable there.
-fn forward(host: &Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, call: Call) {
+fn forward(host: &Arc<HostInner>, object: &Arc<Object>, call: Call) {
     let Call {
         method,
         args,
@@ -204,10 +205,6 @@ fn forward(host: &Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, call:
         reply,
         ..
     } = call;
-    let object = match host.object(&namespace, id) {
-        Ok(object) => object,
-        Err(error) => return reply.send(Err(error), Lsn::ZERO),
-    };
     let (reply_here, answered) = ReplyTo::new();
     let work = Work::Call {
         method,
@@ -223,7 +220,7 @@ fn forward(host: &Arc<HostInner>, namespace: Arc<Namespace>, id: ObjectId, call:
         dep: Lsn::ZERO,
     };
     let root = object.root();
-    if object.lock().is_held_in(&object, mail.chain(), root) {
+    if object.lock().is_held_in(object, mail.chain(), root) {
         return reply.send(Err(reentrant()), Lsn::ZERO);
     }
     let epoch = match object.deliver(root, None, mail) {

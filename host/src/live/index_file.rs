@@ -1,7 +1,7 @@
 //! What is appended to an object's index. A file that is mostly history begins anew, with what counts, in the record that
 //! would have been appended: so it stays bounded though its object may never leave memory.
 
-use crate::ids::ObjectId;
+use crate::ids::{ObjectId, ObjectName};
 use crate::index;
 use crate::object::{Tree, TreeChange};
 use crate::storage::{Reservation, TreeAppend};
@@ -24,6 +24,8 @@ pub(super) struct Appended {
 #[derive(Debug)]
 pub(super) struct IndexFile {
     pub(super) exists: bool,
+    /// It says what the object is called.
+    is_named: bool,
     /// Number of the next record.
     next_seq: u64,
     bytes: u64,
@@ -32,44 +34,69 @@ pub(super) struct IndexFile {
 }
 
 impl IndexFile {
-    pub(super) fn new(exists: bool, next_seq: u64, bytes: u64) -> Self {
+    /// Of an object of which nothing is stored.
+    pub(super) fn none() -> Self {
+        Self::found(false, false, 1, 0)
+    }
+
+    /// As it lies on disk.
+    pub(super) fn of(loaded: &index::Loaded, bytes: u64) -> Self {
+        Self::found(true, loaded.name.is_some(), loaded.next_seq, bytes)
+    }
+
+    fn found(exists: bool, is_named: bool, next_seq: u64, bytes: u64) -> Self {
         Self {
             exists,
+            is_named,
             next_seq,
             bytes,
             look_at_bytes: WORTH_BYTES.max(bytes),
         }
     }
 
-    /// The record that says these changes, which the tree has made. `reserve` sets room aside in the journal, if there is
-    /// some: what counts of a file may be much longer than the changes.
+    /// The record that says these changes, which the tree has made, and what the object is called if nothing does yet. None
+    /// if there is nothing to be said. `reserve` sets room aside in the journal, if there is some: what counts of a file may be
+    /// much longer than the changes.
     pub(super) fn append(
         &mut self,
         object: ObjectId,
+        name: Option<&ObjectName>,
         tree: &Tree,
-        changes: &[index::TreeChange],
+        changes: Vec<TreeChange>,
         reserve: impl FnOnce(u64) -> Option<Reservation>,
-    ) -> Appended {
+    ) -> Option<Appended> {
+        let mut changes: Vec<index::TreeChange> = changes.into_iter().map(Into::into).collect();
+        if let Some(name) = name
+            && !self.is_named
+            && (self.exists || !changes.is_empty())
+        {
+            changes.push(index::TreeChange::Name { name: name.clone() });
+            self.is_named = true;
+        }
+        if changes.is_empty() {
+            return None;
+        }
         let seq = self.next_seq;
         self.next_seq += 1;
         let begins = !std::mem::replace(&mut self.exists, true);
-        let append = TreeAppend::new(object, begins, tree.next_file(), seq, changes);
+        let append = TreeAppend::new(object, begins, tree.next_file(), seq, &changes);
         if begins {
             self.bytes = 0;
         }
         self.bytes += append.bytes();
         if self.bytes >= self.look_at_bytes
-            && let Some((append, room)) = self.begun_anew(object, tree, seq, reserve)
+            && let Some((append, room)) = self.begun_anew(object, name, tree, seq, reserve)
         {
             let room = Some(room);
-            return Appended { append, room };
+            return Some(Appended { append, room });
         }
-        Appended { append, room: None }
+        Some(Appended { append, room: None })
     }
 
     fn begun_anew(
         &mut self,
         object: ObjectId,
+        name: Option<&ObjectName>,
         tree: &Tree,
         seq: u64,
         reserve: impl FnOnce(u64) -> Option<Reservation>,
@@ -82,7 +109,8 @@ impl IndexFile {
         if props.sum::<usize>() > IMAGE_PROPS_BYTES_MAX {
             return None;
         }
-        let entries: Vec<_> = entries.into_iter().map(Into::into).collect();
+        let mut entries: Vec<_> = entries.into_iter().map(Into::into).collect();
+        entries.extend(name.cloned().map(|name| index::TreeChange::Name { name }));
         let image = TreeAppend::new(object, true, tree.next_file(), seq, &entries);
         self.look_at_bytes = WORTH_BYTES.max(image.bytes() * DEAD_RATIO).max(self.look_at_bytes);
         if image.bytes() * DEAD_RATIO > self.bytes {
@@ -94,9 +122,10 @@ impl IndexFile {
         Some((image, room))
     }
 
-    /// Nothing is stored but the root: there is no file any more.
+    /// Nothing is stored: there is no file any more.
     pub(super) fn remove(&mut self) {
         self.exists = false;
+        self.is_named = false;
         self.bytes = 0;
     }
 }
@@ -124,8 +153,8 @@ mod tests {
     impl Churned {
         fn new() -> Self {
             Self {
-                tree: Tree::new(startup(), true, std::iter::empty(), FileId(1)),
-                file: IndexFile::new(false, 1, 0),
+                tree: Tree::new(startup(), false, std::iter::empty(), FileId(1)),
+                file: IndexFile::none(),
                 bytes: Vec::new(),
             }
         }
@@ -159,9 +188,10 @@ mod tests {
 
         /// As the keeper has the file follow.
         fn record(&mut self, record: Vec<TreeChange>) {
-            let record: Vec<_> = record.into_iter().map(Into::into).collect();
+            let name = ObjectName::new("churned").unwrap();
             let reserve = |_| Some(Reservation::none());
-            let Appended { append, .. } = self.file.append(OBJECT, &self.tree, &record, reserve);
+            let appended = self.file.append(OBJECT, Some(&name), &self.tree, record, reserve);
+            let Appended { append, .. } = appended.expect("it says something");
             append.carry_out(&mut self.bytes);
             assert_eq!(
                 self.file.bytes,
@@ -187,6 +217,9 @@ mod tests {
     fn a_file_stays_bounded_however_much_is_made_and_deleted() {
         let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |text| text.parse().unwrap());
         let mut churned = Churned::new();
+        let root = churned.tree.root();
+        let stored = churned.tree.now_stored(root, FileId::ROOT);
+        churned.record(stored);
         churned.store("stays");
         let mut longest = 0;
         for cycle in 0..cycles {
@@ -199,12 +232,14 @@ mod tests {
         }
         let living = 2 + cycles.div_ceil(1_000);
         let image = churned.tree.recorded(usize::MAX).unwrap();
-        assert_eq!(image.len() as u32, living - 1);
+        assert_eq!(image.len() as u32, living);
         let bound = (WORTH_BYTES + 2 * DEAD_RATIO * u64::from(living) * 512) as usize;
         assert!(longest < bound, "{longest} bytes for {living} facets");
         // What is there is all that counts, and no number is given twice.
         let loaded = crate::index::parse(&churned.bytes, OBJECT).unwrap();
-        assert_eq!(loaded.entries.len(), image.len());
+        assert_eq!(loaded.entries.len() + 1, image.len());
+        assert!(loaded.root_has_database);
+        assert_eq!(loaded.name.unwrap().as_str(), "churned");
         assert_eq!(loaded.next_file, churned.tree.next_file());
         assert_eq!(loaded.next_seq, churned.file.next_seq);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 
@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::error::{CallError, Outcome};
 use crate::grants::Grants;
 use crate::host::HostInner;
-use crate::ids::{FileId, ObjectId};
+use crate::ids::{FileId, ObjectId, ObjectName};
 use crate::isolate::{self, Room};
 use crate::limits::{Limits, MAILBOX_LEN_MAX};
 use crate::live::index_file::IndexFile;
@@ -26,6 +26,8 @@ use crate::storage::{Committed, DbFile, Lsn, Reservation, TreeUnit, Unit, wait_s
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
     pub(crate) id: ObjectId,
+    /// What leads to the id, as soon as it is known.
+    name: OnceLock<ObjectName>,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) host: Arc<HostInner>,
     /// Does not change; known without the lock.
@@ -97,6 +99,7 @@ impl Object {
         let memory = Budget::new("its object", limits.memory_bytes, Some(namespace.memory.clone()));
         Self {
             id,
+            name: OnceLock::new(),
             namespace,
             host,
             root,
@@ -104,6 +107,12 @@ impl Object {
             memory,
             inner,
         }
+    }
+
+    /// Somebody has used its name, which its next record says unless one has said it.
+    pub(crate) fn is_called(&self, name: &ObjectName) {
+        // One id has one name; nobody finds two that have one id.
+        self.name.get_or_init(|| name.clone());
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -145,7 +154,7 @@ impl Object {
     pub(crate) fn within(&self, stub: &Stub) -> Option<NodeId> {
         match stub {
             Stub::Facet(target) => Some(target.node),
-            Stub::Object { id, namespace } => {
+            Stub::Object { id, namespace, .. } => {
                 let own = *id == self.id && namespace.name == self.namespace.name;
                 own.then_some(self.root)
             }
@@ -263,14 +272,23 @@ impl Object {
         let mut inner = self.lock();
         // None: it was deleted meanwhile.
         let tree = inner.tree.now_empty(file)?;
-        let changes = Changes {
-            tree,
+        let mut changes = Changes {
             removed: vec![file],
             ..Changes::default()
         };
-        let lsn = self.record(&mut inner, changes);
+        let lsn = match inner.index.exists && inner.tree.needs_no_index() {
+            // The file goes, whatever would have been said in it.
+            true => {
+                inner.index.remove();
+                self.queue(TreeUnit::Removed, changes)
+            }
+            false => {
+                changes.tree = tree;
+                self.record(&mut inner, changes)
+            }
+        };
         inner.recount(self);
-        Some(self.drop_index(&mut inner).unwrap_or(lsn))
+        Some(lsn)
     }
 
     /// S12: an index of nothing goes. Answers the unit that says so.
@@ -294,14 +312,19 @@ impl Object {
 
     /// Queues one unit for the journal. Under the lock, so that records of the tree are queued in their order.
     pub(super) fn record(self: &Arc<Self>, inner: &mut Inner, mut changes: Changes) -> Lsn {
-        let mut tree = TreeUnit::Unchanged;
-        if !changes.tree.is_empty() {
-            let records: Vec<_> = std::mem::take(&mut changes.tree).into_iter().map(Into::into).collect();
-            let Inner { index, tree: now, .. } = inner;
-            let append = index.append(self.id, now, &records, |bytes| self.host.journal.try_reserve(bytes));
-            changes.room.extend(append.room);
-            tree = TreeUnit::Append(append.append);
-        }
+        let Inner { index, tree, .. } = inner;
+        let reserve = |bytes| self.host.journal.try_reserve(bytes);
+        let record = index.append(
+            self.id,
+            self.name.get(),
+            tree,
+            std::mem::take(&mut changes.tree),
+            reserve,
+        );
+        let tree = record.map_or(TreeUnit::Unchanged, |record| {
+            changes.room.extend(record.room);
+            TreeUnit::Append(record.append)
+        });
         self.queue(tree, changes)
     }
 

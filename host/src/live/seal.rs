@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ids::FileId;
 use crate::live::object::Changes;
 use crate::live::{Control, Effect, Forwarder, Object};
-use crate::object::TurnChanges;
+use crate::object::{TreeChange, TurnChanges};
 use crate::storage::{Committed, Lsn, Reservation};
 
 /// What a turn has done.
@@ -81,7 +81,9 @@ impl Object {
                 // Nothing has named its file yet, and nothing ever will.
                 files.extend(gone.created().then_some(turn.file));
             }
-            let waits = !turn.unconfirmed || !record.is_empty() || !files.is_empty();
+            // A root exists with its object: that it has a database from now on changes nothing for anybody.
+            let reshapes = |change: &TreeChange| *change != TreeChange::Store { file: FileId::ROOT };
+            let waits = !turn.unconfirmed || record.iter().any(reshapes) || !files.is_empty();
             // What is not stored can be restarted and deleted without a word.
             counts = committed.as_ref().map(Committed::created);
             if committed.is_some() || !record.is_empty() || !files.is_empty() || !turn.adopted.is_empty() {

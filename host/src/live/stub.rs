@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::ObjectId;
+use crate::ids::{ObjectId, ObjectName};
 use crate::live::Object;
 use crate::namespace::Namespace;
 use crate::object::{Epoch, NodeId};
@@ -13,7 +13,12 @@ use crate::object::{Epoch, NodeId};
 #[allow(unreachable_pub, reason = "generated code names it; its module is private")]
 pub enum Stub {
     Facet(Target),
-    Object { namespace: Arc<Namespace>, id: ObjectId },
+    Object {
+        namespace: Arc<Namespace>,
+        id: ObjectId,
+        /// By which it was asked for, if by one.
+        name: Option<ObjectName>,
+    },
 }
 
 /// One facet in one epoch.
@@ -30,7 +35,7 @@ impl std::fmt::Debug for Stub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Facet(target) => write!(f, "Stub({} {:?})", target.object.id, target.node),
-            Self::Object { namespace, id } => write!(f, "Stub({}/{id})", namespace.name),
+            Self::Object { namespace, id, .. } => write!(f, "Stub({}/{id})", namespace.name),
         }
     }
 }

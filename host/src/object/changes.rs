@@ -21,9 +21,9 @@ pub(crate) enum TreeChange {
         /// If not, its entry is there for what is below it.
         has_database: bool,
     },
-    /// The facet of that file, which had an entry only, has a database.
+    /// The facet of that file, which had an entry only, has a database; or the root, which has none.
     Store { file: FileId },
-    /// The facet of that file has lost its database, and keeps its entry.
+    /// The facet of that file has lost its database, and keeps its entry; or the root has lost its.
     Empty { file: FileId },
     /// The facet of that file runs something else from now on.
     Restart { file: FileId, startup: Arc<Startup> },

@@ -583,11 +583,17 @@ fn s8_each_waits_for_those_of_its_own_place_only() {
 }
 
 #[test]
-fn s12_the_index_is_needed_while_anything_below_the_root_is_stored() {
+fn s12_the_index_is_needed_while_anything_is_stored() {
     let mut f = Fixture::new();
     let root = f.tree.root();
-    f.store(root);
-    assert!(f.tree.needs_no_index(), "the root has no entry");
+    let (_, file, record) = f.store(root);
+    let store = TreeChange::Store { file: FileId::ROOT };
+    assert_eq!((file, &record[..]), (FileId::ROOT, &[store.clone()][..]));
+    assert!(!f.tree.needs_no_index(), "it says that the root has a database");
+    assert_eq!(f.tree.recorded(usize::MAX), Some(vec![store]));
+    let empty = TreeChange::Empty { file: FileId::ROOT };
+    assert_eq!(f.tree.now_empty(FileId::ROOT), Some(vec![empty]));
+    assert!(f.tree.needs_no_index() && f.tree.now_empty(FileId::ROOT).is_none());
     let (a, _) = f.get(root, "a", startup(1));
     let (_, file, _) = f.store(a);
     assert!(!f.tree.needs_no_index() && f.tree.owns(file));

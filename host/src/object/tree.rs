@@ -462,8 +462,8 @@ impl Tree {
         self.owner(file) != Owner::Nobody && !self.files.get(&file).is_some_and(|id| self.is_copied(*id))
     }
 
-    /// No facet but the root has anything stored: the index can go.
+    /// Nothing is stored of any facet: the index can go.
     pub(crate) fn needs_no_index(&self) -> bool {
-        self.files.keys().all(|file| *file == FileId::ROOT)
+        self.files.is_empty()
     }
 }

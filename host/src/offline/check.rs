@@ -2,22 +2,25 @@
 //! with what can be done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OfflineError;
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
-use crate::storage::{DbFile, bound_sqlite_memory, check_database, inspect_journal};
+use crate::storage::{DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank};
 use crate::sys::data_dir::DataDir;
+use crate::sys::layout::{self, Found};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Checked {
-    /// The last host did not stop cleanly: databases are complete only together with the journal, and were not checked.
+    /// The last host did not stop cleanly: what the journal changes is complete only together with it.
     pub dirty: bool,
     /// Units in the journal.
     pub units: u64,
+    /// Objects that these are of, which were not looked at.
+    pub unchecked: u64,
     /// Every facet with a database.
     pub facets: Vec<FacetUse>,
     /// What is wrong.
@@ -31,28 +34,42 @@ pub struct FacetUse {
     pub namespace: String,
     /// The object's id.
     pub object: ObjectId,
+    /// What the object is called, if anybody has used its name.
+    pub name: Option<String>,
     /// Names from the root joined by `/`; empty for the root.
     pub path: String,
     /// Bytes of its database file.
     pub bytes: u64,
 }
 
-/// Checks the journal, the indexes and the databases of a data directory that no host uses.
+/// Checks the journal, the indexes and the databases of a data directory that no host uses. After an unclean stop, only those
+/// that the journal does not change.
 pub fn check(root: &Path) -> Result<Checked, OfflineError> {
     bound_sqlite_memory();
-    let data = DataDir::open_idle(root)?;
+    let data = DataDir::open_to_read(root)?;
+    let root = data.root();
     let mut checked = Checked {
         dirty: data.was_dirty,
         ..Checked::default()
     };
-    match inspect_journal(root) {
-        Ok(units) => checked.units = units.unwrap_or(0),
-        Err(error) => checked.problems.push(error.to_string()),
-    }
-    if checked.dirty {
-        return Ok(checked);
-    }
-    if checked.units > 0 {
+    let journal = match inspect_journal(root) {
+        Ok(journal) => Some(journal),
+        Err(error) => {
+            checked.problems.push(error.to_string());
+            None
+        }
+    };
+    checked.units = journal.as_ref().map_or(0, |journal| journal.units);
+    let changed = match (checked.dirty, journal) {
+        (false, _) => None,
+        // What would have to be done to files is not known.
+        (true, None) => return Ok(checked),
+        (true, Some(journal)) => {
+            checked.unchecked = journal.objects.len() as u64;
+            Some(journal.objects)
+        }
+    };
+    if !checked.dirty && checked.units > 0 {
         let message = format!(
             "the journal holds {} units, though the host stopped cleanly",
             checked.units
@@ -60,7 +77,7 @@ pub fn check(root: &Path) -> Result<Checked, OfflineError> {
         checked.problems.push(message);
     }
     for dir in data.namespaces()? {
-        Namespace::read(&dir)?.check(&mut checked);
+        Namespace::read(&dir, changed.as_ref())?.check(&mut checked);
     }
     Ok(checked)
 }
@@ -71,25 +88,38 @@ struct Namespace {
     /// Databases by object and file, with their length.
     databases: BTreeMap<(ObjectId, FileId), u64>,
     indexes: BTreeSet<ObjectId>,
+    /// What would be an object's if it lay somewhere else.
+    astray: Vec<PathBuf>,
+    /// As an unclean stop has left it: logs lie beside databases, and databases that are nobody's.
+    is_unclean: bool,
 }
 
 impl Namespace {
-    fn read(dir: &Path) -> std::io::Result<Self> {
+    /// `changed`: after an unclean stop, the objects that the journal changes. The others are as they should be.
+    fn read(dir: &Path, changed: Option<&BTreeSet<(String, ObjectId)>>) -> std::io::Result<Self> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let waits = |object| changed.is_some_and(|changed| changed.contains(&(name.clone(), object)));
         let mut found = Self {
             dir: dir.into(),
             databases: BTreeMap::new(),
             indexes: BTreeSet::new(),
+            astray: Vec::new(),
+            is_unclean: changed.is_some(),
         };
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            match entry.file_name().to_str().and_then(super::orphans::parse) {
-                Some(super::orphans::Found::Index(object) | super::orphans::Found::Lost(object)) => {
-                    found.indexes.insert(object);
+        for file in layout::walk(dir) {
+            let file = file?;
+            match file.found {
+                _ if !file.is_home => found.astray.push(file.path),
+                Found::Index(object) | Found::Database(object, _) if waits(object) => {}
+                Found::Index(object) | Found::Lost(object) => drop(found.indexes.insert(object)),
+                Found::Database(object, number) => {
+                    // Nothing was ever committed to it: the next start removes it.
+                    let is_left = found.is_unclean && is_blank(&found.database(object, number))?;
+                    if !is_left {
+                        found.databases.insert((object, number), file.bytes()?);
+                    }
                 }
-                Some(super::orphans::Found::Database(object, file)) => {
-                    found.databases.insert((object, file), entry.metadata()?.len());
-                }
-                Some(super::orphans::Found::Companion) | None => {}
+                Found::Companion(_) => {}
             }
         }
         Ok(found)
@@ -100,6 +130,10 @@ impl Namespace {
     }
 
     fn check(mut self, checked: &mut Checked) {
+        for path in &self.astray {
+            let why = "nobody looks for it there; move it to the directory that its object's id begins with";
+            checked.problems.push(format!("{}: {why}", path.display()));
+        }
         for object in std::mem::take(&mut self.indexes) {
             let path = index::path(&self.dir, object);
             match index::read(&path, object) {
@@ -107,43 +141,56 @@ impl Namespace {
                 Ok(None) => {}
                 Err(error) => {
                     checked.problems.push(error.to_string());
-                    // Which of them belong to whom is not known.
-                    self.databases
-                        .retain(|(of, file), _| *of != object || *file == FileId::ROOT);
+                    if let Some(bytes) = self.databases.remove(&(object, FileId::ROOT)) {
+                        self.check_database(&self.database(object, FileId::ROOT), None, "", bytes, checked);
+                    }
+                    // Which of the others belong to whom is not known.
+                    self.databases.retain(|(of, _), _| *of != object);
                 }
             }
         }
-        for ((object, file), bytes) in std::mem::take(&mut self.databases) {
-            let database = self.database(object, file);
-            if file == FileId::ROOT {
-                self.check_database(&database, "", bytes, checked);
-            } else {
-                let message = format!("{}: no index names this database", database.path().display());
-                checked.problems.push(message);
+        for (object, file) in std::mem::take(&mut self.databases).into_keys() {
+            if self.is_unclean && file != FileId::ROOT {
+                // Left over from a turn that was never acknowledged, or what recovery sets aside.
+                continue;
             }
+            let place = self.database(object, file).path();
+            let path = index::path(&self.dir, object);
+            let why = match path.exists() {
+                true => "no index names this database".to_owned(),
+                false => format!(
+                    "{} is missing, which would name it; `facetd doctor` can make it anew",
+                    path.display()
+                ),
+            };
+            checked.problems.push(format!("{}: {why}", place.display()));
         }
     }
 
     fn check_tree(&mut self, object: ObjectId, loaded: &Loaded, checked: &mut Checked) {
-        for (file, entry) in &loaded.entries {
-            let database = self.database(object, *file);
-            let path = path_of(loaded, *file);
-            match self.databases.remove(&(object, *file)) {
-                Some(bytes) if entry.has_database => self.check_database(&database, &path, bytes, checked),
-                Some(_) => {
-                    let message = format!(
-                        "{}: the index says that the facet {path:?} has no database",
-                        database.path().display()
-                    );
+        for file in [FileId::ROOT].into_iter().chain(loaded.entries.keys().copied()) {
+            let database = self.database(object, file);
+            let path = path_of(loaded, file);
+            let place = database.path();
+            let place = place.display();
+            match (self.databases.remove(&(object, file)), loaded.has_database(file)) {
+                (Some(bytes), true) => {
+                    let name = loaded.name.as_ref().map(|name| name.as_str().to_owned());
+                    self.check_database(&database, name, &path, bytes, checked);
+                }
+                (Some(_), false) => {
+                    let message = format!("{place}: the index says that {} has no database", facet(&path));
                     checked.problems.push(message);
                 }
-                None if !entry.has_database => {}
-                None => {
+                (None, false) => {}
+                (None, true) => {
+                    let what = match file {
+                        FileId::ROOT => "restore it from a backup",
+                        FileId(_) => "restore it from a backup, or delete the facet",
+                    };
                     let message = format!(
-                        "{}: missing, though the index names it for the facet {path:?} ({:?}); restore it from a backup, or \
-                         delete the facet",
-                        database.path().display(),
-                        entry.name.as_str()
+                        "{place}: missing, though the index names it for {}; {what}",
+                        facet(&path)
                     );
                     checked.problems.push(message);
                 }
@@ -151,8 +198,12 @@ impl Namespace {
         }
     }
 
-    fn check_database(&self, database: &DbFile, path: &str, bytes: u64, checked: &mut Checked) {
-        for complaint in check_database(database, path) {
+    fn check_database(&self, database: &DbFile, name: Option<String>, path: &str, bytes: u64, checked: &mut Checked) {
+        let complaints = match self.is_unclean {
+            true => check_without_log(database, path),
+            false => check_database(database, path),
+        };
+        for complaint in complaints {
             checked
                 .problems
                 .push(format!("{}: {complaint}", database.path().display()));
@@ -160,6 +211,7 @@ impl Namespace {
         checked.facets.push(FacetUse {
             namespace: self.name(),
             object: database.object,
+            name,
             path: path.to_owned(),
             bytes,
         });
@@ -171,6 +223,13 @@ impl Namespace {
             object,
             file,
         }
+    }
+}
+
+fn facet(path: &str) -> String {
+    match path {
+        "" => "the root".to_owned(),
+        path => format!("the facet {path:?}"),
     }
 }
 

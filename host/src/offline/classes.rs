@@ -9,6 +9,7 @@ use crate::classes::{component_path, named_in, owners_dir};
 use crate::ids::ClassDigest;
 use crate::index;
 use crate::sys::data_dir::{DataDir, is_namespace, sync_dir};
+use crate::sys::layout::{self, Found};
 
 /// One component of a data directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +35,10 @@ pub struct StoredClasses {
 
 /// Looks at the components of a data directory that no host uses, and removes those that no stored facet runs if asked to.
 pub fn classes(root: &Path, remove_unused: bool) -> Result<StoredClasses, OfflineError> {
-    let data = DataDir::open_idle(root)?;
+    let data = match remove_unused {
+        true => DataDir::open_idle(root)?,
+        false => DataDir::open_to_read(root)?,
+    };
     if data.was_dirty {
         let message = "the host did not stop cleanly, and which facets are stored is in the journal, too; run `facetd recover`, \
                        or start the host, and try again";
@@ -102,13 +106,18 @@ fn owners(dir: &Path) -> std::io::Result<Vec<(String, std::collections::HashSet<
 
 /// An index that cannot be read is an error: what it names is not known.
 fn count_facets(namespace: &Path, found: &mut BTreeMap<ClassDigest, StoredClass>) -> Result<(), OfflineError> {
-    for entry in std::fs::read_dir(namespace)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(super::orphans::Found::Index(object)) = name.to_str().and_then(super::orphans::parse) else {
+    for file in layout::walk(namespace) {
+        let file = file?;
+        let (Found::Index(object) | Found::Lost(object)) = file.found else {
             continue;
         };
-        let read = index::read(&entry.path(), object).map_err(|error| OfflineError::Recover(error.to_string()))?;
+        if !file.is_home {
+            let path = file.path.display();
+            let message = format!("{path} does not belong there: move it to where its object is, or away");
+            return Err(OfflineError::Recover(message));
+        }
+        let read = index::read(&index::path(namespace, object), object)
+            .map_err(|error| OfflineError::Recover(error.to_string()))?;
         for entry in read.into_iter().flat_map(|(loaded, _)| loaded.entries.into_values()) {
             if let Some(class) = found.get_mut(&entry.startup.class) {
                 class.facets += 1;

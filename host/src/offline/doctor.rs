@@ -8,13 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::ObjectRef;
-use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
+use crate::ids::{ClassDigest, FacetName, FileId, ObjectId, ObjectName};
 use crate::index::{self, Entry, Loaded};
 use crate::namespace::object_id;
 use crate::offline::OfflineError;
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::{Belongs, DbFile, bound_sqlite_memory, check_database, whose};
-use crate::sys::data_dir::DataDir;
+use crate::sys::data_dir::{DataDir, sync_dir};
+use crate::sys::layout::{self, Found};
 
 /// Appended to the name of an index that was damaged, with a number.
 const DAMAGED_SUFFIX: &str = "damaged";
@@ -42,7 +43,10 @@ pub fn doctor(
     repair: bool,
 ) -> Result<Diagnosis, OfflineError> {
     bound_sqlite_memory();
-    let data = DataDir::open_idle(root)?;
+    let data = match repair {
+        true => DataDir::open_idle(root)?,
+        false => DataDir::open_to_read(root)?,
+    };
     if data.was_dirty {
         let message =
             "the host did not stop cleanly: run `facetd recover`, or start the host, before anything is judged";
@@ -58,9 +62,13 @@ pub fn doctor(
         );
         return Err(OfflineError::Recover(message));
     };
-    let object = object_id(unique_key.unwrap_or(namespace), object).map_err(OfflineError::Recover)?;
-    let mut patient = Patient::read(dir, object)?;
+    let id = object_id(unique_key.unwrap_or(namespace), object).map_err(OfflineError::Recover)?;
+    let mut patient = Patient::read(dir, id)?;
     patient.judge();
+    if let (true, ObjectRef::Name(name)) = (patient.damaged, object) {
+        // It leads to the object.
+        patient.loaded.name = ObjectName::new(name).ok();
+    }
     if repair && !patient.found.repairs.is_empty() {
         patient.repair()?;
     }
@@ -81,13 +89,10 @@ struct Patient {
 impl Patient {
     fn read(dir: &Path, object: ObjectId) -> Result<Self, OfflineError> {
         let mut databases = BTreeMap::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if let Some(super::orphans::Found::Database(of, file)) =
-                entry.file_name().to_str().and_then(super::orphans::parse)
-                && of == object
-            {
-                databases.insert(file, entry.metadata()?.len());
+        for file in layout::files_of(dir, object) {
+            let file = file?;
+            if let Found::Database(_, number) = file.found {
+                databases.insert(number, file.bytes()?);
             }
         }
         let path = index::path(dir, object);
@@ -107,16 +112,20 @@ impl Patient {
                 damage
             }
         };
-        let has_children = databases.keys().any(|file| *file != FileId::ROOT);
-        let damaged = !damage.is_empty() || (index.is_none() && has_children);
+        let has_databases = !databases.is_empty();
+        let damaged = !damage.is_empty() || (index.is_none() && has_databases);
         match &index {
             Some(bytes) => found.facts.push(format!(
-                "{}: {} bytes, {} facets",
+                "{}: {} bytes, {} facets below the root{}",
                 path.display(),
                 bytes.len(),
-                salvaged.loaded.entries.len()
+                salvaged.loaded.entries.len(),
+                salvaged.loaded.name.as_ref().map_or_else(String::new, |name| format!(
+                    "; the object is called {:?}",
+                    name.as_str()
+                ))
             )),
-            None if has_children => found
+            None if has_databases => found
                 .repairs
                 .push(format!("{} is missing, and is made", path.display())),
             None => found
@@ -182,22 +191,21 @@ impl Patient {
         self.found
             .facts
             .push(format!("{place}: {bytes} bytes, of the facet {path:?}"));
-        if file == FileId::ROOT {
-            return;
-        }
         match self.path_of(file) {
             Some(named) if named == path => {
-                let entry = self.loaded.entries.get_mut(&file).expect("it has just been found");
-                if !std::mem::replace(&mut entry.has_database, true) {
-                    match self.damaged {
-                        true => self
-                            .found
-                            .repairs
-                            .push(format!("the index learns that {path:?} has a database")),
-                        false => {
-                            let why = "the index says that its facet has none";
-                            self.found.problems.push(format!("{place}: {why}; it is left alone"));
-                        }
+                let is_known = match self.loaded.entries.get_mut(&file) {
+                    Some(entry) => std::mem::replace(&mut entry.has_database, true),
+                    None => std::mem::replace(&mut self.loaded.root_has_database, true),
+                };
+                match self.damaged {
+                    _ if is_known => {}
+                    true => self
+                        .found
+                        .repairs
+                        .push(format!("the index learns that {path:?} has a database")),
+                    false => {
+                        let why = "the index says that its facet has none";
+                        self.found.problems.push(format!("{place}: {why}; it is left alone"));
                     }
                 }
             }
@@ -287,24 +295,26 @@ impl Patient {
 
     /// Entries whose databases are not there.
     fn judge_entries(&mut self) {
-        let lost: Vec<_> = self
-            .loaded
-            .entries
-            .iter()
-            .filter(|(file, entry)| entry.has_database && !self.databases.contains_key(file))
-            .map(|(file, _)| *file)
+        let files = [FileId::ROOT].into_iter().chain(self.loaded.entries.keys().copied());
+        let lost: Vec<_> = files
+            .filter(|file| self.loaded.has_database(*file) && !self.databases.contains_key(file))
             .collect();
         for file in lost {
             let path = self.path_of(file).unwrap_or_default();
             if self.damaged {
                 // What a lost record has deleted has no file any more.
-                let entry = self.loaded.entries.get_mut(&file).expect("it is one of them");
-                entry.has_database = false;
+                match self.loaded.entries.get_mut(&file) {
+                    Some(entry) => entry.has_database = false,
+                    None => self.loaded.root_has_database = false,
+                }
                 self.found
                     .repairs
                     .push(format!("{path:?} has no database, and is taken for deleted"));
             } else {
-                let why = "restore it from a backup, or delete the facet";
+                let why = match file {
+                    FileId::ROOT => "restore it from a backup",
+                    FileId(_) => "restore it from a backup, or delete the facet",
+                };
                 let place = self.file(file).path().display().to_string();
                 self.found
                     .problems
@@ -368,7 +378,7 @@ impl Patient {
         let temporary = path.with_extension("facets.new");
         write_synced(&temporary, &index::image(self.object, &self.loaded))?;
         std::fs::rename(&temporary, &path)?;
-        crate::sys::data_dir::sync_dir(&self.dir)?;
+        sync_dir(&layout::home(&self.dir, self.object))?;
         // What they say is in the new index, which is durable.
         crate::storage::remove_if_there(&index::lost_path(&path))?;
         self.found.repaired = true;

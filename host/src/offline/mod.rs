@@ -44,6 +44,10 @@ pub(crate) fn open_journal(
             AlarmIndex::forget(dir).map_err(std::io::Error::other)
         })
     };
+    let options = &JournalOptions {
+        disk: options.disk.clone().placed(data.place()),
+        ..options.clone()
+    };
     LocalJournal::open(data.root(), data.was_dirty, options, mend)
         .map_err(|error| OfflineError::Recover(error.to_string()))
 }
@@ -53,6 +57,7 @@ pub(crate) fn open_journal(
 pub fn recover(root: &Path) -> Result<u64, OfflineError> {
     bound_sqlite_memory();
     let data = DataDir::open_idle(root)?;
+    data.check_environment()?;
     let (journal, recovered) = open_journal(&data, &JournalOptions::default())?;
     if !journal.close() {
         let message = "not everything could be written; see the log above, and try again";

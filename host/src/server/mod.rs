@@ -64,6 +64,14 @@ async fn answer(served: &Served, request: Request) -> Response {
     }
 }
 
+/// `GET /healthz`: whoever may ask that may ask for no more than whether all is well.
+fn health(host: &Host) -> Response {
+    match host.trouble() {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}; see the log\n")).into_response(),
+    }
+}
+
 async fn route(served: &Served, request: Request) -> Result<Response, CallError> {
     let uri = request.uri().clone();
     let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
@@ -77,7 +85,7 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
     let target = Target::parse(uri.path());
     // Who watches over hosts asks for this by whatever name it has, and learns nothing else.
     if matches!(target, Ok(Target::Health)) && request.method() == Method::GET {
-        return Ok("ok\n".into_response());
+        return Ok(health(&served.host));
     }
     if !served.names.accept(&uri, request.headers()) {
         let message =
@@ -98,7 +106,7 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
         return Ok(wrong_method(allow));
     }
     match (target, &served.guard) {
-        (Target::Health, _) => Ok("ok\n".into_response()),
+        (Target::Health, _) => Ok(health(&served.host)),
         (Target::Front, Guard::Calls { open: Some(open), .. }) => {
             Ok(Redirect::temporary(&format!("/o/{open}/")).into_response())
         }

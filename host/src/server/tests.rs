@@ -165,6 +165,36 @@ async fn requests_at_random_are_answered_or_refused() {
     host.stop().await.expect("a clean stop");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_over_a_host_hears_that_its_directory_is_gone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (data, aside) = (dir.path().join("data"), dir.path().join("aside"));
+    let config = Config::parse("").expect("an empty configuration is one");
+    let host = Host::open(&config, &data).expect("an empty host");
+    let door = Arc::new(served(&host, false));
+    let ask = async || {
+        let request = Request::builder().uri("/healthz").body(Body::empty());
+        let response = answer(&door, request.expect("it is one")).await;
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await;
+        (
+            status,
+            String::from_utf8_lossy(&body.expect("a short text")).into_owned(),
+        )
+    };
+    assert_eq!(ask().await, (200, "ok\n".to_owned()));
+    std::fs::rename(&data, &aside).expect("it can be moved");
+    let (status, why) = ask().await;
+    assert!(
+        status == 503 && why.contains("data directory is gone"),
+        "{status}: {why}"
+    );
+    assert!(!why.contains('/'), "nobody is told where it was: {why}");
+    std::fs::rename(&aside, &data).expect("it can be moved back");
+    assert_eq!(ask().await.0, 200);
+    host.stop().await.expect("a clean stop");
+}
+
 #[test]
 fn configurations_at_random_are_read_or_refused() {
     const PIECES: [&str; 28] = [

@@ -11,6 +11,15 @@ const COMPLAINTS_MAX: u32 = 10;
 
 /// What is wrong with the database of the facet at `path`, which nobody has open; nothing if it is sound.
 pub(crate) fn check_database(file: &DbFile, path: &str) -> Vec<String> {
+    let left = "a log lies beside it, though the host stopped cleanly";
+    match file.wal_path().exists() {
+        true => vec![left.to_owned()],
+        false => check_without_log(file, path),
+    }
+}
+
+/// The same for one in whose log is nothing that counts.
+pub(crate) fn check_without_log(file: &DbFile, path: &str) -> Vec<String> {
     complaints(file, path).unwrap_or_else(|error| vec![error.to_string()])
 }
 
@@ -21,9 +30,6 @@ pub(crate) fn whose(file: &DbFile) -> Result<Belongs, StorageError> {
 }
 
 fn complaints(file: &DbFile, path: &str) -> Result<Vec<String>, StorageError> {
-    if file.wal_path().exists() {
-        return Ok(vec!["a log lies beside it, though the host stopped cleanly".to_owned()]);
-    }
     identity::check_unopened(file)?;
     let conn = open_unchanged(file)?;
     identity::check(&conn, file, path)?;

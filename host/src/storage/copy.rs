@@ -91,7 +91,7 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
     // The connection is closed, so opening the file again drops no lock.
     if rules::hold(Rule::CopyIsSynced, &path) {
         disk.sync_file(&path).map_err(StorageError::from_io)?;
-        disk.sync_dir(&dst.dir).map_err(StorageError::from_io)?;
+        disk.sync_dir(&dst.home()).map_err(StorageError::from_io)?;
     }
     die::pass(Point::CopySynced);
     Ok(())

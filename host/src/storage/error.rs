@@ -238,8 +238,8 @@ impl StorageError {
         };
         let message = match code {
             StorageCode::Full => {
-                "the facet's storage quota is used up, or the disk is full: delete something first (reads \
-                and deletes still work)"
+                "there is no room: either the facet's storage quota is used up, then delete something; or the \
+                host's disk is full, then its operator must make room. Reads and deletes still work"
                     .to_owned()
             }
             StorageCode::Interrupted => "interrupted while the statement ran".to_owned(),

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::{FileId, ObjectId};
-
-/// What SQLite may leave beside a database.
-pub(crate) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+use crate::sys::layout::{self, COMPANIONS};
 
 /// Where the database of one facet is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -23,12 +21,12 @@ pub(crate) struct DbFile {
 impl DbFile {
     /// The database itself.
     pub(crate) fn path(&self) -> PathBuf {
-        let Self { dir, object, file } = self;
-        if *file == FileId::ROOT {
-            dir.join(format!("{object}.sqlite"))
-        } else {
-            dir.join(format!("{object}.{file}.sqlite"))
-        }
+        layout::database(&self.dir, self.object, self.file)
+    }
+
+    /// The directory it lies in.
+    pub(crate) fn home(&self) -> PathBuf {
+        layout::home(&self.dir, self.object)
     }
 
     /// Its write-ahead log, which only exists while the database is open or after a crash.

@@ -33,10 +33,10 @@ mod value;
 mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
-pub(crate) use check::{check_database, whose};
+pub(crate) use check::{check_database, check_without_log, whose};
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
-pub(crate) use file::{COMPANIONS, DbFile, remove_db, remove_if_there};
+pub(crate) use file::{DbFile, remove_db, remove_if_there};
 pub(crate) use heap::install as bound_sqlite_memory;
 pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::TableDump;
@@ -49,7 +49,6 @@ pub(crate) use kv::KvRange;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Column, Rows, Usage, Value};
-pub(crate) use vfs::TEMPORARY_SUFFIX;
 
 #[cfg(test)]
 mod hostile;

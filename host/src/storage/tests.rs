@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::journal::{Disk, MemoryJournal, Pages};
 use super::{DbFile, FacetStore, InterruptCell, StorageError, Value, is_blank};
 use crate::ids::{FileId, ObjectId};
+use crate::sys::layout;
 
 pub(super) const MIB: u64 = 1024 * 1024;
 
@@ -13,7 +14,9 @@ pub(super) struct Dir(tempfile::TempDir, pub(super) Arc<MemoryJournal>);
 
 impl Dir {
     pub(super) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap(), MemoryJournal::new())
+        let dir = tempfile::tempdir().unwrap();
+        layout::make_homes(dir.path()).unwrap();
+        Self(dir, MemoryJournal::new())
     }
 
     pub(super) fn file(&self, id: u32) -> DbFile {
@@ -46,8 +49,8 @@ impl Dir {
 
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self
-            .0
-            .path()
+            .file(0)
+            .home()
             .read_dir()
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())

@@ -23,14 +23,13 @@ use std::sync::{Arc, OnceLock};
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::heap;
+use crate::sys::layout::TEMPORARY_SUFFIX;
 pub(super) use account::{Account, Refusal};
 pub(crate) use account::{TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
 use file::{File, Kind, Name};
 
 /// What a connection may open beside its database.
 const OWN_SUFFIXES: [(&str, Kind); 3] = [("", Kind::Database), ("-wal", Kind::Log), ("-journal", Kind::Journal)];
-/// A temporary file has this name between two calls of the operating system, the number behind it.
-pub(crate) const TEMPORARY_SUFFIX: &str = "-tmp-";
 
 /// A connection and the files it may use.
 pub(super) struct Opened {

@@ -1,9 +1,17 @@
-//! One process per data directory: the lock is taken before anything else is touched, and held until the process ends.
+//! One process per data directory: the lock is taken before anything else is touched, and held until the process ends. It is
+//! on the directory itself and on a file in it: who removes the file gives nobody the directory, and who has moved the
+//! directory away and made another has not got this one's lock.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+
+use super::environment::{self, Verdict};
+use super::layout;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +21,12 @@ pub enum DataDirError {
         "the data directory {0} is in use by another facetd; stop that one, or give this one a directory of its own (--data)"
     )]
     InUse(PathBuf),
+    /// What is written to it would not be safe.
+    #[error("{0}; or name another with --data")]
+    Unfit(String),
+    /// There is none.
+    #[error("there is no data directory {0}; name another with --data")]
+    Missing(PathBuf),
     /// The file system said no.
     #[error("cannot use {path} as data directory: {error}; check its permissions, or name another with --data")]
     Io {
@@ -34,6 +48,38 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     move |error| DataDirError::Io { path, error }
 }
 
+/// SQLite takes no longer path: it has 512 bytes for one, with two to spare.
+const PATH_BYTES_MAX: usize = 510;
+
+/// What a process holds of its data directory, and finds it by.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    root: PathBuf,
+    dir: Arc<File>,
+}
+
+impl Place {
+    /// An error if the directory is not there any more under its name: it was moved or removed, or its disk was taken away.
+    /// What is written to it is nowhere then, though no call says so.
+    pub(crate) fn is_in_place(&self) -> io::Result<()> {
+        let same =
+            |found: std::fs::Metadata, held: std::fs::Metadata| (found.dev(), found.ino()) == (held.dev(), held.ino());
+        let found = match std::fs::metadata(&self.root) {
+            Ok(found) => same(found, self.dir.metadata()?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        match found {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "the data directory is not at {} any more: it was moved or removed, or its disk was taken away under the \
+                 running host",
+                self.root.display()
+            ))),
+        }
+    }
+}
+
 /// A locked data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -41,7 +87,17 @@ pub(crate) struct DataDir {
     /// The last process did not stop cleanly.
     pub(crate) was_dirty: bool,
     /// flock is released when this is closed.
-    _lock: File,
+    dir: Arc<File>,
+    /// The same; none for who only reads.
+    _lock: Option<File>,
+}
+
+fn flock(file: &File, path: &Path, root: &Path, how: FlockOperation) -> Result<(), DataDirError> {
+    match rustix::fs::flock(file, how) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse(root.to_owned())),
+        Err(error) => Err(at(path)(error.into())),
+    }
 }
 
 /// Names below the root that no namespace may take.
@@ -51,25 +107,31 @@ impl DataDir {
     /// Creates what is missing, locks, and marks the directory dirty until `clean_stop`.
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
         private_dir(root).map_err(at(root))?;
+        // SQLite refuses a path with a symbolic link in it: no link that comes later leads anywhere else.
+        let root = &root.canonicalize().map_err(at(root))?;
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent).map_err(at(parent))?;
         }
         let opened = Self::open_idle(root)?;
+        opened.check_environment()?;
         for sub in ["classes", "cache"] {
             private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
         }
         if !opened.was_dirty {
             let dirty = root.join("DIRTY");
-            std::fs::write(&dirty, "facetd runs, or was killed\n").map_err(at(&dirty))?;
+            let mut file = File::create(&dirty).map_err(at(&dirty))?;
+            // That it is there is what counts; on a full disk it is empty.
+            let _ = file.write_all(b"facetd runs, or was killed\n");
         }
         // Whatever is there: the process that made it may have been killed before this.
         sync_dir(root).map_err(at(root))?;
         Ok(opened)
     }
 
-    /// Locks a directory that is there, and changes nothing in it.
+    /// Locks a directory that is there, and changes nothing in it but LOCK.
     pub(crate) fn open_idle(root: &Path) -> Result<Self, DataDirError> {
-        let lock_path = root.join("LOCK");
+        let opened = Self::lock(root, FlockOperation::NonBlockingLockExclusive)?;
+        let lock_path = opened.root.join("LOCK");
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -77,26 +139,75 @@ impl DataDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(at(&lock_path))?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root.to_owned())),
-            Err(error) => return Err(at(&lock_path)(error.into())),
-        }
+        flock(&lock, &lock_path, root, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self {
-            root: root.to_owned(),
-            was_dirty: root.join("DIRTY").exists(),
-            _lock: lock,
+            _lock: Some(lock),
+            ..opened
         })
     }
 
-    /// Where the databases of a namespace lie; created if missing, and made durable.
+    /// Keeps every host away from a directory that is there, beside others who only read it. Nothing is written: it may be
+    /// on a medium that cannot be.
+    pub(crate) fn open_to_read(root: &Path) -> Result<Self, DataDirError> {
+        Self::lock(root, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(root: &Path, how: FlockOperation) -> Result<Self, DataDirError> {
+        let root = match root.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DataDirError::Missing(root.to_owned()));
+            }
+            found => found.map_err(at(root))?,
+        };
+        let dir = File::open(&root).map_err(at(&root))?;
+        flock(&dir, &root, &root, how)?;
+        let dirty = root.join("DIRTY");
+        Ok(Self {
+            was_dirty: dirty.try_exists().map_err(at(&dirty))?,
+            root,
+            dir: Arc::new(dir),
+            _lock: None,
+        })
+    }
+
+    /// Refuses a system, or a file system, on which what is written may be lost without a word.
+    pub(crate) fn check_environment(&self) -> Result<(), DataDirError> {
+        match environment::judge(&self.root, &self.dir).map_err(at(&self.root))? {
+            Verdict::Fit => Ok(()),
+            Verdict::Poor(why) => {
+                tracing::warn!(data = %self.root.display(), "{why}");
+                Ok(())
+            }
+            Verdict::Unfit(why) => Err(DataDirError::Unfit(why)),
+        }
+    }
+
+    /// To look whether it is still there.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            root: self.root.clone(),
+            dir: self.dir.clone(),
+        }
+    }
+
+    /// Where the files of a namespace's objects lie; created if missing, and made durable.
     pub(crate) fn namespace(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.root.join(name);
-        if !path.is_dir() {
-            private_dir(&path)?;
+        let bytes = path.as_os_str().len() + "/".len() + layout::OBJECT_FILE_BYTES_MAX;
+        if bytes > PATH_BYTES_MAX {
+            let message = format!(
+                "{} is {} bytes too long for the files in it, whose paths have at most {PATH_BYTES_MAX}; use a shorter path \
+                 for the data directory, or a shorter name for the namespace",
+                path.display(),
+                bytes - PATH_BYTES_MAX
+            );
+            return Err(io::Error::other(message));
         }
-        // Also if it is there: the process that made it may have been killed before this.
-        sync_dir(&self.root)?;
+        let made = layout::make_homes(&path)?;
+        // Also if all is there: the process that made it may have been killed before this.
+        if made || self.was_dirty {
+            layout::sync_homes(&path)?;
+        }
         if std::fs::metadata(&path)?.dev() != std::fs::metadata(&self.root)?.dev() {
             // One barrier covers one file system.
             let message = format!(
@@ -178,4 +289,87 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_in_use(opened: Result<DataDir, DataDirError>) -> bool {
+        matches!(opened, Err(DataDirError::InUse(_)))
+    }
+
+    #[test]
+    fn who_removes_the_lock_file_gives_nobody_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDir::open(dir.path()).unwrap();
+        assert!(is_in_use(DataDir::open(dir.path())) && is_in_use(DataDir::open_to_read(dir.path())));
+        std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        assert!(is_in_use(DataDir::open(dir.path())) && is_in_use(DataDir::open_idle(dir.path())));
+        drop(held);
+        assert!(DataDir::open(dir.path()).unwrap().was_dirty);
+    }
+
+    #[test]
+    fn who_reads_writes_nothing_and_keeps_hosts_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let reads = DataDir::open_to_read(dir.path()).unwrap();
+        DataDir::open_to_read(dir.path()).unwrap();
+        assert!(is_in_use(DataDir::open(dir.path())));
+        assert!(dir.path().read_dir().unwrap().next().is_none(), "something was written");
+        drop(reads);
+        DataDir::open(dir.path()).unwrap();
+        let missing = DataDir::open_to_read(&dir.path().join("nowhere"));
+        assert!(matches!(missing, Err(DataDirError::Missing(_))));
+    }
+
+    #[test]
+    fn a_directory_that_is_moved_away_or_replaced_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, aside) = (dir.path().join("data"), dir.path().join("aside"));
+        let place = DataDir::open(&root).unwrap().place();
+        place.is_in_place().unwrap();
+        std::fs::rename(&root, &aside).unwrap();
+        let why = place.is_in_place().unwrap_err().to_string();
+        assert!(why.contains("data") && why.contains("moved"), "{why}");
+        std::fs::create_dir(&root).unwrap();
+        place.is_in_place().unwrap_err();
+        std::fs::remove_dir(&root).unwrap();
+        std::fs::rename(&aside, &root).unwrap();
+        place.is_in_place().unwrap();
+    }
+
+    #[test]
+    fn a_path_that_sqlite_does_not_take_is_refused_before_anything_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        let room = PATH_BYTES_MAX - data.root().as_os_str().len() - "//".len() - layout::OBJECT_FILE_BYTES_MAX;
+        // A name has 255 bytes; the rest is in the path of the directory.
+        let deep = (0..room / 200).fold(dir.path().to_owned(), |path, _| path.join("d".repeat(199)));
+        let data = DataDir::open(&deep).unwrap();
+        let fits = "n".repeat(room % 200);
+        data.namespace(&fits).unwrap();
+        let why = data.namespace(&format!("{fits}n")).unwrap_err().to_string();
+        assert!(why.contains("1 bytes too long") && why.contains("shorter"), "{why}");
+        let mut longest = layout::database(
+            &deep.join(&fits),
+            crate::ids::ObjectId([7; 32]),
+            crate::ids::FileId(u32::MAX),
+        );
+        longest.as_mut_os_string().push("-journal");
+        assert!(longest.as_os_str().len() <= PATH_BYTES_MAX);
+        std::fs::write(&longest, b"").unwrap();
+    }
+
+    #[test]
+    fn a_link_to_a_directory_is_that_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, link) = (dir.path().join("data"), dir.path().join("link"));
+        let held = DataDir::open(&root).unwrap();
+        std::os::unix::fs::symlink(&root, &link).unwrap();
+        assert!(is_in_use(DataDir::open(&link)));
+        drop(held);
+        let opened = DataDir::open(&link).unwrap();
+        assert_eq!(opened.root(), root.canonicalize().unwrap());
+    }
 }

@@ -4,6 +4,8 @@
 pub(crate) mod clock;
 pub(crate) mod data_dir;
 pub(crate) mod die;
+mod environment;
+pub(crate) mod layout;
 pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod random;

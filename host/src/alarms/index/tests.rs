@@ -24,6 +24,7 @@ fn place(due_ms: u64, key: AlarmKey) -> Place {
 
 /// A stored facet with an alarm, closed.
 fn facet(dir: &Path, AlarmKey { object, file }: AlarmKey, due_ms: u64) {
+    layout::make_homes(dir).unwrap();
     let dir = dir.into();
     let database = DbFile { dir, object, file };
     let mut store = FacetStore::new(
@@ -107,9 +108,10 @@ fn it_is_made_anew_where_it_is_missing_damaged_or_another() {
     // Names that are no databases of facets.
     for name in ["x.sqlite", "readme", &format!("{}.4.sqlite.orphan1", ObjectId([1; 32]))] {
         std::fs::write(dir.path().join(name), "no database").unwrap();
+        std::fs::write(dir.path().join("01").join(name), "no database").unwrap();
     }
     // A database that cannot be read is left out, and left alone.
-    let broken = dir.path().join(format!("{}.5.sqlite", ObjectId([1; 32])));
+    let broken = layout::database(dir.path(), ObjectId([1; 32]), FileId(5));
     std::fs::write(&broken, "no database").unwrap();
 
     let expected = [place(400, child), place(900, root)];

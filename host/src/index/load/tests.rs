@@ -83,6 +83,14 @@ fn history() -> Vec<Vec<TreeChange>> {
         vec![create(6, 0, "a"), TreeChange::Empty { file: FileId(3) }],
         vec![TreeChange::Empty { file: FileId(6) }],
         vec![TreeChange::Store { file: FileId(6) }],
+        vec![
+            TreeChange::Store { file: FileId::ROOT },
+            TreeChange::Name {
+                name: ObjectName::new("a/b, Grüße\n").unwrap(),
+            },
+        ],
+        vec![TreeChange::Empty { file: FileId::ROOT }],
+        vec![TreeChange::Store { file: FileId::ROOT }],
     ]
 }
 
@@ -105,6 +113,7 @@ fn prefixes() -> Vec<(Loaded, usize)> {
 fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = super::super::path(dir.path(), OBJECT);
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
     (dir, path)
 }
@@ -123,7 +132,7 @@ fn the_golden_file_is_what_this_version_writes_and_reads() {
     let files: Vec<_> = loaded.entries.keys().map(|file| file.0).collect();
     assert_eq!(
         (files, loaded.next_file, loaded.next_seq),
-        (vec![3, 5, 6], FileId(7), 17)
+        (vec![3, 5, 6], FileId(7), 20)
     );
     assert_eq!(loaded.entries[&FileId(5)].parent, FileId(3));
     assert_eq!(*loaded.entries[&FileId(6)].startup, startup(6));
@@ -222,6 +231,11 @@ fn changes_that_contradict_each_other_are_refused() {
         vec![create(1, 2, "c"), create(3, 2, "d")],
     ];
     assert!(refused(&ring).contains("is below itself"));
+    assert!(refused(&[vec![delete(0)]]).contains("the root is deleted"));
+    let name = |name| TreeChange::Name {
+        name: ObjectName::new(name).unwrap(),
+    };
+    assert!(refused(&[vec![name("one")], vec![name("one"), name("two")]]).contains("which is called \"one\""));
 }
 
 #[test]
@@ -301,6 +315,12 @@ fn a_rewrite_puts_parents_first() {
         vec![create(9, 0, "p")],
         vec![create(3, 9, "c")],
         vec![create(1, 3, "d")],
+        vec![
+            TreeChange::Store { file: FileId::ROOT },
+            TreeChange::Name {
+                name: ObjectName::new("o").unwrap(),
+            },
+        ],
     ];
     let (loaded, _) = parse(&file_of(&history), OBJECT).unwrap();
     let (image, next_seq) = rewrite::image(OBJECT, &loaded);
@@ -309,4 +329,5 @@ fn a_rewrite_puts_parents_first() {
         (&again.entries, again.next_file, again.next_seq),
         (&loaded.entries, FileId(10), next_seq)
     );
+    assert!(again.root_has_database && again.name.unwrap().as_str() == "o");
 }

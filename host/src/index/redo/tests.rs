@@ -51,6 +51,7 @@ fn file_of(records: &[RedoRecord]) -> Vec<u8> {
 fn redone(file: Option<&[u8]>, records: &[RedoRecord]) -> Result<usize, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = crate::index::path(dir.path(), OBJECT);
+    fs::create_dir(path.parent().unwrap()).unwrap();
     if let Some(bytes) = file {
         std::fs::write(&path, bytes).unwrap();
     }

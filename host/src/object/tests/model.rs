@@ -292,9 +292,13 @@ impl Both {
                 has_database: entry.has_database,
             }
         });
-        let named = |file: &FileId| *file == FileId::ROOT || loaded.entries.contains_key(file);
-        assert!(self.files.keys().all(named), "{:?}", self.files);
-        let has_root = self.files.contains_key(&FileId::ROOT);
+        assert!(
+            self.files.keys().all(|file| loaded.has_database(*file)),
+            "{:?}",
+            self.files
+        );
+        let has_root = loaded.root_has_database;
+        assert_eq!(has_root, self.files.contains_key(&FileId::ROOT));
         self.tree = Tree::new(Arc::new(startup(0)), has_root, stored, loaded.next_file);
         self.next_seq = loaded.next_seq;
         self.changes = TurnChanges::default();

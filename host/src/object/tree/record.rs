@@ -1,5 +1,5 @@
 //! What of the tree is durable. Entries appear with the first commit at or below a facet and go with the last; parents
-//! are recorded before their children.
+//! are recorded before their children. The root has no entry: of it is recorded whether it has a database.
 
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ impl Tree {
                 debug_assert_eq!(entry, file, "a facet has one file, whatever becomes of its entry");
                 created.push(TreeChange::Store { file });
             }
+            // It exists with the object, and has no entry.
+            Storage::None if node == self.root => created.push(TreeChange::Store { file }),
             Storage::None => self.create_entries(node, Storage::Database(file), &mut created),
         }
         self.set_storage(node, Storage::Database(file));
@@ -35,7 +37,7 @@ impl Tree {
         let id = *self.files.get(&file)?;
         if id == self.root {
             self.set_storage(id, Storage::None);
-            return Some(Vec::new());
+            return Some(vec![TreeChange::Empty { file }]);
         }
         if self.has_recorded_children(id) {
             self.set_storage(id, Storage::Entry(file));
@@ -59,8 +61,12 @@ impl Tree {
                 Some(file) => file,
                 None => continue,
             };
-            if id != self.root {
-                self.create(id, storage, parent, &mut record);
+            match storage {
+                Storage::Database(_) if id == self.root => record.push(TreeChange::Store { file }),
+                _ if id == self.root => {}
+                Storage::None | Storage::Entry(_) | Storage::Database(_) => {
+                    self.create(id, storage, parent, &mut record);
+                }
             }
             todo.extend(self.node(id).children.values().rev().map(|child| (*child, file)));
         }

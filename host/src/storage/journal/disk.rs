@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::rules::{self, Rule};
+use crate::sys::data_dir::Place;
 
 /// One call to the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ pub(crate) struct Disk {
     probe: Option<Arc<dyn Probe>>,
     /// The data directory, held open: what goes wrong when pages are written back is told once to each open file.
     root: Option<Arc<File>>,
+    /// Where that is, unless nobody looks.
+    place: Option<Place>,
 }
 
 impl Disk {
@@ -77,7 +80,7 @@ impl Disk {
                 delay,
                 one_at_a_time: Default::default(),
             })),
-            root: None,
+            ..Self::default()
         }
     }
 
@@ -85,7 +88,7 @@ impl Disk {
     pub(crate) fn failing_after(writes: u64) -> Self {
         Self {
             probe: Some(Arc::new(FailingWrites(AtomicU64::new(writes)))),
-            root: None,
+            ..Self::default()
         }
     }
 
@@ -93,7 +96,7 @@ impl Disk {
     pub(crate) fn probed(probe: Arc<dyn Probe>) -> Self {
         Self {
             probe: Some(probe),
-            root: None,
+            ..Self::default()
         }
     }
 
@@ -101,6 +104,19 @@ impl Disk {
     pub(super) fn rooted(self, root: &Path) -> io::Result<Self> {
         let root = Some(Arc::new(File::open(root)?));
         Ok(Self { root, ..self })
+    }
+
+    /// The same, which is looked for where it was found.
+    pub(crate) fn placed(self, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
+    }
+
+    /// An error if the data directory is gone, with everything that seems to be written to it.
+    pub(super) fn is_in_place(&self) -> io::Result<()> {
+        self.place.as_ref().map_or(Ok(()), Place::is_in_place)
     }
 
     fn run<R>(&self, op: Op<'_>, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
@@ -196,9 +212,30 @@ impl Disk {
 
     /// The barrier: all of the file system that holds `path`. One call takes a tenth of a sync for each of many files.
     pub(super) fn sync_all(&self, path: &Path) -> io::Result<()> {
-        self.run(Op::SyncAll(path), || match &self.root {
-            Some(root) => Ok(rustix::fs::syncfs(root)?),
-            None => Ok(rustix::fs::syncfs(File::open(path)?)?),
+        self.run(Op::SyncAll(path), || {
+            match &self.root {
+                Some(root) => rustix::fs::syncfs(root)?,
+                None => rustix::fs::syncfs(File::open(path)?)?,
+            }
+            self.is_in_place()
+        })
+    }
+
+    /// The same where nothing has that name: what has would be somebody else's, or what must not be lost.
+    pub(super) fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        self.run(Op::Rename(from), || {
+            match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(()),
+                // A file system that cannot: there is only this process here.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.try_exists()? => {}
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::EXIST) => {
+                    let message = format!("{} is there already, and nothing of it is known", to.display());
+                    return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            std::fs::rename(from, to)
         })
     }
 

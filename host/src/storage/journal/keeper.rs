@@ -102,6 +102,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
             self.settle();
+            self.look_for_directory();
             if release {
                 self.release();
                 self.make_spare();
@@ -155,7 +156,7 @@ impl Keeper {
             Some(error) => {
                 self.complain("a change of a tree cannot be written to its files", &error);
                 // A spare can be had again, room for what was acknowledged cannot wait.
-                if error.kind() == io::ErrorKind::StorageFull {
+                if segment::is_full(&error) {
                     self.drop_spare();
                 }
             }
@@ -163,13 +164,26 @@ impl Keeper {
         }
     }
 
-    fn drop_spare(&mut self) {
-        let spare = self.queue.lock().spares.pop();
-        if let Some((spare, _)) = spare
-            && let Err(error) = self.disk.remove(&spare)
+    /// Writes to a directory that was moved away or removed succeed, and are nowhere.
+    fn look_for_directory(&self) {
+        if let Err(error) = self.disk.is_in_place()
+            && !self.queue.has_failed()
         {
+            let why = error.to_string();
+            tracing::error!(error = %why, "nothing is acknowledged any more");
+            super::writer::fail(&self.queue, &self.progress, &why);
+        }
+    }
+
+    /// Makes room on the disk. False if there is no spare.
+    fn drop_spare(&mut self) -> bool {
+        let Some((spare, _)) = self.queue.lock().spares.pop() else {
+            return false;
+        };
+        if let Err(error) = self.disk.remove(&spare) {
             tracing::warn!(%error, "a spare of the journal cannot be removed");
         }
+        true
     }
 
     fn is_pressed(&self) -> bool {
@@ -315,6 +329,11 @@ impl Keeper {
         // Their stores could not move the pages; nobody has them open now.
         self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
         if self.pins.oldest().is_some() {
+            // For want of room, perhaps, and there is some that is needed less.
+            while self.drop_spare() {}
+            self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
+        }
+        if self.pins.oldest().is_some() {
             return false;
         }
         for file in self.pins.all_left() {
@@ -345,7 +364,15 @@ impl Keeper {
             Some(spare) => spare,
             None => {
                 let spare = self.spare_path();
-                drop(self.disk.allocate(&spare, self.segment_bytes)?);
+                let allocate = || segment::allocate_first(&self.disk, &spare, self.segment_bytes);
+                match allocate() {
+                    // What lies behind its last batch is needed by nobody.
+                    Err(error) if segment::is_full(&error) => {
+                        Segment::cut(&self.disk, &last.path, last.at)?;
+                        allocate()?;
+                    }
+                    allocated => allocated?,
+                }
                 spare
             }
         };

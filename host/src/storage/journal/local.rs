@@ -202,6 +202,10 @@ impl Journal for LocalJournal {
         self.queue.is_tight()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.queue.trouble()
+    }
+
     fn fail(&self, why: &str) {
         super::writer::fail(&self.queue, &self.progress, why);
     }

@@ -68,6 +68,10 @@ pub(crate) trait Journal: Send + Sync {
     fn pins(&self) -> &Arc<Pins>;
     /// True if `reserve` may have to wait.
     fn is_tight(&self) -> bool;
+    /// Why commits are refused for good, or have been for long; shortly, for whoever watches over the host.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Something has happened after which nothing may be acknowledged any more.
     fn fail(&self, why: &str);
     /// Takes nothing more, waits until what is queued is done. False if something of it could not be done: the journal

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Lsn;
 use super::batch::{BLOCK_BYTES, BODY_BYTES_MAX};
@@ -28,9 +28,12 @@ const UNIT_EXTRA_BYTES: u64 = 2 * BLOCK_BYTES as u64;
 /// Room at the end of a segment into which the next batch may not fit.
 pub(super) const WASTE_BYTES: u64 = (BODY_BYTES_MAX + 3 * BLOCK_BYTES) as u64;
 
-/// There is no room in the journal.
+/// A journal that has been full for so long is not one that is about to have room.
+const FULL_TROUBLES: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 30 });
+
+/// There is no room in the journal, now or for good; and why.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the journal is full: {0}")]
+#[error("{0}")]
 pub(crate) struct JournalFull(pub(crate) Arc<str>);
 
 /// What is queued and how much room there is.
@@ -57,6 +60,8 @@ pub(super) struct State {
     pub(super) spares: Vec<(PathBuf, u64)>,
     /// Why there cannot be more room now.
     pub(super) full: Option<Arc<str>>,
+    /// Since when.
+    full_since: Option<Instant>,
     /// Somebody waits for room.
     pub(super) wanted: bool,
     /// How far the writer is with what is committed.
@@ -129,6 +134,7 @@ impl Queue {
                 segment_bytes: 0,
                 spares: Vec::new(),
                 full: None,
+                full_since: None,
                 wanted: false,
                 writer: Writing::Goes,
                 oldest: 0,
@@ -150,7 +156,8 @@ impl Queue {
         let mut state = self.lock();
         loop {
             if let Some(why) = &state.failed {
-                return Err(JournalFull(why.clone()));
+                let why = format!("the journal has failed, and the host stops: {why}");
+                return Err(JournalFull(why.into()));
             }
             let fits = state.has_memory(bytes) && state.unsettled < UNSETTLED_UNITS_MAX;
             if fits && state.has_room(bytes) {
@@ -168,7 +175,7 @@ impl Queue {
                 let why = state.full.clone().unwrap_or_else(|| {
                     format!("it had no room for {bytes} bytes within {RESERVE_WAIT_MS} ms; the disk is too slow").into()
                 });
-                return Err(JournalFull(why));
+                return Err(JournalFull(format!("the journal is full: {why}").into()));
             }
             state = self
                 .room
@@ -335,6 +342,7 @@ impl Queue {
         let mut state = self.lock();
         add(&mut state);
         state.full = None;
+        state.full_since = None;
         // Whoever needs more still asks again.
         state.wanted = false;
         drop(state);
@@ -343,7 +351,19 @@ impl Queue {
 
     /// There cannot be more room now. Nobody is woken: who waits goes on until the time is up.
     pub(super) fn set_full(&self, why: Arc<str>) {
-        self.lock().full = Some(why);
+        let mut state = self.lock();
+        state.full_since.get_or_insert_with(clock::now);
+        state.full = Some(why);
+    }
+
+    /// Why commits are refused for good, or have been for long.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let state = self.lock();
+        if state.failed.is_some() {
+            return Some("the journal has failed, and the host stops".to_owned());
+        }
+        let full = clock::now().saturating_duration_since(state.full_since?);
+        (full >= FULL_TROUBLES).then(|| format!("the journal has been full for {} s", full.as_secs()))
     }
 
     /// True if a COMMIT may have to wait.

@@ -25,6 +25,12 @@ pub(crate) enum JournalError {
     /// The operating system failed.
     #[error("the journal cannot be used: {0}. Everything in it is kept: mend that, then start the host again")]
     Io(String),
+    /// Not even a short segment fits on the disk.
+    #[error(
+        "there is no room for the journal: {0}. Nothing was changed; make room on the disk of the data directory, 64 MiB or \
+         more, and start again"
+    )]
+    NoRoom(String),
     /// The directory was in use, and its journal is gone.
     #[error(
         "{0} is missing or empty, though the host did not stop cleanly: commits that were acknowledged may be in it only. \
@@ -92,6 +98,18 @@ impl From<io::Error> for JournalError {
     }
 }
 
+/// Errors of the operating system do not say of which file they are.
+fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn no_room(error: io::Error) -> JournalError {
+    match segment::is_full(&error) {
+        true => JournalError::NoRoom(error.to_string()),
+        false => error.into(),
+    }
+}
+
 fn damaged(path: &Path, why: impl Into<String>) -> JournalError {
     let why = why.into();
     JournalError::Damaged { path: path.into(), why }
@@ -111,7 +129,7 @@ pub(super) fn recover(
         if was_dirty && has_namespaces(root)? {
             return Err(JournalError::Missing(dir.into()));
         }
-        crate::sys::data_dir::private_dir(dir)?;
+        crate::sys::data_dir::private_dir(dir).map_err(named(dir))?;
     }
     // Also if it is there: the process that made it may have been killed before this.
     disk.sync_dir(root)?;
@@ -175,6 +193,14 @@ pub(super) fn recover(
         }
     }
     recovered.next_spare = next_spare(&spares);
+    if let ([empty], true) = (&read.segments[..], read.obsolete.is_empty() && !was_dirty)
+        && empty.end == BLOCK_BYTES as u64
+        && Segment::is_long_enough(fs::metadata(&empty.path)?.len(), options.segment_bytes)
+    {
+        // Nobody has written to it since the clean stop that has made it: making another one would only take time.
+        let segment = Segment::go_on(disk, &empty.path, empty.header)?;
+        return Ok((segment, spares, recovered));
+    }
     let mut obsolete = read.obsolete.clone();
     obsolete.extend(read.segments.iter().map(|old| old.path.clone()));
     let spare = match spares.pop() {
@@ -182,7 +208,9 @@ pub(super) fn recover(
         None => {
             let spare = segment::spare_path(dir, recovered.next_spare);
             recovered.next_spare += 1;
-            drop(disk.allocate(&spare, options.segment_bytes)?);
+            with_room(disk, read.segments.last(), &mut spares, || {
+                segment::allocate_first(disk, &spare, options.segment_bytes)
+            })?;
             spare
         }
     };
@@ -235,7 +263,9 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
     };
     let again = batch::moved(&batch, &header.id);
     let spare = segment::spare_path(dir, next_spare(&read.spares));
-    drop(disk.allocate(&spare, BLOCK_BYTES as u64 + again.len() as u64)?);
+    with_room(disk, Some(old), &mut read.spares, || {
+        disk.allocate(&spare, BLOCK_BYTES as u64 + again.len() as u64).map(drop)
+    })?;
     let segment = Segment::begin_with(disk, dir, &spare, header, &again)?;
     (old.end, old.last) = (at, None);
     read.next_number += 1;
@@ -246,6 +276,28 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
         last: Some(BLOCK_BYTES as u64),
     });
     Ok(())
+}
+
+/// Does what needs room on the disk. If that is full, what is needed less is given up: what lies behind the last batch, and
+/// spares.
+fn with_room(
+    disk: &Disk,
+    last: Option<&Old>,
+    spares: &mut Vec<PathBuf>,
+    make: impl Fn() -> io::Result<()>,
+) -> Result<(), JournalError> {
+    let mut made = make();
+    let is_full = |made: &io::Result<()>| made.as_ref().is_err_and(segment::is_full);
+    if let (true, Some(last)) = (is_full(&made), last) {
+        Segment::cut(disk, &last.path, last.end)?;
+        made = make();
+    }
+    while let (true, Some(spare)) = (is_full(&made), spares.last()) {
+        disk.remove(spare)?;
+        spares.pop();
+        made = make();
+    }
+    made.map_err(no_room)
 }
 
 /// Past every number of a spare.
@@ -259,7 +311,7 @@ fn spare_number(path: &Path) -> Option<u64> {
 
 /// True if any namespace was ever served from the directory.
 fn has_namespaces(root: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(root)? {
+    for entry in fs::read_dir(root).map_err(named(root))? {
         let entry = entry?;
         let is_namespace = entry
             .file_name()
@@ -272,13 +324,27 @@ fn has_namespaces(root: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Reads the whole journal of a data directory and changes nothing: how many units are in it. None without a journal.
-pub(crate) fn inspect(root: &Path) -> Result<Option<u64>, JournalError> {
+/// What a journal holds that nobody has carried out.
+#[derive(Debug, Default)]
+pub(crate) struct Inspected {
+    pub(crate) units: u64,
+    /// What they are of: names of namespaces' directories, and objects.
+    pub(crate) objects: std::collections::BTreeSet<(String, crate::ids::ObjectId)>,
+}
+
+/// Reads the whole journal of a data directory and changes nothing. Nothing is in one that is not there.
+pub(crate) fn inspect(root: &Path) -> Result<Inspected, JournalError> {
     let dir = super::local::dir(root);
+    let mut found = Inspected::default();
     if !dir.is_dir() {
-        return Ok(None);
+        return Ok(found);
     }
-    read(&dir, |_, _| Ok(())).map(|read| Some(read.units))
+    let read = read(&dir, |_, unit| {
+        found.objects.insert((unit.namespace, unit.object));
+        Ok(())
+    })?;
+    found.units = read.units;
+    Ok(found)
 }
 
 /// Reads and checks all segments, and hands out each unit.
@@ -287,7 +353,7 @@ pub(super) fn read(
     mut each: impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
 ) -> Result<Read, JournalError> {
     let (mut found, mut spares) = (BTreeMap::new(), Vec::new());
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(dir).map_err(named(dir))? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_str().unwrap_or_default();
@@ -375,7 +441,9 @@ fn each_unit(
 fn header(path: &Path) -> Result<Header, JournalError> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(BLOCK_BYTES as u64).read_to_end(&mut bytes)?;
+    fs::File::open(path)
+        .and_then(|file| file.take(BLOCK_BYTES as u64).read_to_end(&mut bytes))
+        .map_err(named(path))?;
     Header::decode(&bytes).map_err(|why| damaged(path, why))
 }
 
@@ -388,7 +456,7 @@ fn read_segment(
     reader: &mut Assembler,
     each: &mut impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
 ) -> Result<(u64, Option<u64>), JournalError> {
-    let bytes = fs::read(path)?;
+    let bytes = fs::read(path).map_err(named(path))?;
     let end = match end {
         Some(end) => Some(usize::try_from(end).map_err(|error| damaged(path, error.to_string()))?),
         None => None,

@@ -133,8 +133,8 @@ impl Redo {
 
     /// Before anything is written: a log that an earlier process left would hide it.
     pub(super) fn prepare(&mut self) -> Result<(), JournalError> {
-        for dir in self.dirs.values().filter(|dir| !dir.is_dir()) {
-            crate::sys::data_dir::private_dir(dir)?;
+        for dir in self.dirs.values() {
+            crate::sys::layout::make_homes(dir)?;
         }
         if rules::hold(Rule::StrangeLogIsRemoved, &self.root) {
             for file in self.databases.keys() {
@@ -250,7 +250,7 @@ impl Redo {
                 }
                 Err(error @ IndexError::Io { .. }) => return Err(JournalError::Io(error.to_string())),
                 // The object says so to whoever calls it. What the journal holds of it goes with the journal, and is kept.
-                Err(error @ IndexError::Damaged { .. }) => {
+                Err(error @ (IndexError::Damaged { .. } | IndexError::Missing { .. })) => {
                     let lost = index::lost_path(&path);
                     tracing::error!(%object, %error, kept = %lost.display(), "an index cannot be recovered");
                     redone.doubtful.insert(key);

@@ -95,6 +95,34 @@ pub(super) fn is_spare(name: &str) -> bool {
         .is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
+/// A first segment is no longer: making it must not take longer than everything else that a start does.
+const FIRST_BYTES: u64 = 16 << 20;
+/// Where the disk is full a first or last segment may be as short: it takes some deletes, and the numbers.
+const LEAST_BYTES: u64 = 64 << 10;
+/// What is tried next where there is no room for more.
+const SHORTER_BY: u64 = 4;
+
+/// Makes the file of a segment with which a journal begins, or ends; `bytes` is the length of an ordinary one. Where the disk
+/// is full it is as long as there is room for, so that a host can stop and start, and what is on the disk be deleted.
+pub(super) fn allocate_first(disk: &Disk, spare: &Path, bytes: u64) -> io::Result<()> {
+    let mut bytes = bytes.min(FIRST_BYTES);
+    loop {
+        let Err(error) = disk.allocate(spare, bytes) else {
+            return Ok(());
+        };
+        disk.remove(spare)?;
+        if !is_full(&error) || bytes <= LEAST_BYTES {
+            return Err(error);
+        }
+        bytes = (bytes / SHORTER_BY).max(LEAST_BYTES);
+    }
+}
+
+/// There is no room on the disk, or no more for this user.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A segment that is being written.
 pub(super) struct Segment {
     pub(super) header: Header,
@@ -119,7 +147,7 @@ impl Segment {
         disk.write_synced(spare, &file, &[&header.encode()[..], batch].concat(), 0)?;
         disk.sync_file(spare)?;
         let path = path(dir, header.number);
-        disk.rename(spare, &path)?;
+        disk.rename_new(spare, &path)?;
         if rules::hold(Rule::SegmentIsNamed, dir) {
             disk.sync_dir(dir)?;
         }
@@ -130,6 +158,28 @@ impl Segment {
             at: BLOCK_BYTES as u64 + batch.len() as u64,
             bytes,
         })
+    }
+
+    /// Goes on in one that a clean stop has begun, in which there is nothing.
+    pub(super) fn go_on(disk: &Disk, path: &Path, header: Header) -> io::Result<Self> {
+        Ok(Self {
+            header,
+            path: path.to_owned(),
+            bytes: std::fs::metadata(path)?.len(),
+            file: disk.open_synced(path)?,
+            at: BLOCK_BYTES as u64,
+        })
+    }
+
+    /// True for a length that is worth going on in.
+    pub(super) fn is_long_enough(bytes: u64, ordinary_bytes: u64) -> bool {
+        bytes >= ordinary_bytes.min(FIRST_BYTES)
+    }
+
+    /// Gives back the room behind its last batch; nothing is written to it any more.
+    pub(super) fn cut(disk: &Disk, path: &Path, end: u64) -> io::Result<()> {
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        disk.set_len(path, &file, end)
     }
 
     /// Bytes of batches that still fit. One block is left for a batch without units, which says that older segments are not

@@ -21,7 +21,8 @@ impl World {
             .transpose()?;
         self.has_index = loaded.is_some();
         let (next_file, next_seq) = loaded.as_ref().map_or((FileId(1), 1), |l| (l.next_file, l.next_seq));
-        let entries = loaded.map(|loaded| loaded.entries).unwrap_or_default();
+        let loaded = loaded.unwrap_or(index::Loaded::nothing(FileId(1), 1));
+        let (entries, root_has_database) = (loaded.entries, loaded.root_has_database);
         let rows = |file| disk.files.get(&file).map(|file: &File| file.rows.unwrap_or_default());
         let mut found = vec![(String::new(), 0, rows(FileId::ROOT))];
         let mut files = vec![FileId::ROOT];
@@ -33,6 +34,9 @@ impl World {
             found.push((paths[file].clone(), number(&entry.startup), rows(*file)));
             files.push(*file);
         }
+        check(root_has_database == disk.files.contains_key(&FileId::ROOT), || {
+            format!("the index is wrong about the root's database: {root_has_database}")
+        })?;
         for (file, entry) in &entries {
             check(entry.has_database == disk.files.contains_key(file), || {
                 format!(
@@ -60,7 +64,6 @@ impl World {
             startup: entry.startup,
             has_database: entry.has_database,
         });
-        let root_has_database = disk.files.contains_key(&FileId::ROOT);
         self.tree = Tree::new(Arc::new(startup(0)), root_has_database, stored, next_file);
         self.promised = Promised::reopened(&found);
         let uids: BTreeMap<_, _> = self
@@ -161,18 +164,26 @@ impl World {
         })?;
         let mut stored: BTreeSet<_> = promised::stored(view).iter().map(path).collect();
         stored.remove("");
-        let entries = match &self.disk.index {
-            Some(bytes) => index::parse(bytes, OBJECT)?.entries,
-            None => BTreeMap::new(),
+        let index::Loaded {
+            entries,
+            root_has_database,
+            ..
+        } = match &self.disk.index {
+            Some(bytes) => index::parse(bytes, OBJECT)?,
+            None => index::Loaded::nothing(FileId(1), 1),
         };
+        let is_of_nothing = entries.is_empty() && !root_has_database;
         let paths: BTreeSet<_> = entries.keys().map(|file| named(&entries, *file)).collect();
         check(paths == stored && paths.len() == entries.len(), || {
             format!("{paths:?} are in the index, not {stored:?}")
         })?;
-        check(self.tree.needs_no_index() == entries.is_empty(), || {
+        check(root_has_database == found.contains(""), || {
+            format!("the index is wrong about the root's database: {root_has_database}")
+        })?;
+        check(self.tree.needs_no_index() == is_of_nothing, || {
             format!("the index is needed: {}", !self.tree.needs_no_index())
         })?;
-        check(self.disk.index.is_none() || !entries.is_empty(), || {
+        check(self.disk.index.is_none() || !is_of_nothing, || {
             "an index of nothing is left over".to_owned()
         })
     }

@@ -160,11 +160,10 @@ impl Journal {
         }
         // What no index names was never part of the object.
         let known = match &disk.index {
-            Some(bytes) => index::parse(bytes, OBJECT)?.entries,
-            None => BTreeMap::new(),
+            Some(bytes) => index::parse(bytes, OBJECT)?,
+            None => index::Loaded::nothing(FileId(1), 1),
         };
-        disk.files
-            .retain(|file, _| *file == FileId::ROOT || known.contains_key(file));
+        disk.files.retain(|file, _| known.has_database(*file));
         Ok(disk)
     }
 }

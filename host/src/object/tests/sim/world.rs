@@ -504,12 +504,16 @@ impl World {
         if let Some(facet) = self.promised.committed.get_mut(&uid) {
             facet.database = None;
         }
-        let unit = Unit {
+        let mut unit = Unit {
             removed: vec![file],
             ..Unit::default()
         };
-        let lsn = self.record(unit, tree);
-        Some(self.drop_index().unwrap_or(lsn))
+        if self.has_index && self.tree.needs_no_index() {
+            self.has_index = false;
+            unit.tree = TreeUnit::Removed;
+            return Some(self.queue(unit));
+        }
+        Some(self.record(unit, tree))
     }
 
     /// S12: an index of nothing goes.

@@ -12,6 +12,7 @@ use crate::storage::journal::disk::{Op, Probe};
 use crate::storage::journal::recovery::JournalError;
 use crate::storage::journal::*;
 use crate::storage::store::FacetStore;
+use crate::sys::layout;
 
 const OBJECT: ObjectId = ObjectId([7; 32]);
 
@@ -24,7 +25,7 @@ pub(super) struct Data {
 impl Data {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("t")).unwrap();
+        layout::make_homes(&dir.path().join("t")).unwrap();
         let options = JournalOptions {
             segment_bytes: 8 << 20,
             cap_bytes: 64 << 20,
@@ -80,7 +81,8 @@ impl Data {
     /// A copy of everything as it is now: what a kill leaves.
     pub(super) fn killed(&self) -> Self {
         let copy = Self::new();
-        for from in ["t", "journal"] {
+        let home = self.file(0).home();
+        for from in [home.strip_prefix(self.root()).unwrap(), "journal".as_ref()] {
             let to = copy.root().join(from);
             std::fs::create_dir_all(&to).unwrap();
             for entry in std::fs::read_dir(self.root().join(from)).unwrap() {
@@ -604,7 +606,7 @@ fn a_directory_that_was_never_used_needs_no_journal() {
         matches!(data.open(true), Err(JournalError::Missing(_))),
         "a namespace was served"
     );
-    std::fs::remove_dir(data.root().join("t")).unwrap();
+    std::fs::remove_dir_all(data.root().join("t")).unwrap();
     // As when the power fails while the host is started for the first time.
     data.open(true).unwrap();
     for segment in data.names(".log") {
@@ -617,17 +619,17 @@ fn a_directory_that_was_never_used_needs_no_journal() {
 fn a_log_whose_database_is_gone_goes_as_well() {
     let data = Data::new();
     let (journal, recovered) = data.open(false).unwrap();
-    let dir = data.root().join("t");
+    let (dir, home) = (data.root().join("t"), data.file(3).home());
     for name in ["-wal", "-journal", "-tmp-0", "-tmp-12"] {
         std::fs::write(
-            dir.join(format!("{OBJECT}.3.sqlite{name}")),
+            home.join(format!("{OBJECT}.3.sqlite{name}")),
             b"what a deleted facet held",
         )
         .unwrap();
     }
-    std::fs::write(dir.join("notes-wal"), b"somebody else's").unwrap();
+    std::fs::write(home.join("notes-wal"), b"somebody else's").unwrap();
     crate::offline::clear_orphans(&dir, &recovered, &Disk::new()).unwrap();
-    let left: Vec<_> = std::fs::read_dir(&dir)
+    let left: Vec<_> = std::fs::read_dir(&home)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();

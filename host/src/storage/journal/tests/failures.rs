@@ -12,6 +12,7 @@ use super::world::{Host, Object, Refused, namespace};
 use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn, recovery};
+use crate::sys::layout;
 
 /// Seeds that `cargo test` runs.
 const SEEDS: u64 = 24;
@@ -234,11 +235,9 @@ impl Life<'_> {
         let journal = Arc::new(journal);
         seen.units += recovered.units;
         let is_served = self.power.watch(journal.progress());
-        if !dir.exists() {
-            std::fs::create_dir(&dir).unwrap();
-        }
+        layout::make_homes(&dir).unwrap();
         // Each time: the life that made it may have ended before this.
-        if let Err(error) = disk.sync_dir(self.root) {
+        if let Err(error) = disk.sync_dir(&dir).and_then(|()| disk.sync_dir(self.root)) {
             return match self.fails {
                 true => Ok((self.power.end(), false)),
                 false => Err(error.to_string()),

@@ -133,9 +133,10 @@ pub(super) fn db_file(dir: &Path, object: u8, file: u32) -> DbFile {
 pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
     let mut all = Everything::new();
     let (mut databases, mut indexes) = (Vec::new(), BTreeSet::new());
-    let Ok(entries) = std::fs::read_dir(dir) else {
+    let Ok(homes) = std::fs::read_dir(dir) else {
         return Ok(all);
     };
+    let entries = homes.flat_map(|home| std::fs::read_dir(home.unwrap().path()).unwrap());
     for entry in entries {
         let name = entry.unwrap().file_name().into_string().unwrap();
         // What could not be told apart is set aside, for a person.
@@ -162,6 +163,7 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
         let loaded = index::load(&index::path(dir, object_id(number)), object_id(number))
             .map_err(|error| format!("object {number}: {error}"))?
             .ok_or("an index is gone")?;
+        let root = loaded.root_has_database.then(|| (0, (0, String::new(), 0)));
         let entries = loaded
             .entries
             .into_iter()
@@ -169,6 +171,7 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
                 let name = entry.name.as_str().to_owned();
                 (file.0, (entry.parent.0, name, entry.startup.class.0[0]))
             })
+            .chain(root)
             .collect();
         all.entry(number).or_default().index = Some(entries);
     }

@@ -321,17 +321,31 @@ impl Dir {
     }
 }
 
-/// The directories that are watched, below the root.
-pub(super) const DIRS: [&str; 2] = ["journal", "t"];
+/// The directories that are watched, below the root, each behind the one that it is in. Those of objects are of the objects
+/// that a run has.
+pub(super) const DIRS: [&str; 5] = ["journal", "t", "t/01", "t/02", "t/03"];
 /// Files in it are seen by the calls that write them; others are read.
 const JOURNAL: &str = DIRS[0];
+
+/// Where a watched directory is named: in the root, or in another one; and how.
+fn place(dir: &'static str) -> (Option<&'static str>, &'static str) {
+    match dir.rsplit_once('/') {
+        Some((above, name)) => (Some(above), name),
+        None => (None, dir),
+    }
+}
+
+/// True for the id of a watched directory.
+fn is_dir(id: Id) -> bool {
+    id < DIRS.len() as Id
+}
 
 /// A data directory, and what of it is durable.
 pub(super) struct Shadow {
     root: PathBuf,
     nodes: BTreeMap<Id, Node>,
     dirs: BTreeMap<&'static str, Dir>,
-    /// Of the directories themselves.
+    /// Of the directories in the root.
     top: Dir,
     last_id: Id,
     /// Counts snapshots and synced writes.
@@ -380,28 +394,36 @@ impl Shadow {
     }
 
     fn see_names(&mut self) {
-        let mut top = BTreeMap::new();
-        for (nth, name) in DIRS.into_iter().enumerate() {
+        let mut seen: BTreeMap<Option<&str>, BTreeMap<String, Id>> = BTreeMap::new();
+        for (nth, dir) in DIRS.into_iter().enumerate() {
             let mut now = BTreeMap::new();
-            if let Ok(entries) = fs::read_dir(self.root.join(name)) {
-                top.insert(name.to_owned(), nth as Id);
+            if let Ok(entries) = fs::read_dir(self.root.join(dir)) {
+                let (above, name) = place(dir);
+                seen.entry(above).or_default().insert(name.to_owned(), nth as Id);
                 for entry in entries.flatten() {
-                    if let Ok(metadata) = entry.metadata() {
+                    if let Ok(metadata) = entry.metadata()
+                        && !metadata.is_dir()
+                    {
                         let id = self.id_of(&metadata);
                         now.insert(entry.file_name().into_string().unwrap(), id);
                     }
                 }
             }
-            self.dirs.get_mut(name).unwrap().see(now);
+            seen.entry(Some(dir)).or_default().append(&mut now);
         }
-        self.top.see(top);
+        for (dir, now) in seen {
+            match dir {
+                Some(dir) => self.dirs.get_mut(dir).unwrap().see(now),
+                None => self.top.see(now),
+            }
+        }
     }
 
     /// Looks at everything as it is now.
     pub(super) fn see_all(&mut self) {
         self.see_names();
         for (dir, names) in &self.dirs {
-            for (name, id) in &names.seen {
+            for (name, id) in names.seen.iter().filter(|(_, id)| !is_dir(**id)) {
                 let path = self.root.join(dir).join(name);
                 let node = self.nodes.entry(*id).or_default();
                 if *dir == JOURNAL {
@@ -532,9 +554,9 @@ impl Shadow {
     pub(super) fn killed(&mut self) -> Left {
         self.see_all();
         let mut dirs = BTreeMap::new();
-        for (name, dir) in &self.dirs {
-            if self.top.seen.contains_key(*name) {
-                dirs.insert(*name, dir.seen.clone());
+        for dir in DIRS {
+            if is_named(dir, &self.top.seen, &dirs) {
+                dirs.insert(dir, self.dirs[dir].seen.clone());
             }
         }
         for node in self.nodes.values_mut() {
@@ -554,14 +576,15 @@ impl Shadow {
         self.see_all();
         let top = self.top.after_failure(random);
         let mut dirs = BTreeMap::new();
-        for (name, dir) in &self.dirs {
-            if top.contains_key(*name) {
-                dirs.insert(*name, dir.after_failure(random));
+        for dir in DIRS {
+            if is_named(dir, &top, &dirs) {
+                dirs.insert(dir, self.dirs[dir].after_failure(random));
             }
         }
         let named: BTreeSet<Id> = dirs
             .values()
             .flat_map(|names: &BTreeMap<_, _>| names.values().copied())
+            .filter(|id| !is_dir(*id))
             .collect();
         let files = named
             .into_iter()
@@ -584,6 +607,17 @@ impl Shadow {
     }
 }
 
+type Names = BTreeMap<String, Id>;
+
+/// True if the directory has a name among those that are left.
+fn is_named(dir: &'static str, top: &Names, dirs: &BTreeMap<&'static str, Names>) -> bool {
+    let (above, name) = place(dir);
+    match above {
+        None => top.contains_key(name),
+        Some(above) => dirs.get(above).is_some_and(|names| names.contains_key(name)),
+    }
+}
+
 /// Files, the directories that are watched, and the one that holds them.
 type Undurable = (BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir);
 
@@ -591,7 +625,7 @@ type Undurable = (BTreeMap<Id, Node>, BTreeMap<&'static str, Dir>, Dir);
 #[derive(Clone)]
 pub(super) struct Left {
     files: BTreeMap<Id, Content>,
-    dirs: BTreeMap<&'static str, BTreeMap<String, Id>>,
+    dirs: BTreeMap<&'static str, Names>,
     /// What of it was not durable; none if all of it is.
     shadow: Option<Undurable>,
     last_id: Id,
@@ -617,7 +651,7 @@ impl Left {
         (shadow.last_id, shadow.now) = (self.last_id, self.now);
         for (dir, names) in &self.dirs {
             fs::create_dir(root.join(dir)).unwrap();
-            for (name, id) in names {
+            for (name, id) in names.iter().filter(|(_, id)| !is_dir(**id)) {
                 let path = root.join(dir).join(name);
                 self.files[id].write(&path);
                 let metadata = fs::metadata(&path).unwrap();
@@ -638,7 +672,9 @@ impl Left {
         }
         for (nth, name) in DIRS.into_iter().enumerate() {
             if let Some(names) = self.dirs.get(name) {
-                shadow.top.durable.insert(name.to_owned(), nth as Id);
+                if place(name).0.is_none() {
+                    shadow.top.durable.insert(name.to_owned(), nth as Id);
+                }
                 let dir = shadow.dirs.get_mut(name).unwrap();
                 (dir.durable, dir.seen) = (names.clone(), names.clone());
             }

@@ -13,7 +13,7 @@ use crate::storage::journal::disk::{Op, Probe};
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, recovery};
 use crate::storage::store::FacetStore;
 use crate::storage::value::Value;
-use crate::sys::clock;
+use crate::sys::{clock, layout};
 
 /// Databases, and turns of each: about 3 MiB of pages, below what is checkpointed.
 const DATABASES: u32 = 280;
@@ -63,7 +63,7 @@ impl Probe for Times {
 fn a_full_journal_is_recovered_in_time() {
     let root = tempfile::tempdir().unwrap();
     let dir = namespace(root.path());
-    std::fs::create_dir(&dir).unwrap();
+    layout::make_homes(&dir).unwrap();
     let (journal, _) = LocalJournal::open(root.path(), false, &JournalOptions::default(), |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
     let mut random = Random::new(1);
@@ -142,7 +142,7 @@ fn resident_kib() -> u64 {
 fn an_open_connection_is_small() {
     let root = tempfile::tempdir().unwrap();
     let dir = namespace(root.path());
-    std::fs::create_dir(&dir).unwrap();
+    layout::make_homes(&dir).unwrap();
     let (journal, _) = LocalJournal::open(root.path(), false, &JournalOptions::default(), |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
     let open = |file| {

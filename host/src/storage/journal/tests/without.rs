@@ -12,6 +12,7 @@ use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, segment};
 use crate::storage::store::FacetStore;
+use crate::sys::layout;
 
 /// Lives in which the loss must be seen.
 const LIVES_MAX: u64 = 400;
@@ -211,7 +212,7 @@ fn damage_is_refused() {
     let root = temporary();
     let open = |was_dirty| LocalJournal::open(root.path(), was_dirty, &options(8 << 20, Disk::new()), |_| Ok(()));
     let (journal, _) = open(false).unwrap();
-    std::fs::create_dir(namespace(root.path())).unwrap();
+    layout::make_homes(&namespace(root.path())).unwrap();
     let mut store = FacetStore::new(
         db_file(&namespace(root.path()), 1, 0),
         String::new(),
@@ -235,7 +236,7 @@ fn damage_is_refused() {
     bytes[second + 100] ^= 1;
     let changed = temporary();
     std::fs::create_dir(changed.path().join("journal")).unwrap();
-    std::fs::create_dir(namespace(changed.path())).unwrap();
+    layout::make_homes(&namespace(changed.path())).unwrap();
     std::fs::write(segment::path(&changed.path().join("journal"), 1), &bytes).unwrap();
     let open = || LocalJournal::open(changed.path(), true, &options(8 << 20, Disk::new()), |_| Ok(()));
     assert!(matches!(open(), Err(JournalError::Damaged { .. })));
@@ -259,7 +260,7 @@ fn is_refused_when_full(without: Option<Rule>) -> bool {
     };
     let (journal, _) = LocalJournal::open(root.path(), false, &options, |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
-    std::fs::create_dir(namespace(root.path())).unwrap();
+    layout::make_homes(&namespace(root.path())).unwrap();
     let store = |number| {
         let file = db_file(&namespace(root.path()), number, 0);
         FacetStore::new(file, String::new(), false, 1 << 30, Arc::default(), journal.clone())

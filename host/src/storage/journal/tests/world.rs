@@ -116,7 +116,7 @@ impl Object {
             object.facets.insert(file, facet);
         };
         add(0, (0, String::new(), 0), false);
-        for (file, entry) in stored.index.iter().flatten() {
+        for (file, entry) in stored.index.iter().flatten().filter(|(file, _)| **file != 0) {
             add(*file, entry.clone(), true);
         }
         object.names = object.next_file * 1000;
@@ -175,8 +175,10 @@ impl Object {
         (!files.is_empty()).then(|| *self.random.pick(&files))
     }
 
+    /// What the index says; of the root, which has no entry, that it has a database.
     fn entries(&self) -> BTreeMap<u32, Entry> {
-        let entries = self.facets.iter().filter(|(_, facet)| facet.has_entry);
+        let is_said = |file: u32, facet: &Facet| facet.has_entry || (file == 0 && facet.has_database);
+        let entries = self.facets.iter().filter(|(file, facet)| is_said(**file, facet));
         entries
             .map(|(file, facet)| (*file, (facet.parent, facet.name.clone(), facet.version)))
             .collect()
@@ -394,8 +396,11 @@ impl Object {
 
     /// Entries for the facet and what is above it.
     fn now_stored(&mut self, file: u32, created: &mut Vec<TreeChange>) {
-        if file != 0 && !self.facets[&file].has_entry {
-            self.create_entry(file, created);
+        match (file, &self.facets[&file]) {
+            (0, root) if !root.has_database => created.push(TreeChange::Store { file: FileId::ROOT }),
+            (0, _) => {}
+            (_, facet) if !facet.has_entry => self.create_entry(file, created),
+            _ => {}
         }
         self.facets.get_mut(&file).unwrap().has_database = true;
     }
@@ -692,17 +697,27 @@ impl Object {
         if let Some(facet) = self.facets.get_mut(&file) {
             facet.has_database = false;
         }
+        if file == 0 {
+            changes.tree.push(TreeChange::Empty { file: FileId::ROOT });
+        }
         changes.removed.push(file);
         // Files whose facet is gone are never used again; one that stays without an entry must not be either.
         self.rename_bare();
-        let mut lsn = self.record(Vec::new(), changes);
-        if self.has_index && self.entries().is_empty() {
-            self.has_index = false;
-            let history = self.host.history.clone();
-            let mut history = history.lock().unwrap();
-            lsn = self.queue(TreeUnit::Removed, Vec::new(), Vec::new(), Vec::new());
-            history.unit(lsn, self.number, vec![Change::Index(None)]);
+        if !self.has_index || !self.entries().is_empty() {
+            let lsn = self.record(Vec::new(), changes);
+            self.settled(lsn);
+            return Ok(());
         }
+        self.has_index = false;
+        changes
+            .model
+            .extend(changes.removed.iter().map(|file| Change::Database(*file, None)));
+        changes.model.push(Change::Index(None));
+        let history = self.host.history.clone();
+        let mut history = history.lock().unwrap();
+        let lsn = self.queue(TreeUnit::Removed, Vec::new(), Vec::new(), changes.removed);
+        history.unit(lsn, self.number, changes.model);
+        drop(history);
         self.settled(lsn);
         Ok(())
     }
