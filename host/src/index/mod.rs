@@ -97,6 +97,20 @@ pub(crate) enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Without the host's paths, and without what another object's file says.
+    pub(crate) fn for_guests(&self) -> String {
+        match self {
+            Self::Io { what, error, .. } => format!("cannot {what} the index of this object: {}", error.kind()),
+            Self::Damaged { .. } => {
+                "the index of this object is damaged, or not its own. It is left as it is; restore it, with \
+                                     the object's databases, from a backup (the operator's log says where it is)"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 /// Reads any bytes as the file of the object that they name.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn parse_any(bytes: &[u8]) {
