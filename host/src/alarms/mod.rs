@@ -49,7 +49,7 @@ use tokio::sync::Notify;
 use crate::ids::{FileId, ObjectId};
 use crate::storage::{AlarmChange, Lsn};
 pub(crate) use host::serve;
-pub(crate) use index::{AlarmIndex, AlarmIndexError, AlarmUpdate};
+pub(crate) use index::{AlarmIndex, AlarmIndexError, AlarmUpdate, FILE_NAME as INDEX_FILE_NAME};
 use run::{Deliver, Delivered};
 use schedule::{Found, Schedule, Version};
 

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::OfflineError;
+use crate::alarms::{AlarmIndex, AlarmKey};
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
-use crate::storage::{DbFile, bound_sqlite_memory, check_database, inspect_journal};
+use crate::storage::{DbFile, bound_sqlite_memory, check_database, inspect_journal, stored_alarm};
 use crate::sys::data_dir::DataDir;
 
 /// What was found.
@@ -71,6 +72,8 @@ struct Namespace {
     /// Databases by object and file, with their length.
     databases: BTreeMap<(ObjectId, FileId), u64>,
     indexes: BTreeSet<ObjectId>,
+    /// What the index of alarms says, less what was compared; none if it is made anew by the next start.
+    alarms: Option<BTreeMap<AlarmKey, u64>>,
 }
 
 impl Namespace {
@@ -79,6 +82,7 @@ impl Namespace {
             dir: dir.into(),
             databases: BTreeMap::new(),
             indexes: BTreeSet::new(),
+            alarms: AlarmIndex::read_unchanged(dir),
         };
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
@@ -122,6 +126,39 @@ impl Namespace {
                 checked.problems.push(message);
             }
         }
+        for (AlarmKey { object, file }, due_ms) in self.alarms.take().unwrap_or_default() {
+            let database = self.database(object, file);
+            // One that is there has been told of.
+            if !database.path().exists() {
+                let message = self.alarms_differ(&database, None, Some(due_ms));
+                checked.problems.push(message);
+            }
+        }
+    }
+
+    /// Compares the alarm of a database with what the index says.
+    fn check_alarm(&mut self, database: &DbFile, checked: &mut Checked) {
+        let Some(alarms) = &mut self.alarms else { return };
+        let DbFile { object, file, .. } = *database;
+        let known = alarms.remove(&AlarmKey { object, file });
+        // What cannot be read has been told of.
+        if let Ok(stored) = stored_alarm(database)
+            && stored != known
+        {
+            checked.problems.push(self.alarms_differ(database, stored, known));
+        }
+    }
+
+    fn alarms_differ(&self, database: &DbFile, stored: Option<u64>, known: Option<u64>) -> String {
+        let when = |due_ms: Option<u64>| due_ms.map_or("none".to_owned(), |due_ms| format!("one for {due_ms}"));
+        format!(
+            "{}: its alarm is {}, but {} says {}; remove that file while no host runs, and the next start makes it anew from \
+             the databases",
+            database.path().display(),
+            when(stored),
+            self.dir.join(crate::alarms::INDEX_FILE_NAME).display(),
+            when(known),
+        )
     }
 
     fn check_tree(&mut self, object: ObjectId, loaded: &Loaded, checked: &mut Checked) {
@@ -151,12 +188,13 @@ impl Namespace {
         }
     }
 
-    fn check_database(&self, database: &DbFile, path: &str, bytes: u64, checked: &mut Checked) {
+    fn check_database(&mut self, database: &DbFile, path: &str, bytes: u64, checked: &mut Checked) {
         for complaint in check_database(database, path) {
             checked
                 .problems
                 .push(format!("{}: {complaint}", database.path().display()));
         }
+        self.check_alarm(database, checked);
         checked.facets.push(FacetUse {
             namespace: self.name(),
             object: database.object,

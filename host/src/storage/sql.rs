@@ -292,6 +292,4 @@ impl Connected {
 }
 
 #[cfg(test)]
-mod meaning;
-#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What guest SQL gets, and what it does not (S23). Everything runs on as little stack as a component has.
 
+mod meaning;
+
 use super::*;
 use crate::storage::tests::{Dir, committed, one, sql};
 

@@ -1,9 +1,9 @@
 //! SQL means what it says: a setting is carried out or refused, ends with its turn and is nobody else's; what the host does
 //! on the guest's connection does not show; an error says what it is (S23).
 
-use super::super::tests::{Dir, committed, one, sql};
-use super::super::{FacetStore, StorageError, Value};
-use super::super::{allow, inspect::Cell};
+use crate::storage::tests::{Dir, committed, one, sql};
+use crate::storage::{Cell, allow};
+use crate::storage::{FacetStore, StorageError, Value};
 
 fn code(result: Result<Vec<Vec<Value>>, StorageError>) -> &'static str {
     result.map_or_else(|error| error.code(), |_| "ok")
