@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
 use crate::error::CallError;
+use crate::ids::FacetName;
 use crate::isolate::{FacetState, GuestEnd, executor};
 use crate::live::{AlarmEnd, Control, Object};
 use crate::storage::{AfterFailure, AlarmInfo, Beginning, FacetStore, Lsn, StorageError};
@@ -70,22 +71,24 @@ impl FacetState {
 pub(super) fn settle_lost(
     object: &Arc<Object>,
     control: &Control,
+    path: &[FacetName],
     storage: &Mutex<FacetStore>,
     how: Lost,
     why: &str,
 ) -> (Result<AlarmEnd, CallError>, Option<Lsn>) {
+    let facet = object.describe(path);
     // It may have to be opened.
     let settled = executor::block_in_place(|| {
         let mut store = storage.lock().unwrap_or_else(PoisonError::into_inner);
         store.retire();
         let now_ms = clock::unix_ms();
         let end = match how {
-            Lost::Failed => fail(&mut store, object, control, now_ms, why)?,
+            Lost::Failed => fail(&mut store, &facet, now_ms, why)?,
             Lost::Unstarted { waited_ms } => match store.begin_alarm(now_ms, waited_ms)? {
-                Beginning::Begun(..) => fail(&mut store, object, control, now_ms, why)?,
+                Beginning::Begun(..) => fail(&mut store, &facet, now_ms, why)?,
                 Beginning::NotDue(due_ms) => AlarmEnd::NotDue(due_ms),
                 Beginning::Exhausted(info) => {
-                    log_dropped(&facet(object, control), info.scheduled_ms, why);
+                    log_dropped(&facet, info.scheduled_ms, why);
                     AlarmEnd::Ran
                 }
             },
@@ -116,26 +119,16 @@ pub(super) fn settle_lost(
         Err(error) => {
             // A try that began was counted then. One that did not begins later.
             let told = error.for_operator();
-            warn!(facet = %facet(object, control), error = told, "what became of an alarm cannot be written");
+            warn!(facet, error = told, "what became of an alarm cannot be written");
             (Err(error.into()), None)
         }
     }
 }
 
-fn fail(
-    store: &mut FacetStore,
-    object: &Object,
-    control: &Control,
-    now_ms: u64,
-    why: &str,
-) -> Result<AlarmEnd, StorageError> {
+fn fail(store: &mut FacetStore, facet: &str, now_ms: u64, why: &str) -> Result<AlarmEnd, StorageError> {
     let after = store.fail_alarm(now_ms)?;
-    log_failure(&facet(object, control), after, why);
+    log_failure(facet, after, why);
     Ok(AlarmEnd::Ran)
-}
-
-fn facet(object: &Object, control: &Control) -> String {
-    format!("{}/{} #{:?}", object.namespace.name, object.id, control.node)
 }
 
 fn log_failure(facet: &str, after: AfterFailure, why: &str) {

@@ -361,7 +361,7 @@ impl Life {
                 Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
             };
             let why = cause.error(Outcome::Unknown).to_string();
-            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, storage, how, &why);
+            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, &self.path, storage, how, &why);
             dep = dep.max(lsn.unwrap_or(dep));
             reply.send(end, dep);
         }

@@ -24,7 +24,7 @@ use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::settings::ForeignKeys;
 use super::statement::{self, Statement};
-use super::vfs::{self, Vfs};
+use super::vfs::{self, Refusal, Vfs};
 use super::{allow, functions, identity, limited, template};
 
 /// The largest text, blob and row.
@@ -266,6 +266,8 @@ impl Connected {
         };
         match error.code() {
             "full" | "interrupted" => match self.vfs.account().take_refusal() {
+                // A checkpoint found that earlier; who is interrupted has not.
+                Some(Refusal::Disk) if error.code() == "interrupted" => error,
                 Some(refusal) => StorageError::refused(refusal),
                 None if error.code() == "full" && self.found_no_number() => StorageError::no_number_left(),
                 None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),

@@ -270,7 +270,8 @@ impl StorageError {
         match refusal {
             Refusal::Transaction => Self::transaction_too_big(),
             Refusal::Disk => {
-                let message = "the disk is full: delete something first (reads and deletes still work)";
+                let message =
+                    "the disk is full: reads go on, and nothing can be written until the operator has made room";
                 Self::new(StorageCode::Full, message)
             }
             Refusal::Temporary => {

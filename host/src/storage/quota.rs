@@ -148,6 +148,8 @@ impl Connected {
         let limit = self.quota.pages_max.saturating_add(SLACK_PAGES);
         self.quota.headroom_bytes = limit.saturating_sub(before).saturating_mul(PAGE_BYTES);
         self.quota.log_mark = self.vfs.account().mark();
+        // What was refused before is not why this one fails.
+        self.vfs.account().take_refusal();
         let undoable = matches!(reach, Reach::Returning | Reach::Alter);
         if self.quota.shared.is_some() {
             self.quota.pages_begun.get_or_insert(before);

@@ -93,7 +93,12 @@ impl Account {
 
     /// Why something was refused since this was last asked.
     pub(in crate::storage) fn take_refusal(&self) -> Option<Refusal> {
-        match self.refusal.swap(0, Ordering::Relaxed) {
+        // Not `swap`, which is a locked instruction: each write asks.
+        let refusal = self.refusal.load(Ordering::Relaxed);
+        if refusal != 0 {
+            self.refusal.store(0, Ordering::Relaxed);
+        }
+        match refusal {
             1 => Some(Refusal::Temporary),
             2 => Some(Refusal::Transaction),
             3 => Some(Refusal::Disk),

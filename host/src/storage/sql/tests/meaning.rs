@@ -72,6 +72,12 @@ fn settings_end_with_their_turn() {
             end(&mut store);
         }
     }
+    for end in ends {
+        sql(&mut store, "PRAGMA defer_foreign_keys = ON").unwrap();
+        end(&mut store);
+        assert_eq!(one(&mut store, "PRAGMA defer_foreign_keys"), 0);
+        end(&mut store);
+    }
     // Kept statements are compiled anew, with the settings of their turn.
     let insert = "INSERT INTO two VALUES(99)";
     assert_eq!(code(sql(&mut store, insert)), "constraint");
