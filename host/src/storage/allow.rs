@@ -162,6 +162,13 @@ pub(super) fn pragma(name: &str) -> Option<PragmaArgument> {
     Some(PRAGMAS[at].1)
 }
 
+/// What to do instead of a pragma that guests may not use, where there is something to say.
+pub(super) fn instead_of(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let at = REFUSED.binary_search_by_key(&name.as_str(), |(name, _)| *name).ok()?;
+    Some(REFUSED[at].1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,11 +180,4 @@ mod tests {
         assert_eq!(pragma("Table_Info"), Some(PragmaArgument::Name));
         assert_eq!(pragma("journal_mode"), None);
     }
-}
-
-/// What to do instead of a pragma that guests may not use, where there is something to say.
-pub(super) fn instead_of(name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_lowercase();
-    let at = REFUSED.binary_search_by_key(&name.as_str(), |(name, _)| *name).ok()?;
-    Some(REFUSED[at].1)
 }

@@ -116,8 +116,8 @@ impl Counters {
             return;
         }
         let counted = ["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"];
-        let word = statement.text();
-        let word = first_word(&word);
+        let text = statement.text();
+        let word = first_word(&text);
         if counted.iter().any(|one| one.eq_ignore_ascii_case(word)) {
             self.before.store(NOTHING, Ordering::Relaxed);
         }

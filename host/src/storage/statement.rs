@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
@@ -110,14 +111,14 @@ impl Statement {
     }
 
     /// What it was compiled from.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self) -> Cow<'_, str> {
         // SAFETY: the statement is valid; its text is NUL-terminated and lives as long.
         unsafe {
             let text = ffi::sqlite3_sql(self.raw());
             if text.is_null() {
-                String::new()
+                Cow::Borrowed("")
             } else {
-                CStr::from_ptr(text).to_string_lossy().into_owned()
+                CStr::from_ptr(text).to_string_lossy()
             }
         }
     }
