@@ -147,13 +147,9 @@ impl CallError {
     }
 
     /// The journal failed: nobody can say what is on disk.
-    pub fn journal_failed(why: &str) -> Self {
-        Self::new(
-            Kind::Storage,
-            "journal",
-            format!("the host could not write to disk and stops: {why}"),
-        )
-        .outcome(Outcome::Unknown)
+    pub fn journal_failed() -> Self {
+        let message = "the host could not write to disk and stops; its operator is told why";
+        Self::new(Kind::Storage, "journal", message).outcome(Outcome::Unknown)
     }
 }
 

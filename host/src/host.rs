@@ -420,7 +420,7 @@ impl HostInner {
         }
         let object = Object::load(self, namespace, id).map_err(|error| {
             tracing::error!(object = %id, %error, "an object cannot be loaded");
-            CallError::new(Kind::Storage, "index", error.to_string())
+            CallError::new(Kind::Storage, "index", error.for_guests())
         })?;
         objects.loaded.insert(key, Arc::downgrade(&object));
         Ok(object)
@@ -446,7 +446,7 @@ impl HostInner {
         let mut durability = self.durability.clone();
         wait_durable(&mut durability, lsn)
             .await
-            .map_err(|failed| CallError::journal_failed(&failed.to_string()))
+            .map_err(|_| CallError::journal_failed())
     }
 
     /// An answer on its way out of its object: nothing leaves before it is durable (S20).

@@ -17,6 +17,7 @@ mod liveness;
 mod offline;
 mod points;
 mod recovery;
+mod restored;
 mod shapes;
 #[path = "../support/mod.rs"]
 mod support;

@@ -18,7 +18,7 @@ pub(crate) struct Objects {
 }
 
 impl Deliver for Objects {
-    async fn deliver(&self, key: AlarmKey) -> Delivered {
+    async fn deliver(&self, key: AlarmKey, waited_ms: Option<u64>) -> Delivered {
         // Kept until the answer is there, and the object with it.
         let Some(host) = self.host.upgrade() else {
             return Delivered::Not;
@@ -35,7 +35,7 @@ impl Deliver for Objects {
         };
         let (reply, answered) = ReplyTo::new();
         let mail = Mail::Event {
-            work: Work::Alarm { reply },
+            work: Work::Alarm { reply, waited_ms },
             chain: Chain::default(),
             deadline: None,
             dep: Lsn::ZERO,
@@ -46,6 +46,7 @@ impl Deliver for Objects {
         match answered.await.map(|reply| reply.result) {
             Ok(Ok(AlarmEnd::Ran)) => Delivered::Ran,
             Ok(Ok(AlarmEnd::NotDue(due_ms))) => Delivered::NotDue(due_ms),
+            Ok(Ok(AlarmEnd::NoHandler)) => Delivered::NoHandler,
             Ok(Err(error)) => not(&error, key),
             // The facet's task is gone without a word, which only a panic of the host does.
             Err(_dropped) => Delivered::Not,

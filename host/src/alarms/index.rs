@@ -3,15 +3,18 @@
 //! for then an alarm would be late. Each change is therefore written when its commit is durable, and again by
 //! whoever recovers (`apply` may be repeated); what says earlier, or of an alarm that there is not, is found out when
 //! the facet is asked.
+//!
+//! Between two hosts anybody may put an older database in its place, or an older index. A clean stop writes down when it was.
+//! A database whose file has changed since is read when the next host starts; without that moment all of them are.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::AlarmKey;
+use super::{AlarmKey, databases};
 use crate::ids::{FileId, ObjectId};
 use crate::storage::{DbFile, stored_alarm};
-use crate::sys::layout::{self, Found};
 
 /// SQLite's name for no file.
 const IN_MEMORY: &str = ":memory:";
@@ -20,11 +23,12 @@ pub(crate) const FILE_NAME: &str = "alarms.sqlite";
 /// "Fcal"; another one is not this index.
 const APPLICATION_ID: i32 = 0x4663_616c;
 /// The layout of the table; another one is made anew.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE alarm(object BLOB NOT NULL, file INTEGER NOT NULL, due_ms INTEGER NOT NULL, PRIMARY KEY(object, file)) WITHOUT ROWID;
 CREATE INDEX alarm_due ON alarm(due_ms, object, file);
+CREATE TABLE stop(one INTEGER PRIMARY KEY CHECK(one = 1), at_ms INTEGER NOT NULL);
 ";
 
 /// A due time and whose it is, in the order of the index.
@@ -72,6 +76,15 @@ pub(crate) enum AlarmIndexError {
     Io { path: PathBuf, error: std::io::Error },
 }
 
+impl AlarmIndexError {
+    fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
 /// An open index.
 #[derive(Debug)]
 pub(crate) struct AlarmIndex {
@@ -85,7 +98,10 @@ impl AlarmIndex {
         let path = dir.join(FILE_NAME);
         if path.exists() {
             match Self::open_existing(&path) {
-                Ok(index) => return Ok(index),
+                Ok((mut index, stopped_ms)) => {
+                    index.read_changed(dir, stopped_ms)?;
+                    return Ok(index);
+                }
                 Err(error) => {
                     tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be read; it is made anew");
                 }
@@ -102,7 +118,8 @@ impl AlarmIndex {
         }
     }
 
-    fn open_existing(path: &Path) -> Result<Self, rusqlite::Error> {
+    /// Answers also when it was closed.
+    fn open_existing(path: &Path) -> Result<(Self, u64), rusqlite::Error> {
         let index = Self::connect(path)?;
         let found: (i32, i32) = (index.pragma("application_id")?, index.pragma("user_version")?);
         if found != (APPLICATION_ID, FORMAT) {
@@ -113,7 +130,49 @@ impl AlarmIndex {
         if sound != "ok" {
             return Err(rusqlite::Error::InvalidColumnName(sound));
         }
-        Ok(index)
+        let stopped_ms: i64 = index.conn.query_row("SELECT at_ms FROM stop", (), |row| row.get(0))?;
+        Ok((index, u64::try_from(stopped_ms).unwrap_or(0)))
+    }
+
+    /// Brings what databases say that were put in their place since then, and forgets when that was: from now on the index is
+    /// behind the databases, until it is closed again.
+    fn read_changed(&mut self, dir: &Path, stopped_ms: u64) -> Result<(), AlarmIndexError> {
+        let shared: std::sync::Arc<Path> = dir.into();
+        let io = AlarmIndexError::io(dir);
+        let transaction = self.conn.transaction()?;
+        let mut changed = 0_u64;
+        for found in databases::of_namespace(dir) {
+            let found = found.map_err(&io)?;
+            if found.changed_ms().map_err(&io)? < stopped_ms {
+                continue;
+            }
+            changed += 1;
+            if let Some(due_ms) = alarm_in(&shared, found.key) {
+                apply_one(&transaction, &AlarmUpdate { key: found.key, due_ms })?;
+            }
+        }
+        transaction.execute("DELETE FROM stop", ())?;
+        transaction.commit()?;
+        if changed > 0 {
+            tracing::info!(dir = %dir.display(), changed, "read the alarms of databases that were changed since the last stop");
+        }
+        Ok(())
+    }
+
+    /// What the index of a namespace's directory says that no host uses; none if it is to be made anew anyway. Changes nothing.
+    pub(crate) fn read_unchanged(dir: &Path) -> Option<BTreeMap<AlarmKey, u64>> {
+        let path = dir.join(FILE_NAME);
+        let escaped =
+            percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let conn = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags).ok()?;
+        let index = Self { conn, path };
+        let found: (i32, i32) = (index.pragma("application_id").ok()?, index.pragma("user_version").ok()?);
+        if found != (APPLICATION_ID, FORMAT) {
+            return None;
+        }
+        let all = index.due(Place::default(), u64::MAX, u32::MAX).ok()?;
+        Some(all.into_iter().map(|place| (place.key, place.due_ms)).collect())
     }
 
     fn connect(path: &Path) -> Result<Self, rusqlite::Error> {
@@ -146,35 +205,18 @@ impl AlarmIndex {
     fn rebuild_at(dir: &Path, path: &Path) -> Result<Self, AlarmIndexError> {
         let mut index = Self::connect(path)?;
         let begun = crate::sys::clock::now();
-        let (mut databases, mut alarms) = (0_u64, 0_u64);
-        let io = |error| AlarmIndexError::Io {
-            path: dir.to_owned(),
-            error,
-        };
+        let (mut files, mut alarms) = (0_u64, 0_u64);
+        let io = AlarmIndexError::io(dir);
+        let shared: std::sync::Arc<Path> = dir.into();
         let transaction = index.conn.transaction()?;
         transaction.execute_batch(SCHEMA)?;
-        for entry in layout::walk(dir) {
-            let entry = entry.map_err(io)?;
-            let (Found::Database(object, file), true) = (entry.found, entry.is_home) else {
-                continue;
-            };
-            let key = AlarmKey { object, file };
-            let dir = dir.to_owned();
-            databases += 1;
-            match stored_alarm(&DbFile {
-                dir: dir.into(),
-                object,
-                file,
-            }) {
-                Ok(None) => {}
-                Ok(due_ms) => {
-                    alarms += 1;
-                    apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
-                }
-                // The facet says so to whoever calls it.
-                Err(error) => {
-                    tracing::error!(%object, %file, %error, "a database cannot be read; its alarm stays silent")
-                }
+        for found in databases::of_namespace(dir) {
+            let key = found.map_err(&io)?.key;
+            files += 1;
+            if let Some(Some(due_ms)) = alarm_in(&shared, key) {
+                alarms += 1;
+                let due_ms = Some(due_ms);
+                apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
             }
         }
         // In the same transaction: an index that was not finished is none.
@@ -182,8 +224,8 @@ impl AlarmIndex {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()?;
         let took_ms = crate::sys::clock::now().saturating_duration_since(begun).as_millis();
-        if databases > 0 {
-            tracing::info!(file = %path.display(), databases, alarms, took_ms, "made the index of alarms anew");
+        if files > 0 {
+            tracing::info!(file = %path.display(), databases = files, alarms, took_ms, "made the index of alarms anew");
         }
         Ok(index)
     }
@@ -240,8 +282,12 @@ impl AlarmIndex {
         Ok(found.and_then(|ms| u64::try_from(ms).ok()))
     }
 
-    /// Closes it so that stock sqlite3 finds one ordinary file, on disk.
+    /// Closes it so that stock sqlite3 finds one ordinary file, on disk. All databases are closed: whatever happens to them from
+    /// now on is not known here.
     pub(super) fn close(self) -> Result<(), AlarmIndexError> {
+        let at_ms = integer(crate::sys::clock::unix_ms());
+        self.conn
+            .execute("INSERT OR REPLACE INTO stop(one, at_ms) VALUES(1, ?1)", [at_ms])?;
         self.conn.close().map_err(|(_, error)| error)?;
         Ok(())
     }
@@ -274,6 +320,24 @@ fn apply_one(conn: &Connection, AlarmUpdate { key, due_ms }: &AlarmUpdate) -> Re
         }
     }
     Ok(())
+}
+
+/// When the alarm of a database is due, or that there is none; nothing if it cannot be read.
+fn alarm_in(dir: &std::sync::Arc<Path>, AlarmKey { object, file }: AlarmKey) -> Option<Option<u64>> {
+    let database = DbFile {
+        dir: std::sync::Arc::clone(dir),
+        object,
+        file,
+    };
+    match stored_alarm(&database) {
+        Ok(due_ms) => Some(due_ms),
+        // The facet says so to whoever calls it.
+        Err(error) => {
+            let error = error.for_operator();
+            tracing::error!(%object, %file, error, "a database cannot be read; its alarm is not known");
+            None
+        }
+    }
 }
 
 fn remove(path: &Path) -> Result<(), AlarmIndexError> {

@@ -23,15 +23,23 @@
 //! **A handler that sets an alarm and then fails** keeps the new one, if its turn was committed, and there is no retry
 //! beside it: there is one alarm, and the facet has said when.
 //!
+//! **Found.** The file of a database may be put in its place by hand. So whoever opens one says what its row says (`found`), and
+//! what is known here is corrected. A start reads those that have changed since the last stop (`index.rs`).
+//!
+//! **Waits** are counted on the clock that never goes back: two seconds are two seconds if somebody sets the time meanwhile.
+//!
+//! A facet that runs a class without handler is asked again later, and no try is counted: the next deploy may bring it.
 //! A facet that cannot be reached (its mailbox is full, its object cannot be read, the host has no room) is tried again
 //! later, and no try is counted: it was not the handler that failed.
 
+mod databases;
 mod deliver;
 mod host;
 mod index;
 mod run;
 mod schedule;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -41,9 +49,9 @@ use tokio::sync::Notify;
 use crate::ids::{FileId, ObjectId};
 use crate::storage::{AlarmChange, Lsn};
 pub(crate) use host::serve;
-pub(crate) use index::{AlarmIndex, AlarmIndexError, AlarmUpdate};
+pub(crate) use index::{AlarmIndex, AlarmIndexError, AlarmUpdate, FILE_NAME as INDEX_FILE_NAME};
 use run::{Deliver, Delivered};
-use schedule::{Schedule, Version};
+use schedule::{Found, Schedule, Version};
 
 /// How far ahead alarms are kept in memory, ms.
 const WINDOW_MS: u64 = 60_000;
@@ -72,6 +80,9 @@ struct State {
     unsettled: Vec<Unsettled>,
     /// The highest number among all that ever were.
     newest: Lsn,
+    /// What databases said when they were opened, where only the index can tell whether that is news. As many as facets have
+    /// been opened since `keep_index` looked.
+    found: HashMap<AlarmKey, Option<u64>>,
     stopped: bool,
 }
 
@@ -101,6 +112,7 @@ impl Alarms {
                 schedule: Schedule::new(),
                 unsettled: Vec::new(),
                 newest: Lsn::ZERO,
+                found: HashMap::new(),
                 stopped: false,
             }),
             used: AtomicBool::new(used),
@@ -145,6 +157,59 @@ impl Alarms {
         self.changed.notify_one();
     }
 
+    /// A database has been opened, and says when its alarm is due. Nothing but that is true: it may be another file than before.
+    /// Waits for nothing.
+    pub(crate) fn found(&self, key: AlarmKey, due_ms: Option<u64>) {
+        if due_ms.is_none() && !self.used.load(Ordering::Relaxed) {
+            return;
+        }
+        self.used.store(true, Ordering::Relaxed);
+        {
+            let mut state = self.state();
+            match state.schedule.found(key, due_ms) {
+                Found::Known => {}
+                Found::Differs => state.correct(key, due_ms),
+                Found::Unknown => {
+                    state.found.insert(key, due_ms);
+                }
+            }
+        }
+        self.due.notify_one();
+        self.changed.notify_one();
+    }
+
+    /// Compares what databases said with the index. May wait for a disk.
+    fn compare(&self) -> Result<(), AlarmIndexError> {
+        // Held to the end: nothing is written to the index between looking and telling.
+        let guard = self.index();
+        let Some(index) = &*guard else { return Ok(()) };
+        let found: Vec<_> = self.state().found.iter().map(|(key, due_ms)| (*key, *due_ms)).collect();
+        let mut news = Vec::new();
+        for (key, due_ms) in &found {
+            if index.due_of(*key)? != *due_ms {
+                news.push((*key, *due_ms));
+            }
+        }
+        let mut corrected = false;
+        {
+            let mut state = self.state();
+            for (key, due_ms) in news {
+                // A commit has come in between: that is newer.
+                if state.found.get(&key) == Some(&due_ms) && state.schedule.known(key).is_none() {
+                    state.correct(key, due_ms);
+                    corrected = true;
+                }
+            }
+            for (key, _) in found {
+                state.found.remove(&key);
+            }
+        }
+        if corrected {
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
     /// Writes what commits up to `durable` have changed to the index. May wait for a disk. Whoever knows that the journal
     /// is durable up to there calls this; the order of the changes is kept whoever it is.
     pub(crate) fn settle(&self, durable: Lsn) -> Result<(), AlarmIndexError> {
@@ -183,7 +248,7 @@ impl Alarms {
     pub(crate) fn due_ms(&self, key: AlarmKey) -> Option<u64> {
         let known = self.state().schedule.known(key);
         match known {
-            Some(AlarmChange::Due(due_ms)) => Some(due_ms),
+            Some(AlarmChange::Due(due_ms) | AlarmChange::Retry { due_ms, .. }) => Some(due_ms),
             Some(AlarmChange::Trying(_) | AlarmChange::None) => None,
             None if !self.used.load(Ordering::Relaxed) => None,
             None => self.index().as_ref().and_then(|index| index.due_of(key).ok().flatten()),
@@ -200,7 +265,7 @@ impl Alarms {
     /// After the journal: writes what is durable, and closes the index. If something is not durable, the index cannot know
     /// what becomes of it and is removed, to be made anew.
     pub(crate) fn close(&self, durable: Lsn) -> Result<(), AlarmIndexError> {
-        let settled = self.settle(durable);
+        let settled = self.compare().and_then(|()| self.settle(durable));
         let Some(index) = self.index().take() else {
             return Ok(());
         };
@@ -214,9 +279,20 @@ impl Alarms {
 impl State {
     /// True if something may have become due sooner.
     fn change(&mut self, key: AlarmKey, change: AlarmChange, lsn: Lsn) -> bool {
+        self.found.remove(&key);
         let (version, sooner) = self.schedule.changed(key, change);
         self.push(key, change, version, lsn);
         sooner
+    }
+
+    /// A database says something else than was known.
+    fn correct(&mut self, key: AlarmKey, due_ms: Option<u64>) {
+        let AlarmKey { object, file } = key;
+        tracing::warn!(%object, %file, due_ms, "the index of alarms did not know this alarm, and is corrected");
+        let change = due_ms.map_or(AlarmChange::None, AlarmChange::Due);
+        // Behind whatever of this facet is on its way to the index.
+        let lsn = self.newest;
+        self.change(key, change, lsn);
     }
 
     fn push(&mut self, key: AlarmKey, change: AlarmChange, version: Version, lsn: Lsn) {

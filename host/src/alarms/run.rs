@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::schedule::{Moment, Taken};
 use super::{AlarmKey, Alarms, WINDOW_LEN, WINDOW_MS};
 use crate::storage::Durability;
 use crate::sys::clock;
@@ -29,6 +30,8 @@ pub(crate) enum Delivered {
     NotDue(Option<u64>),
     /// The facet was not reached.
     Not,
+    /// It runs a class without alarm handler: the alarm waits for one that has it, and no try is counted.
+    NoHandler,
     /// Nor will another one be at the moment.
     NoRoom,
 }
@@ -36,6 +39,8 @@ pub(crate) enum Delivered {
 /// The time, as alarms are set.
 pub(crate) trait Clock: Send + Sync + 'static {
     fn now_ms(&self) -> u64;
+    /// The time of the clock that nobody sets; where it begins means nothing.
+    fn steady_ms(&self) -> u64;
     /// Waits until that time, or a shorter one.
     fn sleep_until(&self, ms: u64) -> impl Future<Output = ()> + Send;
 }
@@ -67,7 +72,8 @@ impl Slots {
 
 /// Takes an alarm to its facet.
 pub(crate) trait Deliver: Send + Sync + 'static {
-    fn deliver(&self, key: AlarmKey) -> impl Future<Output = Delivered> + Send;
+    /// `waited_ms`: the wait for a retry that was to end then has passed, whatever the clock says now.
+    fn deliver(&self, key: AlarmKey, waited_ms: Option<u64>) -> impl Future<Output = Delivered> + Send;
 }
 
 /// The machine's clock.
@@ -76,6 +82,10 @@ pub(crate) struct SystemClock;
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         clock::unix_ms()
+    }
+
+    fn steady_ms(&self) -> u64 {
+        clock::monotonic_ms()
     }
 
     async fn sleep_until(&self, ms: u64) {
@@ -90,23 +100,28 @@ pub(crate) async fn run<C: Clock, D: Deliver>(alarms: Arc<Alarms>, clock: Arc<C>
         alarms.read_ahead(&*clock).await;
         let slot = slots.take().await;
         let now_ms = clock.now_ms();
+        let now = Moment {
+            unix_ms: now_ms,
+            steady_ms: clock.steady_ms(),
+        };
         let taken = {
             let mut state = alarms.state();
             if state.stopped {
                 return;
             }
+            state.schedule.tick(now);
             state.schedule.take(now_ms)
         };
-        if let Some((key, version)) = taken {
+        if let Some(taken) = taken {
             let (alarms, clock, deliver) = (alarms.clone(), clock.clone(), deliver.clone());
             tokio::spawn(async move {
                 let _slot = slot;
-                let delivered = deliver.deliver(key).await;
+                let delivered = deliver.deliver(taken.key, taken.waited_ms).await;
                 if delivered == Delivered::NoRoom {
                     // With the slot in hand: as many as find no room wait here, not in memory.
                     clock.sleep_until(clock.now_ms() + PAUSE_MS).await;
                 }
-                alarms.delivered(key, version, delivered, clock.now_ms());
+                alarms.delivered(&taken, delivered, clock.steady_ms());
             });
             continue;
         }
@@ -132,11 +147,21 @@ pub(crate) async fn keep_index(alarms: Arc<Alarms>, mut durability: watch::Recei
                 if state.stopped {
                     return;
                 }
-                if state.unsettled.is_empty() {
+                if state.unsettled.is_empty() && state.found.is_empty() {
                     break;
                 }
                 state.newest
             };
+            let comparer = alarms.clone();
+            let compared = tokio::task::spawn_blocking(move || comparer.compare()).await;
+            if let Ok(Err(error)) = compared {
+                tracing::error!(%error, "the index of alarms cannot be read; it is tried again");
+                tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+                continue;
+            }
+            if alarms.state().unsettled.is_empty() {
+                continue;
+            }
             if crate::storage::wait_durable(&mut durability, newest).await.is_err() {
                 // The host stops and recovers: what is not in the index is found then.
                 return;
@@ -192,12 +217,21 @@ impl Alarms {
         Ok(())
     }
 
-    fn delivered(&self, key: AlarmKey, version: super::Version, delivered: Delivered, now_ms: u64) {
+    fn delivered(&self, taken: &Taken, delivered: Delivered, steady_ms: u64) {
+        let Taken { key, version, .. } = *taken;
         {
             let mut state = self.state();
             match delivered {
                 Delivered::Ran => state.schedule.ran(key),
-                Delivered::Not | Delivered::NoRoom => state.schedule.undelivered(key, now_ms),
+                Delivered::Not | Delivered::NoRoom => {
+                    state.schedule.undelivered(key, steady_ms);
+                }
+                Delivered::NoHandler => {
+                    if state.schedule.undelivered(key, steady_ms) == 0 {
+                        let AlarmKey { object, file } = key;
+                        tracing::warn!(%object, %file, "an alarm waits: its facet runs a class without alarm handler now");
+                    }
+                }
                 Delivered::NotDue(due_ms) => {
                     if let Some((change, version)) = state.schedule.stale(key, version, due_ms) {
                         // Behind whatever of this facet is on its way to the index.

@@ -1,7 +1,6 @@
 //! Which alarms are due, pure: what of the index is in memory, what is newer than the index, what runs. No clock and no I/O.
 //!
-//! In memory is what is due before a *horizon*, beside what runs, waits after a failed delivery, or is newer than the
-//! index. So memory is bounded by what happens, not by how many alarms there are. Three rules keep an alarm from being
+//! In memory is what is due before a *horizon*, beside what runs, waits for another try, or is newer than the index. So memory is bounded by what happens, not by how many alarms there are. Three rules keep an alarm from being
 //! lost between the two:
 //!
 //! - The index is read and written under one lock (`Alarms`), so the horizon moves only over what has been read.
@@ -14,6 +13,8 @@ use super::index::Place;
 use super::{AlarmKey, WINDOW_LEN, WINDOW_MS};
 use crate::storage::AlarmChange;
 
+/// By so much the clock and the one that never goes back may drift apart before waits are looked at again, ms.
+const DRIFT_MS: u64 = 100;
 /// After a delivery that did not reach its facet, ms; each further one in a row waits twice as long.
 const UNDELIVERED_MS: u64 = 250;
 /// Doublings of it: at most 64 s.
@@ -24,6 +25,24 @@ const FULL_LEN: usize = WINDOW_LEN as usize;
 const LOW_LEN: usize = FULL_LEN / 4;
 /// With so many in memory the later ones are left to the index again.
 const HIGH_LEN: usize = 2 * FULL_LEN;
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Moment {
+    /// Since 1970, as alarms are set; it can be set back and forth.
+    pub(super) unix_ms: u64,
+    /// On the clock of this process that never goes back, which waits are counted on.
+    pub(super) steady_ms: u64,
+}
+
+/// The wait for a retry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Retry {
+    /// As long as this at most; it is in the row when it ends.
+    New { wait_ms: u64 },
+    /// Until then, on the steady clock.
+    Until(u64),
+}
 
 /// Tells one state of an entry from all later ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,16 +55,38 @@ struct Entry {
     /// The index does not know it yet.
     unsettled: bool,
     running: bool,
-    /// Deliveries in a row that did not reach the facet, and until when the next one waits.
+    retry: Option<Retry>,
+    /// Deliveries in a row that did not reach the facet, and until when on the steady clock the next one waits.
     undelivered: u32,
-    not_before_ms: u64,
+    not_before: Option<u64>,
 }
 
 impl Entry {
-    /// When it is to be delivered; none if it is not set, or runs.
-    fn at_ms(&self) -> Option<u64> {
-        let due_ms = self.change.due_ms()?;
-        (!self.running).then_some(due_ms.max(self.not_before_ms))
+    /// When it is to be delivered, as the clock is now; none if it is not set, or runs.
+    fn at_ms(&self, now: Moment) -> Option<u64> {
+        let due_ms = match (self.change.due_ms()?, self.retry) {
+            (_, Some(Retry::Until(steady_ms))) => now.unix_at(steady_ms),
+            (due_ms, Some(Retry::New { .. }) | None) => due_ms,
+        };
+        let not_before_ms = self.not_before.map_or(0, |steady_ms| now.unix_at(steady_ms));
+        (!self.running).then_some(due_ms.max(not_before_ms))
+    }
+
+    /// It waits for something that the index does not know of.
+    fn waits(&self) -> bool {
+        self.undelivered > 0 || self.retry.is_some()
+    }
+}
+
+impl Moment {
+    /// What the clock shows at a moment of the steady one, if nobody sets it.
+    fn unix_at(self, steady_ms: u64) -> u64 {
+        (self.unix_ms + steady_ms).saturating_sub(self.steady_ms)
+    }
+
+    /// By how much the clock was set since `before`.
+    fn set_since(self, before: Self) -> u64 {
+        self.unix_ms.abs_diff(before.unix_at(self.steady_ms))
     }
 }
 
@@ -63,8 +104,12 @@ pub(super) struct Schedule {
     read_at_ms: Option<u64>,
     versions: u64,
     running: usize,
-    /// Those in the queue that wait after a delivery that did not reach its facet.
+    /// Those in the queue that wait for another try.
     again: usize,
+    /// When the clock was last looked at.
+    now: Moment,
+    /// Retries whose wait is to be put on the steady clock.
+    new_retries: Vec<AlarmKey>,
     /// From so many in the queue on it is tried again to leave some to the index.
     high_len: usize,
 }
@@ -87,8 +132,58 @@ impl Schedule {
             entry.change = change;
             entry.version = version;
             entry.unsettled = true;
+            entry.retry = match change {
+                AlarmChange::Retry { wait_ms, .. } => Some(Retry::New { wait_ms }),
+                AlarmChange::Due(_) | AlarmChange::Trying(_) | AlarmChange::None => None,
+            };
         });
-        (version, self.next_ms() != before_ms)
+        let is_retry = matches!(change, AlarmChange::Retry { .. });
+        if is_retry {
+            self.new_retries.push(key);
+        }
+        (version, is_retry || self.next_ms() != before_ms)
+    }
+
+    /// Looks at the clock. Whoever waits goes on to wait as long as was said, however it is set meanwhile. Done before
+    /// anything is taken, and soon after each change.
+    pub(super) fn tick(&mut self, now: Moment) {
+        if now.set_since(self.now) > DRIFT_MS {
+            let waiting = self.entries.iter().filter(|(_, entry)| entry.waits());
+            let waiting: Vec<_> = waiting.map(|(key, entry)| (*key, entry.at_ms(self.now))).collect();
+            for (key, at_ms) in &waiting {
+                at_ms.map(|due_ms| self.queue.remove(&Place { due_ms, key: *key }));
+            }
+            self.now = now;
+            for (key, _) in waiting {
+                let at_ms = self.entries.get(&key).and_then(|entry| entry.at_ms(now));
+                at_ms.map(|due_ms| self.queue.insert(Place { due_ms, key }));
+            }
+        }
+        for key in std::mem::take(&mut self.new_retries) {
+            if self.entries.contains_key(&key) {
+                self.with(key, |entry| {
+                    if let (Some(Retry::New { wait_ms }), Some(due_ms)) = (entry.retry, entry.change.due_ms()) {
+                        let left_ms = due_ms.saturating_sub(now.unix_ms).min(wait_ms);
+                        entry.retry = Some(Retry::Until(now.steady_ms + left_ms));
+                    }
+                });
+            }
+        }
+    }
+
+    /// The facet's database has been opened, and says that.
+    pub(super) fn found(&mut self, key: AlarmKey, due_ms: Option<u64>) -> Found {
+        let Some(entry) = self.entries.get(&key) else {
+            return Found::Unknown;
+        };
+        if entry.change.due_ms() == due_ms {
+            // It can be reached: who waits for that need not.
+            if entry.not_before.is_some() && !entry.running {
+                self.with(key, |entry| entry.not_before = None);
+            }
+            return Found::Known;
+        }
+        Found::Differs
     }
 
     /// The index says now what that version said.
@@ -100,19 +195,24 @@ impl Schedule {
     }
 
     /// Takes one that is due for delivery.
-    pub(super) fn take(&mut self, now_ms: u64) -> Option<(AlarmKey, Version)> {
+    pub(super) fn take(&mut self, now_ms: u64) -> Option<Taken> {
         let first = *self.queue.first().filter(|first| first.due_ms <= now_ms)?;
-        let version = self.entries.get(&first.key)?.version;
+        let entry = self.entries.get(&first.key)?;
+        let taken = Taken {
+            key: first.key,
+            version: entry.version,
+            waited_ms: entry.change.due_ms().filter(|_| entry.retry.is_some()),
+        };
         self.with(first.key, |entry| entry.running = true);
         self.running += 1;
-        Some((first.key, version))
+        Some(taken)
     }
 
     /// The delivery has reached the facet, which has run its handler.
     pub(super) fn ran(&mut self, key: AlarmKey) {
         self.returned(key, |entry| {
             entry.undelivered = 0;
-            entry.not_before_ms = 0;
+            entry.not_before = None;
         });
     }
 
@@ -130,13 +230,17 @@ impl Schedule {
         current.then(|| (change, self.changed(key, change).0))
     }
 
-    /// The delivery has not reached the facet: it is tried again later.
-    pub(super) fn undelivered(&mut self, key: AlarmKey, now_ms: u64) {
+    /// The delivery has not reached the facet, or no handler: it is tried again later. Answers how often in a row that was so
+    /// before. `steady_ms`: now.
+    pub(super) fn undelivered(&mut self, key: AlarmKey, steady_ms: u64) -> u32 {
+        let mut before = 0;
         self.returned(key, |entry| {
+            before = entry.undelivered;
             let doublings = entry.undelivered.min(UNDELIVERED_DOUBLINGS_MAX);
-            entry.not_before_ms = now_ms.saturating_add(UNDELIVERED_MS << doublings);
-            entry.undelivered += 1;
+            entry.not_before = Some(steady_ms.saturating_add(UNDELIVERED_MS << doublings));
+            entry.undelivered = entry.undelivered.saturating_add(1);
         });
+        before
     }
 
     fn returned(&mut self, key: AlarmKey, then: impl FnOnce(&mut Entry)) {
@@ -205,17 +309,18 @@ impl Schedule {
             version: Version(0),
             unsettled: false,
             running: false,
+            retry: None,
             undelivered: 0,
-            not_before_ms: 0,
+            not_before: None,
         });
-        if let Some(due_ms) = entry.at_ms() {
+        if let Some(due_ms) = entry.at_ms(self.now) {
             self.queue.remove(&Place { due_ms, key });
-            self.again -= usize::from(entry.undelivered > 0);
+            self.again -= usize::from(entry.waits());
         }
         change(entry);
-        if let Some(due_ms) = entry.at_ms() {
+        if let Some(due_ms) = entry.at_ms(self.now) {
             self.queue.insert(Place { due_ms, key });
-            self.again += usize::from(entry.undelivered > 0);
+            self.again += usize::from(entry.waits());
         }
         self.tidy(key);
         if self.queue.len() > self.high_len.max(HIGH_LEN) {
@@ -232,7 +337,7 @@ impl Schedule {
         let Some(entry) = self.entries.get(&key) else { return };
         let due_ms = entry.change.due_ms();
         let known = due_ms.is_none_or(|due_ms| Place { due_ms, key } > self.horizon);
-        if entry.unsettled || entry.running || (due_ms.is_some() && entry.undelivered > 0) || !known {
+        if entry.unsettled || entry.running || (due_ms.is_some() && entry.waits()) || !known {
             return;
         }
         if let Some(due_ms) = due_ms {
@@ -263,6 +368,26 @@ impl Schedule {
             self.tidy(key);
         }
     }
+}
+
+/// What is taken for delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Taken {
+    pub(super) key: AlarmKey,
+    pub(super) version: Version,
+    /// The wait for a retry has passed that was to end then, whatever the clock says now.
+    pub(super) waited_ms: Option<u64>,
+}
+
+/// What is known of an alarm that a database tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// The same.
+    Known,
+    /// Something else.
+    Differs,
+    /// Nothing that is not in the index.
+    Unknown,
 }
 
 /// When to read the index for an alarm that is in it: early enough.

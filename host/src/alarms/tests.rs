@@ -8,24 +8,35 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::run::{Clock, Slots, keep_index, run};
+use super::schedule::Moment;
 use super::*;
 use crate::storage::Durability;
 
 const START_MS: u64 = 1_000_000;
+const START: Moment = Moment {
+    unix_ms: START_MS,
+    steady_ms: 77,
+};
 /// Nothing here takes long; this ends what hangs.
 const HANG: Duration = Duration::from_secs(60);
 
 /// Stands still unless it is moved.
-struct TestClock(watch::Sender<u64>);
+struct TestClock(watch::Sender<Moment>);
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
-        *self.0.borrow()
+        self.0.borrow().unix_ms
+    }
+
+    fn steady_ms(&self) -> u64 {
+        self.0.borrow().steady_ms
     }
 
     async fn sleep_until(&self, ms: u64) {
         let mut now = self.0.subscribe();
-        let _ = now.wait_for(|now_ms| *now_ms >= ms).await;
+        let begun = *now.borrow();
+        let until_ms = begun.steady_ms.saturating_add(ms.saturating_sub(begun.unix_ms));
+        let _ = now.wait_for(|now| now.steady_ms >= until_ms).await;
     }
 }
 
@@ -37,10 +48,12 @@ struct TestDeliver {
     clock: Arc<TestClock>,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
+    waited: Mutex<Vec<Option<u64>>>,
 }
 
 impl Deliver for TestDeliver {
-    async fn deliver(&self, key: AlarmKey) -> Delivered {
+    async fn deliver(&self, key: AlarmKey, waited_ms: Option<u64>) -> Delivered {
+        self.waited.lock().unwrap().push(waited_ms);
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
         let (tell, told) = oneshot::channel();
@@ -78,13 +91,14 @@ impl Rig {
 
     fn with(dir: tempfile::TempDir, slots: Slots) -> Self {
         let alarms = Arc::new(Alarms::open(dir.path()).unwrap());
-        let clock = Arc::new(TestClock(watch::channel(START_MS).0));
+        let clock = Arc::new(TestClock(watch::channel(START).0));
         let (sender, orders) = mpsc::unbounded_channel();
         let deliver = Arc::new(TestDeliver {
             orders: sender,
             clock: clock.clone(),
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
+            waited: Mutex::default(),
         });
         let durability = watch::channel(Durability::UpTo(Lsn(0))).0;
         tokio::spawn(keep_index(alarms.clone(), durability.subscribe()));
@@ -118,7 +132,15 @@ impl Rig {
     }
 
     fn later(&self, ms: u64) {
-        self.clock.0.send_modify(|now_ms| *now_ms += ms);
+        self.clock.0.send_modify(|now| {
+            now.unix_ms += ms;
+            now.steady_ms += ms;
+        });
+    }
+
+    /// Somebody sets the clock.
+    fn set_clock(&self, unix_ms: u64) {
+        self.clock.0.send_modify(|now| now.unix_ms = unix_ms);
     }
 
     /// Nothing is delivered, and nothing will be before something else happens: both tasks have nothing to do.
@@ -358,4 +380,92 @@ async fn nothing_is_delivered_after_the_stop() {
     rig.alarms.stop();
     rig.later(10);
     rig.quiet().await;
+}
+
+#[tokio::test]
+async fn a_retry_waits_as_long_as_it_is_to_if_the_clock_is_set() {
+    let mut rig = Rig::new(1);
+    rig.commit(1, AlarmChange::Due(START_MS));
+    let (_, _, tell) = rig.order().await;
+    let due_ms = START_MS + 2_000;
+    rig.commit(1, AlarmChange::Retry { due_ms, wait_ms: 2_000 });
+    tell.send(Delivered::Ran).unwrap();
+    rig.quiet().await;
+    rig.set_clock(START_MS / 2);
+    rig.quiet().await;
+    rig.later(1_999);
+    rig.quiet().await;
+    rig.later(1);
+    let (found, at_ms, tell) = rig.order().await;
+    assert_eq!((found, at_ms), (key(1), START_MS / 2 + 2_000));
+    assert_eq!(*rig.deliver.waited.lock().unwrap(), [None, Some(due_ms)]);
+    // The index says what the row says.
+    rig.durable();
+    drop(tell);
+    assert_eq!(rig.stop().await.1, HashMap::from([(1, due_ms)]));
+}
+
+#[tokio::test]
+async fn an_alarm_without_handler_waits_for_one() {
+    let mut rig = Rig::new(1);
+    rig.commit(1, AlarmChange::Due(START_MS));
+    let mut wait_ms = 250;
+    for _ in 0..12 {
+        let (_, _, tell) = rig.order().await;
+        tell.send(Delivered::NoHandler).unwrap();
+        rig.quiet().await;
+        rig.later(wait_ms - 1);
+        rig.quiet().await;
+        rig.later(1);
+        wait_ms = (2 * wait_ms).min(64_000);
+    }
+    let (_, _, tell) = rig.order().await;
+    rig.commit(1, AlarmChange::None);
+    tell.send(Delivered::Ran).unwrap();
+    rig.quiet().await;
+}
+
+#[tokio::test]
+async fn what_an_opened_database_says_corrects_the_index_both_ways() {
+    let mut rig = Rig::new(10);
+    let far_ms = START_MS + 10 * WINDOW_MS;
+    for file in 1..=4 {
+        rig.commit(file, AlarmChange::Due(far_ms));
+    }
+    rig.durable();
+    let (dir, _) = rig.stop().await;
+    let mut rig = Rig::at(dir, 10);
+    rig.quiet().await;
+    // As it was known, earlier, later, gone, and one that was not known.
+    rig.alarms.found(key(1), Some(far_ms));
+    rig.alarms.found(key(2), Some(START_MS + 5));
+    rig.alarms.found(key(3), Some(far_ms + 9));
+    rig.alarms.found(key(4), None);
+    rig.alarms.found(key(5), Some(START_MS));
+    let (found, _, tell) = rig.order().await;
+    assert_eq!(found, key(5));
+    rig.commit(5, AlarmChange::None);
+    tell.send(Delivered::Ran).unwrap();
+    rig.later(5);
+    let (found, _, tell) = rig.order().await;
+    assert_eq!(found, key(2));
+    rig.commit(2, AlarmChange::None);
+    tell.send(Delivered::Ran).unwrap();
+    // A commit that comes before anybody has looked is newer.
+    rig.alarms.found(key(6), Some(START_MS));
+    rig.commit(6, AlarmChange::Due(far_ms));
+    rig.quiet().await;
+    rig.durable();
+    // And what nobody has looked at when the host stops is not lost.
+    rig.alarms.found(key(7), Some(far_ms));
+    let (_, all) = rig.stop().await;
+    let expected = [(1, far_ms), (3, far_ms + 9), (6, far_ms), (7, far_ms)];
+    assert_eq!(all, HashMap::from(expected));
+}
+
+#[tokio::test]
+async fn nobody_looks_where_no_alarm_ever_was() {
+    let rig = Rig::new(10);
+    rig.alarms.found(key(1), None);
+    assert!(rig.alarms.state().found.is_empty());
 }

@@ -9,7 +9,7 @@ use crate::sys::clock;
 
 /// There is no result to say it with, and a facet that cannot read its own database has lost more than its alarm.
 fn lost(error: StorageError) -> wasmtime::Error {
-    GuestEnd::Commit(error.to_string()).into()
+    GuestEnd::uncommitted(error).into()
 }
 
 impl Host for FacetState {

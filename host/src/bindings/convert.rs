@@ -74,6 +74,7 @@ impl From<StorageError> for CallError {
             StorageError::Limit { .. } => Kind::Limit,
             StorageError::Storage { .. } => Kind::Storage,
         };
+        let error = error.logged();
         Self::new(kind, error.code(), error.to_string())
     }
 }

@@ -32,7 +32,7 @@ impl From<TreeError> for CallError {
         let code = match error {
             TreeError::TooDeep => "depth",
             TreeError::TooMany => "facets",
-            TreeError::TooMuch => "tree",
+            TreeError::RecordTooLong => "tree",
         };
         Self::limit(code, error.to_string())
     }

@@ -113,6 +113,25 @@ pub(crate) enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Without the host's paths, and without what another object's file says.
+    pub(crate) fn for_guests(&self) -> String {
+        match self {
+            Self::Io { what, error, .. } => format!("cannot {what} the index of this object: {}", error.kind()),
+            Self::Missing { .. } => {
+                "the index of this object is missing. Nothing is changed; restore it from a backup, or \
+                                     have `facetd doctor --repair` make it anew (the operator's log says where it was)"
+                    .to_owned()
+            }
+            Self::Damaged { .. } => {
+                "the index of this object is damaged, or not its own. It is left as it is; restore it, \
+                                     with the object's databases, from a backup (the operator's log says where it is)"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 /// Reads any bytes as the file of the object that they name.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn parse_any(bytes: &[u8]) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
 use crate::error::CallError;
+use crate::ids::FacetName;
 use crate::isolate::{FacetState, GuestEnd, executor};
 use crate::live::{AlarmEnd, Control, Object};
 use crate::storage::{AfterFailure, AlarmInfo, Beginning, FacetStore, Lsn, StorageError};
@@ -14,8 +15,8 @@ use crate::sys::clock;
 /// How a try ended with its facet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lost {
-    /// The facet could not be started for it.
-    Unstarted,
+    /// The facet could not be started for it. `waited_ms`: see [`crate::live::Work::Alarm`].
+    Unstarted { waited_ms: Option<u64> },
     /// It was aborted, or broke.
     Failed,
     /// The host stops.
@@ -24,16 +25,22 @@ pub(super) enum Lost {
 
 impl FacetState {
     /// Begins a try if the alarm is due, in a turn that is to be committed before anything else. `handled`: the class has
-    /// a handler.
-    pub(super) fn begin_alarm(&mut self, handled: bool) -> Result<Result<AlarmInfo, AlarmEnd>, StorageError> {
-        let beginning = self.storage_of_host().begin_alarm(clock::unix_ms())?;
+    /// a handler; without one the alarm waits, and no try is counted. `waited_ms`: see [`crate::live::Work::Alarm`].
+    pub(super) fn begin_alarm(
+        &mut self,
+        handled: bool,
+        waited_ms: Option<u64>,
+    ) -> Result<Result<AlarmInfo, AlarmEnd>, StorageError> {
+        if !handled {
+            let due = self.storage_of_host().alarm_is_due(clock::unix_ms(), waited_ms)?;
+            return Ok(Err(match due {
+                Ok(()) => AlarmEnd::NoHandler,
+                Err(due_ms) => AlarmEnd::NotDue(due_ms),
+            }));
+        }
+        let beginning = self.storage_of_host().begin_alarm(clock::unix_ms(), waited_ms)?;
         Ok(match beginning {
-            Beginning::Begun(info, _) if handled => Ok(info),
-            Beginning::Begun(..) => {
-                self.storage_of_host().end_alarm()?;
-                warn!(facet = %self.describe(), "an alarm is dropped: the facet runs a class without alarm handler now");
-                Err(AlarmEnd::Ran)
-            }
+            Beginning::Begun(info, _) => Ok(info),
             Beginning::NotDue(due_ms) => Err(AlarmEnd::NotDue(due_ms)),
             Beginning::Exhausted(info) => {
                 log_dropped(&self.describe(), info.scheduled_ms, "the host ended while it ran");
@@ -44,7 +51,7 @@ impl FacetState {
 
     /// The handler has answered, and what comes of that is a part of its last turn. Answers when the next alarm is due.
     pub(super) fn finish_alarm(&mut self, failure: Option<&str>) -> Result<Option<u64>, GuestEnd> {
-        let lost = |error: StorageError| GuestEnd::Commit(error.to_string());
+        let lost = GuestEnd::uncommitted;
         match failure {
             None => self.storage_of_host().end_alarm().map_err(lost)?,
             Some(message) => {
@@ -64,22 +71,24 @@ impl FacetState {
 pub(super) fn settle_lost(
     object: &Arc<Object>,
     control: &Control,
+    path: &[FacetName],
     storage: &Mutex<FacetStore>,
     how: Lost,
     why: &str,
 ) -> (Result<AlarmEnd, CallError>, Option<Lsn>) {
+    let facet = object.describe(path);
     // It may have to be opened.
     let settled = executor::block_in_place(|| {
         let mut store = storage.lock().unwrap_or_else(PoisonError::into_inner);
         store.retire();
         let now_ms = clock::unix_ms();
         let end = match how {
-            Lost::Failed => fail(&mut store, object, control, now_ms, why)?,
-            Lost::Unstarted => match store.begin_alarm(now_ms)? {
-                Beginning::Begun(..) => fail(&mut store, object, control, now_ms, why)?,
+            Lost::Failed => fail(&mut store, &facet, now_ms, why)?,
+            Lost::Unstarted { waited_ms } => match store.begin_alarm(now_ms, waited_ms)? {
+                Beginning::Begun(..) => fail(&mut store, &facet, now_ms, why)?,
                 Beginning::NotDue(due_ms) => AlarmEnd::NotDue(due_ms),
                 Beginning::Exhausted(info) => {
-                    log_dropped(&facet(object, control), info.scheduled_ms, why);
+                    log_dropped(&facet, info.scheduled_ms, why);
                     AlarmEnd::Ran
                 }
             },
@@ -109,26 +118,17 @@ pub(super) fn settle_lost(
         }
         Err(error) => {
             // A try that began was counted then. One that did not begins later.
-            warn!(facet = %facet(object, control), %error, "what became of an alarm cannot be written");
+            let told = error.for_operator();
+            warn!(facet, error = told, "what became of an alarm cannot be written");
             (Err(error.into()), None)
         }
     }
 }
 
-fn fail(
-    store: &mut FacetStore,
-    object: &Object,
-    control: &Control,
-    now_ms: u64,
-    why: &str,
-) -> Result<AlarmEnd, StorageError> {
+fn fail(store: &mut FacetStore, facet: &str, now_ms: u64, why: &str) -> Result<AlarmEnd, StorageError> {
     let after = store.fail_alarm(now_ms)?;
-    log_failure(&facet(object, control), after, why);
+    log_failure(facet, after, why);
     Ok(AlarmEnd::Ran)
-}
-
-fn facet(object: &Object, control: &Control) -> String {
-    format!("{}/{} #{:?}", object.namespace.name, object.id, control.node)
 }
 
 fn log_failure(facet: &str, after: AfterFailure, why: &str) {

@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use wasmtime::{AsContextMut, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::alarms::AlarmKey;
 use crate::classes::Class;
 use crate::error::Outcome;
 use crate::ids::{FacetName, FileId};
@@ -141,6 +142,14 @@ impl Life {
             .zip(std::iter::once("").chain(path.iter().map(FacetName::as_str)));
         let entries_bytes = entries.map(|(startup, name)| startup.recorded_bytes() + name.len());
         storage.expect_entries(entries_bytes.sum::<usize>() as u64);
+        let (alarms, key) = (
+            self.object.namespace.alarms.clone(),
+            AlarmKey {
+                object: self.object.id,
+                file,
+            },
+        );
+        storage.tell_alarm(move |due_ms| alarms.found(key, due_ms));
         let storage = Arc::new(Mutex::new(storage));
         self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.
@@ -318,7 +327,7 @@ impl Life {
             dep,
         } = remains.unwrap_or_default();
         unreleased.into_iter().for_each(|answer| answer.lose(&cause, dep));
-        let mut alarm = None;
+        let (mut alarm, mut alarm_waited_ms) = (None, None);
         for answer in lost {
             match answer.pending {
                 // What its handler has done about it is undone.
@@ -336,21 +345,23 @@ impl Life {
         while let Ok(mail) = self.inbox.try_recv() {
             match mail {
                 Mail::Event {
-                    work: Work::Alarm { reply },
+                    work: Work::Alarm { reply, waited_ms },
                     ..
-                } if start_failed => alarm = Some(reply),
+                } if start_failed => (alarm, alarm_waited_ms) = (Some(reply), waited_ms),
                 mail => crate::live::refuse((cause.error(Outcome::NotApplied), mail)),
             }
         }
         let mut dep = dep;
         if let (Some(reply), Some((storage, _))) = (alarm, &storage) {
             let how = match &*cause {
-                _ if start_failed => Lost::Unstarted,
+                _ if start_failed => Lost::Unstarted {
+                    waited_ms: alarm_waited_ms,
+                },
                 Cause::Unavailable | Cause::Full { .. } => Lost::Interrupted,
                 Cause::Aborted(_) | Cause::Restarted | Cause::Deleted | Cause::Broken { .. } => Lost::Failed,
             };
             let why = cause.error(Outcome::Unknown).to_string();
-            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, storage, how, &why);
+            let (end, lsn) = alarm::settle_lost(&self.object, &self.control, &self.path, storage, how, &why);
             dep = dep.max(lsn.unwrap_or(dep));
             reply.send(end, dep);
         }
@@ -430,7 +441,8 @@ impl Life {
             }
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
-                warn!(file = %file.path().display(), %error, "a database cannot be used or was not closed cleanly");
+                let error = error.for_operator();
+                warn!(file = %file.path().display(), error, "a database cannot be used or was not closed cleanly");
             }
             // After a failure of the journal the runtime ends first; the next start recovers.
             Err(error) if error.is_cancelled() => {

@@ -288,7 +288,7 @@ impl<'a> Pump<'a> {
                     )
                 }));
             }
-            Work::Alarm { reply } => self.admit_alarm(id, reply, terms, wall_ms)?,
+            Work::Alarm { reply, waited_ms } => self.admit_alarm(id, reply, waited_ms, terms, wall_ms)?,
             Work::Http { request, reply } => {
                 let Some(http) = self.exports.http else {
                     let message = "this facet's class exports no http handler; call it through /rpc/ instead";
@@ -359,6 +359,7 @@ impl<'a> Pump<'a> {
         &mut self,
         id: EventId,
         reply: ReplyTo<AlarmEnd>,
+        waited_ms: Option<u64>,
         terms: Terms,
         wall_ms: u64,
     ) -> wasmtime::Result<()> {
@@ -366,7 +367,7 @@ impl<'a> Pump<'a> {
         let alarm = self.exports.alarm;
         let begun = accessor.with(|mut access| {
             let state = access.get();
-            let (info, alarm) = match (state.begin_alarm(alarm.is_some()), alarm) {
+            let (info, alarm) = match (state.begin_alarm(alarm.is_some(), waited_ms), alarm) {
                 (Ok(Ok(info)), Some(alarm)) => (info, alarm),
                 (refused, _) => {
                     state.commit()?;

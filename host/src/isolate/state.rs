@@ -23,7 +23,7 @@ use crate::limits::{HANDLES_MAX, START_WALL_MS};
 use crate::live::{Control, Forwarder, Gate, Object, WaitId};
 use crate::object::{Epoch, EventId, NodeId};
 use crate::startup::{FacetId, Payload};
-use crate::storage::{FacetStore, Lsn};
+use crate::storage::{FacetStore, Lsn, StorageError};
 use crate::sys::clock;
 
 /// Why guest code must not go on. Returned as `Err` from an import or the epoch callback, it ends the store.
@@ -44,6 +44,11 @@ pub(crate) enum GuestEnd {
 }
 
 impl GuestEnd {
+    /// Storage could not keep the turn.
+    pub(crate) fn uncommitted(error: StorageError) -> Self {
+        Self::Commit(error.logged().to_string())
+    }
+
     /// The code of `broken`.
     pub(crate) fn code(&self) -> &'static str {
         match self {

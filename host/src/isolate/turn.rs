@@ -12,7 +12,7 @@ use crate::ids::FileId;
 use crate::isolate::{FacetState, GuestEnd, Pending, executor};
 use crate::live::{Effect, Fate, HeldSources, Killed, Sealed, TurnEnd};
 use crate::object::{Cause, CopiesError, TurnChanges};
-use crate::storage::{Lsn, Reservation};
+use crate::storage::{Lsn, Reservation, StorageError};
 
 /// What the running turn has done beside writing.
 #[derive(Default)]
@@ -108,6 +108,7 @@ impl FacetState {
 
     /// Ends the turn by a commit, whatever is in it.
     pub(super) fn commit(&mut self) -> Result<(), GuestEnd> {
+        self.settle_foreign_keys()?;
         if !self.control.begin_seal() {
             return Err(GuestEnd::Killed);
         }
@@ -129,7 +130,7 @@ impl FacetState {
                         // Else the turn is not over but undone: events that entered in it were not applied (S18).
                         self.turns += 1;
                     }
-                    return Err(GuestEnd::Commit(error.to_string()));
+                    return Err(GuestEnd::uncommitted(error));
                 }
             };
             if committed.is_some() {
@@ -173,7 +174,8 @@ impl FacetState {
                 // Waits for the journal, and delays this facet only.
                 let done = executor::block_in_place(|| storage.checkpoint());
                 if let Err(error) = done {
-                    tracing::warn!(%error, "a database cannot be checkpointed; its log grows");
+                    let error = error.for_operator();
+                    tracing::warn!(error, "a database cannot be checkpointed; its log grows");
                 }
             }
         }
@@ -193,7 +195,23 @@ impl FacetState {
             false => journal.reserve(bytes),
         };
         // Nothing is committed yet: the turn is undone.
-        room.map(Some).map_err(|full| GuestEnd::Commit(full.to_string()))
+        room.map(Some)
+            .map_err(|full| GuestEnd::uncommitted(StorageError::journal(full)))
+    }
+
+    /// A turn that had foreign keys off is looked at as a whole. The event pays for it, and an abort ends it: only then is the
+    /// turn sealed.
+    fn settle_foreign_keys(&mut self) -> Result<(), GuestEnd> {
+        if !self.turn.touched_storage || !self.lock_storage().has_unchecked_references() {
+            return Ok(());
+        }
+        let max_ms = self.identity.cpu_ms_max;
+        match self.query(|storage| storage.settle_foreign_keys()) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.code() == "cpu" => Err(GuestEnd::Cpu(max_ms)),
+            Ok(Err(error)) => Err(GuestEnd::uncommitted(error)),
+            Err(error) => Err(error.downcast().unwrap_or(GuestEnd::Cpu(max_ms))),
+        }
     }
 
     /// Whoever waits to hold this facet between two turns can.

@@ -111,7 +111,7 @@ impl Object {
             match made {
                 Ok(true) => {}
                 Ok(false) => unmade.push(copy.to),
-                Err(error) => return Err(not_made(&error)),
+                Err(error) => return Err(not_made(error)),
             }
         }
         Ok(unmade)
@@ -137,7 +137,8 @@ impl Object {
     }
 }
 
-fn not_made(error: &StorageError) -> CallError {
+fn not_made(error: StorageError) -> CallError {
+    let error = error.logged();
     let message = format!("the clone could not be made: {error}");
     CallError::new(Kind::Storage, error.code(), message)
 }

@@ -134,7 +134,8 @@ impl Control {
                 return;
             }
             if let Err(error) = store.rest() {
-                warn!(%error, "the database of an idle facet cannot be closed");
+                let error = error.for_operator();
+                warn!(error, "the database of an idle facet cannot be closed");
             }
         });
     }

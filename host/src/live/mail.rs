@@ -121,6 +121,8 @@ pub(crate) enum AlarmEnd {
     Ran,
     /// There is no alarm, or not for now.
     NotDue(Option<u64>),
+    /// It is due, and the class of the facet has no handler.
+    NoHandler,
 }
 
 /// What is asked of a facet.
@@ -144,7 +146,11 @@ pub(crate) enum Work {
         reply: ReplyTo<HttpResponse>,
     },
     /// Its alarm may be due. An error as the answer: it did not get to ask.
-    Alarm { reply: ReplyTo<AlarmEnd> },
+    Alarm {
+        reply: ReplyTo<AlarmEnd>,
+        /// The wait for a retry has passed that was to end then, whatever the clock says now.
+        waited_ms: Option<u64>,
+    },
 }
 
 impl Work {
@@ -153,7 +159,7 @@ impl Work {
         match self {
             Self::Call { reply, .. } => reply.send(Err(error), dep),
             Self::Http { reply, .. } | Self::Outbound { reply, .. } => reply.send(Err(error), dep),
-            Self::Alarm { reply } => reply.send(Err(error), dep),
+            Self::Alarm { reply, .. } => reply.send(Err(error), dep),
         }
     }
 }

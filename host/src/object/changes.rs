@@ -88,7 +88,7 @@ impl TurnChanges {
     pub(super) fn grow(&mut self, before: usize, bytes: usize) -> Result<(), TreeError> {
         let grown = self.recorded_bytes - before + bytes;
         if grown > TREE_CHANGES_BYTES_MAX && bytes > before {
-            return Err(TreeError::TooMuch);
+            return Err(TreeError::RecordTooLong);
         }
         self.recorded_bytes = grown;
         Ok(())

@@ -37,7 +37,7 @@ pub(crate) enum TreeError {
          in another turn",
         TREE_CHANGES_BYTES_MAX >> 20
     )]
-    TooMuch,
+    RecordTooLong,
 }
 
 /// An incarnation that must end now.

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OfflineError;
+use crate::alarms::{AlarmIndex, AlarmKey};
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
-use crate::storage::{DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank};
+use crate::storage::{
+    DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank, stored_alarm,
+};
 use crate::sys::data_dir::DataDir;
 use crate::sys::layout::{self, Found};
 
@@ -92,6 +95,8 @@ struct Namespace {
     astray: Vec<PathBuf>,
     /// As an unclean stop has left it: logs lie beside databases, and databases that are nobody's.
     is_unclean: bool,
+    /// What the index of alarms says, less what was compared; none if it is made anew by the next start.
+    alarms: Option<BTreeMap<AlarmKey, u64>>,
 }
 
 impl Namespace {
@@ -105,6 +110,7 @@ impl Namespace {
             indexes: BTreeSet::new(),
             astray: Vec::new(),
             is_unclean: changed.is_some(),
+            alarms: AlarmIndex::read_unchanged(dir),
         };
         for file in layout::walk(dir) {
             let file = file?;
@@ -165,6 +171,39 @@ impl Namespace {
             };
             checked.problems.push(format!("{}: {why}", place.display()));
         }
+        for (AlarmKey { object, file }, due_ms) in self.alarms.take().unwrap_or_default() {
+            let database = self.database(object, file);
+            // One that is there has been told of.
+            if !database.path().exists() {
+                let message = self.alarms_differ(&database, None, Some(due_ms));
+                checked.problems.push(message);
+            }
+        }
+    }
+
+    /// Compares the alarm of a database with what the index says.
+    fn check_alarm(&mut self, database: &DbFile, checked: &mut Checked) {
+        let Some(alarms) = &mut self.alarms else { return };
+        let DbFile { object, file, .. } = *database;
+        let known = alarms.remove(&AlarmKey { object, file });
+        // What cannot be read has been told of.
+        if let Ok(stored) = stored_alarm(database)
+            && stored != known
+        {
+            checked.problems.push(self.alarms_differ(database, stored, known));
+        }
+    }
+
+    fn alarms_differ(&self, database: &DbFile, stored: Option<u64>, known: Option<u64>) -> String {
+        let when = |due_ms: Option<u64>| due_ms.map_or("none".to_owned(), |due_ms| format!("one for {due_ms}"));
+        format!(
+            "{}: its alarm is {}, but {} says {}; remove that file while no host runs, and the next start makes it anew from \
+             the databases",
+            database.path().display(),
+            when(stored),
+            self.dir.join(crate::alarms::INDEX_FILE_NAME).display(),
+            when(known),
+        )
     }
 
     fn check_tree(&mut self, object: ObjectId, loaded: &Loaded, checked: &mut Checked) {
@@ -198,7 +237,14 @@ impl Namespace {
         }
     }
 
-    fn check_database(&self, database: &DbFile, name: Option<String>, path: &str, bytes: u64, checked: &mut Checked) {
+    fn check_database(
+        &mut self,
+        database: &DbFile,
+        name: Option<String>,
+        path: &str,
+        bytes: u64,
+        checked: &mut Checked,
+    ) {
         let complaints = match self.is_unclean {
             true => check_without_log(database, path),
             false => check_database(database, path),
@@ -208,6 +254,7 @@ impl Namespace {
                 .problems
                 .push(format!("{}: {complaint}", database.path().display()));
         }
+        self.check_alarm(database, checked);
         checked.facets.push(FacetUse {
             namespace: self.name(),
             object: database.object,

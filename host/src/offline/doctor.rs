@@ -170,7 +170,12 @@ impl Patient {
         let place = database.path().display().to_string();
         let belongs = match whose(&database) {
             Ok(belongs) => belongs,
-            Err(error) => return self.found.problems.push(format!("{place}: {error}; it is left alone")),
+            Err(error) => {
+                return self
+                    .found
+                    .problems
+                    .push(format!("{place}: {}; it is left alone", error.for_operator()));
+            }
         };
         let Belongs {
             object,

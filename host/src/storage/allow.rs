@@ -21,8 +21,12 @@ pub(super) const MODULES_KEPT: [&CStr; 6] = [
 pub(super) enum PragmaArgument {
     /// None: the pragma only tells something.
     None,
-    /// None, or an SQL boolean.
-    OptionalBoolean,
+    /// None, or an SQL boolean: a setting of the connection, which ends with the turn (`settings.rs`).
+    Setting,
+    /// None, or an SQL boolean that means something for the foreign keys of the turn.
+    ForeignKeys,
+    /// None, or an integer of 32 bits that is kept in the database.
+    OptionalInteger,
     /// The name of a table or index that is not the host's.
     Name,
     /// None, or such a name.
@@ -35,26 +39,72 @@ pub(super) enum PragmaArgument {
 
 /// Pragmas by lower-case name, sorted.
 pub(super) const PRAGMAS: [(&str, PragmaArgument); 19] = [
-    ("case_sensitive_like", PragmaArgument::OptionalBoolean),
     ("data_version", PragmaArgument::None),
-    ("defer_foreign_keys", PragmaArgument::OptionalBoolean),
+    ("defer_foreign_keys", PragmaArgument::ForeignKeys),
     ("foreign_key_check", PragmaArgument::OptionalName),
     ("foreign_key_list", PragmaArgument::Name),
-    ("foreign_keys", PragmaArgument::OptionalBoolean),
-    ("ignore_check_constraints", PragmaArgument::OptionalBoolean),
+    ("foreign_keys", PragmaArgument::ForeignKeys),
+    ("ignore_check_constraints", PragmaArgument::Setting),
     ("index_info", PragmaArgument::Name),
     ("index_list", PragmaArgument::Name),
     ("index_xinfo", PragmaArgument::Name),
-    ("legacy_alter_table", PragmaArgument::OptionalBoolean),
+    ("legacy_alter_table", PragmaArgument::Setting),
     ("optimize", PragmaArgument::OptionalNumber),
     ("page_size", PragmaArgument::None),
     ("quick_check", PragmaArgument::OptionalNumberOrName),
-    ("recursive_triggers", PragmaArgument::OptionalBoolean),
-    ("reverse_unordered_selects", PragmaArgument::OptionalBoolean),
+    ("recursive_triggers", PragmaArgument::Setting),
+    ("reverse_unordered_selects", PragmaArgument::Setting),
     ("table_info", PragmaArgument::Name),
     ("table_list", PragmaArgument::OptionalName),
     ("table_xinfo", PragmaArgument::Name),
+    ("user_version", PragmaArgument::OptionalInteger),
 ];
+
+/// Pragmas that programs ask for and guests may not use, by lower-case name, sorted: what to do instead.
+pub(super) const REFUSED: [(&str, &str); 24] = [
+    ("application_id", "it is the host's; `user_version` is yours"),
+    ("auto_vacuum", HOST_COMPACTS),
+    (
+        "busy_timeout",
+        "nobody else uses this database, so nothing waits for a lock",
+    ),
+    ("cache_size", HOST_DECIDES),
+    (
+        "case_sensitive_like",
+        "it would make indexes disagree with their tables. GLOB tells upper from lower case, and so do = and IN",
+    ),
+    ("database_list", "a facet has one database, `main`"),
+    ("encoding", "text is UTF-8"),
+    ("freelist_count", STATISTICS),
+    ("incremental_vacuum", HOST_COMPACTS),
+    (
+        "integrity_check",
+        "`PRAGMA quick_check` is there, and `facetd check` for the operator",
+    ),
+    ("journal_mode", HOST_DECIDES),
+    ("journal_size_limit", HOST_DECIDES),
+    ("locking_mode", HOST_DECIDES),
+    (
+        "max_page_count",
+        "the facet's storage limit is set by its parent and by the operator",
+    ),
+    ("mmap_size", HOST_DECIDES),
+    ("page_count", STATISTICS),
+    ("query_only", "there is no connection that outlives the turn"),
+    (
+        "schema_version",
+        "compare the text in sqlite_schema, or keep a number of your own in `user_version`",
+    ),
+    ("secure_delete", HOST_DECIDES),
+    ("synchronous", HOST_DECIDES),
+    ("temp_store", HOST_DECIDES),
+    ("wal_autocheckpoint", HOST_DECIDES),
+    ("wal_checkpoint", HOST_DECIDES),
+    ("writable_schema", "change the schema by CREATE, ALTER and DROP"),
+];
+const HOST_DECIDES: &str = "the host decides how the database is kept, and its journal makes every turn durable";
+const HOST_COMPACTS: &str = "the host decides when a database is compacted";
+const STATISTICS: &str = "`sql.statistics` tells how large the database is";
 
 /// Functions by lower-case name, sorted.
 #[rustfmt::skip]
@@ -110,6 +160,13 @@ pub(super) fn pragma(name: &str) -> Option<PragmaArgument> {
     let name = name.to_ascii_lowercase();
     let at = PRAGMAS.binary_search_by_key(&name.as_str(), |(name, _)| *name).ok()?;
     Some(PRAGMAS[at].1)
+}
+
+/// What to do instead of a pragma that guests may not use, where there is something to say.
+pub(super) fn instead_of(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let at = REFUSED.binary_search_by_key(&name.as_str(), |(name, _)| *name).ok()?;
+    Some(REFUSED[at].1)
 }
 
 #[cfg(test)]

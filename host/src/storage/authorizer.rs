@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::allow::{self, PragmaArgument};
+use super::settings::Wish;
 
 /// Names that begin so, in any case, are the host's.
 pub(super) const RESERVED_PREFIX: &str = "_facetd";
@@ -18,6 +19,11 @@ pub(super) struct Authorizer {
     trusted: AtomicBool,
     /// The statement is an ALTER TABLE, whose new name SQLite does not tell.
     alters: AtomicBool,
+    /// The statement is a PRAGMA: some of them are carried out while they are compiled, so none is kept for later.
+    is_pragma: AtomicBool,
+    /// A setting was compiled, which carries it out, since [`Self::take_sets`].
+    sets: AtomicBool,
+    wish: Mutex<Option<Wish>>,
     denial: Mutex<Option<String>>,
 }
 
@@ -25,6 +31,8 @@ impl Authorizer {
     /// Forgets what earlier statements did.
     pub(super) fn begin_statement(&self) {
         self.alters.store(false, Ordering::Relaxed);
+        self.is_pragma.store(false, Ordering::Relaxed);
+        self.take_wish();
         self.take_denial();
     }
 
@@ -36,6 +44,48 @@ impl Authorizer {
     /// True if an ALTER TABLE was compiled since [`Self::begin_statement`].
     pub(super) fn alters(&self) -> bool {
         self.alters.load(Ordering::Relaxed)
+    }
+
+    /// True if a PRAGMA was compiled since [`Self::begin_statement`].
+    pub(super) fn is_pragma(&self) -> bool {
+        self.is_pragma.load(Ordering::Relaxed)
+    }
+
+    /// True if a setting of the connection was compiled since this was last asked.
+    pub(super) fn take_sets(&self) -> bool {
+        // Not `swap`, which is a locked instruction: this is asked at the end of each turn.
+        let sets = self.sets.load(Ordering::Relaxed);
+        if sets {
+            self.sets.store(false, Ordering::Relaxed);
+        }
+        sets
+    }
+
+    /// What a PRAGMA that was compiled since [`Self::begin_statement`] asks the host for.
+    pub(super) fn take_wish(&self) -> Option<Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Notes what a PRAGMA that is allowed will do.
+    fn note_pragma(&self, name: &str, value: Option<&str>) {
+        self.is_pragma.store(true, Ordering::Relaxed);
+        let Some(value) = value else { return };
+        match allow::pragma(name) {
+            Some(PragmaArgument::Setting) => self.sets.store(true, Ordering::Relaxed),
+            Some(PragmaArgument::ForeignKeys) => {
+                let wish = Wish::of(name, is_true(value));
+                *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = wish;
+            }
+            Some(
+                PragmaArgument::None
+                | PragmaArgument::OptionalInteger
+                | PragmaArgument::Name
+                | PragmaArgument::OptionalName
+                | PragmaArgument::OptionalNumberOrName
+                | PragmaArgument::OptionalNumber,
+            )
+            | None => {}
+        }
     }
 
     /// Everything is allowed while the guard lives.
@@ -56,7 +106,16 @@ impl Authorizer {
             self.alters.store(true, Ordering::Relaxed);
         }
         match decide(context) {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                if let AuthAction::Pragma {
+                    pragma_name,
+                    pragma_value,
+                } = context.action
+                {
+                    self.note_pragma(pragma_name, pragma_value);
+                }
+                answer
+            }
             Err(reason) => {
                 // The first denial is the cause; later ones come from SQLite's own statements inside.
                 self.denial
@@ -190,9 +249,10 @@ fn decide(context: &AuthContext<'_>) -> Result<Authorization, String> {
 
 fn pragma(name: &str, value: Option<&str>) -> Result<Authorization, String> {
     let Some(argument) = allow::pragma(name) else {
-        return Err(format!(
-            "PRAGMA {name} is not available; docs/limits.md lists those that are"
-        ));
+        return Err(match allow::instead_of(name) {
+            Some(instead) => format!("PRAGMA {name} is not available: {instead}"),
+            None => format!("PRAGMA {name} is not available; docs/limits.md lists those that are"),
+        });
     };
     let number = |text: &str| {
         text.bytes()
@@ -202,7 +262,9 @@ fn pragma(name: &str, value: Option<&str>) -> Result<Authorization, String> {
         (PragmaArgument::Name, None) => false,
         (_, None) => true,
         (PragmaArgument::None, Some(_)) => false,
-        (PragmaArgument::OptionalBoolean, Some(text)) => is_boolean(text),
+        (PragmaArgument::Setting | PragmaArgument::ForeignKeys, Some(text)) => is_boolean(text),
+        // SQLite takes whatever is no number for 0.
+        (PragmaArgument::OptionalInteger, Some(text)) => text.parse::<i32>().is_ok(),
         (PragmaArgument::Name | PragmaArgument::OptionalName, Some(text)) => !is_reserved(text),
         (PragmaArgument::OptionalNumberOrName, Some(text)) => number(text) || !is_reserved(text),
         (PragmaArgument::OptionalNumber, Some(text)) => number(text),
@@ -214,8 +276,13 @@ fn pragma(name: &str, value: Option<&str>) -> Result<Authorization, String> {
     }
 }
 
+const TRUE: [&str; 4] = ["true", "yes", "on", "1"];
+const FALSE: [&str; 4] = ["false", "no", "off", "0"];
+
+fn is_true(text: &str) -> bool {
+    TRUE.iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
 fn is_boolean(text: &str) -> bool {
-    ["true", "false", "yes", "no", "on", "off", "1", "0"]
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(text))
+    is_true(text) || FALSE.iter().any(|word| word.eq_ignore_ascii_case(text))
 }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
 use super::connection::Connected;
+use super::counters::Counts;
 use super::error::StorageError;
 use super::statement::Statement;
 
@@ -66,9 +67,11 @@ impl Connected {
             }
         };
         let lenient = self.vfs.account().set_lenient(true);
+        let counts = Counts::of(&self.conn);
         let statement = &mut self.hosts.0[at].1;
         let result = run(statement);
         statement.reset();
+        self.counters.hide(counts, &self.conn);
         self.vfs.account().set_lenient(lenient);
         result.map_err(|error| self.name_limit(error))
     }

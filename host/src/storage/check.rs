@@ -20,7 +20,7 @@ pub(crate) fn check_database(file: &DbFile, path: &str) -> Vec<String> {
 
 /// The same for one in whose log is nothing that counts.
 pub(crate) fn check_without_log(file: &DbFile, path: &str) -> Vec<String> {
-    complaints(file, path).unwrap_or_else(|error| vec![error.to_string()])
+    complaints(file, path).unwrap_or_else(|error| vec![error.for_operator()])
 }
 
 /// Which facet's database a closed one says that it is.
@@ -38,7 +38,7 @@ fn complaints(file: &DbFile, path: &str) -> Result<Vec<String>, StorageError> {
     Ok(answers?.into_iter().filter(|answer| answer != "ok").collect())
 }
 
-fn open_unchanged(file: &DbFile) -> Result<Connection, StorageError> {
+pub(super) fn open_unchanged(file: &DbFile) -> Result<Connection, StorageError> {
     // Immutable: otherwise SQLite makes a log and an index of it beside a database in WAL mode. The path holds the data
     // directory's name, which may hold anything.
     let escaped: String = percent_encoding::percent_encode(

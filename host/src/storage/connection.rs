@@ -15,14 +15,16 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::Authorizer;
 use super::cache::{GuestStatements, HostStatements};
+use super::counters::Counters;
 use super::cursor::Cursors;
 use super::error::{StorageCode, StorageError};
 use super::file::{DbFile, remove_db};
 use super::heap::{HeapRefusal, Meter};
 use super::interrupt::InterruptCell;
 use super::quota::Quota;
+use super::settings::ForeignKeys;
 use super::statement::{self, Statement};
-use super::vfs::{self, Vfs};
+use super::vfs::{self, Refusal, Vfs};
 use super::{allow, functions, identity, limited, template};
 
 /// The largest text, blob and row.
@@ -72,6 +74,8 @@ pub(super) struct Connected {
     /// Which use of the log they belong to; none: the one that is there.
     pub(super) salts: Option<super::capture::Salts>,
     pub(super) quota: Quota,
+    pub(super) foreign_keys: ForeignKeys,
+    pub(super) counters: Arc<Counters>,
     pub(super) conn: Connection,
     /// After the connection, which uses it until it is closed.
     pub(super) vfs: Vfs,
@@ -90,18 +94,18 @@ pub(super) struct Prepared<'s> {
 }
 
 impl Connected {
-    /// Opens a database that has been committed to.
+    /// Opens a database that has been committed to. Answers also when its alarm is due.
     pub(super) fn open(
         file: &DbFile,
         path: &str,
         quota_bytes: u64,
         interrupt: &Arc<InterruptCell>,
-    ) -> Result<Self, StorageError> {
+    ) -> Result<(Self, Option<u64>), StorageError> {
         let has_log = file.wal_path().exists();
         identity::check_unopened(file)?;
         let mut connected = Self::connect(file, quota_bytes, interrupt)?;
         let trusted = connected.authorizer.trust();
-        identity::check(&connected.conn, file, path)?;
+        let alarm_ms = identity::check(&connected.conn, file, path)?;
         if has_log {
             // Its frames are in the journal; the next commit begins behind them.
             let frames: i64 = connected
@@ -114,7 +118,7 @@ impl Connected {
             }
         }
         drop(trusted);
-        Ok(connected)
+        Ok((connected, alarm_ms))
     }
 
     /// Creates a database. Files that a crash left are gone since the host started, so one that is there already has lost
@@ -126,12 +130,9 @@ impl Connected {
     ) -> Result<Self, StorageError> {
         let path = file.path();
         if path.exists() {
-            let message = format!(
-                "{} is in the way: a database that the object's index does not name. It is left as it is; restore the \
-                 index from a backup, or move the file away",
-                path.display()
-            );
-            return Err(StorageError::new(StorageCode::Identity, message));
+            let message = "a database is in the way that the object's index does not name. It is left as it is; restore the \
+                           index from a backup, or move the file away";
+            return Err(StorageError::new(StorageCode::Identity, message).private(path.display()));
         }
         // A log without its database would be taken for the new one's.
         remove_db(file).map_err(|error| StorageError::io("remove the left-over", &path, &error))?;
@@ -154,11 +155,9 @@ impl Connected {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let path = file.path();
         if !path.exists() {
-            let message = format!(
-                "{} is missing though the index of the object names it: restore it from a backup, or delete the facet",
-                path.display()
-            );
-            return Err(StorageError::new(StorageCode::Corrupt, message));
+            let message = "the database is missing though the index of the object names it: restore it from a backup, or \
+                           delete the facet";
+            return Err(StorageError::new(StorageCode::Corrupt, message).private(path.display()));
         }
         let mut opened = vfs::open(&path, flags)?;
         let conn = &mut opened.conn;
@@ -175,12 +174,11 @@ impl Connected {
         ))?;
         let mode: String = conn.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
         if mode != "wal" {
-            return Err(StorageError::new(
-                StorageCode::Io,
-                format!("{} cannot be switched to WAL", path.display()),
-            ));
+            let message = "the database cannot be switched to WAL";
+            return Err(StorageError::new(StorageCode::Io, message).private(path.display()));
         }
         functions::install(conn)?;
+        let counters = Counters::install(conn)?;
         let quota = Quota::install(conn, quota_bytes)?;
         let stop = Arc::clone(interrupt);
         conn.progress_handler(PROGRESS_INSTRUCTIONS, Some(move || stop.progress()))?;
@@ -207,6 +205,8 @@ impl Connected {
             frames: 0,
             salts: None,
             quota,
+            foreign_keys: ForeignKeys::default(),
+            counters,
             conn: opened.conn,
             vfs: opened.vfs,
             heap: Arc::new(Meter::new(Arc::clone(interrupt))),
@@ -266,7 +266,10 @@ impl Connected {
         };
         match error.code() {
             "full" | "interrupted" => match self.vfs.account().take_refusal() {
+                // A checkpoint found that earlier; who is interrupted has not.
+                Some(Refusal::Disk) if error.code() == "interrupted" => error,
                 Some(refusal) => StorageError::refused(refusal),
+                None if error.code() == "full" && self.found_no_number() => StorageError::no_number_left(),
                 None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),
                 None => error,
             },

@@ -81,10 +81,8 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
     die::pass(Point::CopyStamped);
     let mode: String = target.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
     if mode != "wal" {
-        return Err(StorageError::new(
-            StorageCode::Io,
-            format!("{} cannot be switched to WAL", path.display()),
-        ));
+        let message = "the copy cannot be switched to WAL";
+        return Err(StorageError::new(StorageCode::Io, message).private(path.display()));
     }
     target.close().map_err(|(_, error)| error)?;
     die::pass(Point::CopyClosed);

@@ -153,7 +153,7 @@ pub(super) fn take_rows(
         if bytes > bytes_max && !rows.is_empty() {
             break;
         }
-        rows.push(statement.row()?);
+        rows.push(statement.row());
         *place = Place::Before;
     }
     // After the first step: a statement compiled again meanwhile may have other columns.

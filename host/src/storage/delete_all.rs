@@ -1,10 +1,8 @@
 //! `delete-all` empties the database as a part of the turn, whatever the guest has made in it.
 
-use rusqlite::config::DbConfig;
-
 use super::connection::Connected;
 use super::error::StorageError;
-use super::store::FacetStore;
+use super::store::{FacetStore, USER_VERSION};
 
 // Triggers and views first, they need nothing; virtual tables take their shadow tables with them.
 const NEXT_OBJECT: &str = "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view', 'table') \
@@ -13,6 +11,7 @@ const NEXT_OBJECT: &str = "SELECT type, name FROM sqlite_schema WHERE type IN ('
 const ROLLBACK: &str = "ROLLBACK";
 const BEGIN: &str = "BEGIN";
 const DELETE_KEYS: &str = "DELETE FROM _facetd_kv";
+const NO_VERSION: &str = "PRAGMA user_version=0";
 
 impl FacetStore {
     /// Deletes all keys and tables, and the alarm. Refused inside an explicit transaction (S10a).
@@ -36,9 +35,7 @@ impl Connected {
         self.host_run(ROLLBACK)?;
         self.host_run(BEGIN)?;
         // Dropping a table checks and follows its foreign keys; they may lead nowhere.
-        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
-        let result = self.drop_objects();
-        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+        let result = self.without_foreign_keys(Self::drop_objects);
         self.quota.forget();
         result
     }
@@ -46,6 +43,9 @@ impl Connected {
     fn drop_objects(&mut self) -> Result<(), StorageError> {
         self.host_run(DELETE_KEYS)?;
         self.put_alarm_row(None)?;
+        if self.host_integer(USER_VERSION)? != 0 {
+            self.host_run(NO_VERSION)?;
+        }
         let _trusted = self.authorizer.trust();
         while let Some((kind, name)) = self.next_object()? {
             let name = name.replace('"', "\"\"");

@@ -1,8 +1,13 @@
 //! Every failure of storage has a kind, a code and a sentence; kind and code are the contract, `wit/storage.wit` names them.
+//!
+//! The sentence goes to guests and to whoever calls them, so it names no path of the host and no object but the facet's own.
+//! What only the operator may know is kept beside it, and goes to the log where the error leaves the host.
+
+use std::sync::Arc;
 
 use rusqlite::ffi;
 
-use super::connection::SCHEMA_OBJECTS_MAX;
+use super::connection::{COMPOUND_MAX, PATTERN_BYTES_MAX, SCHEMA_OBJECTS_MAX};
 use super::heap::HEAP_BYTES_MAX;
 use super::vfs::{Refusal, TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX};
 
@@ -29,6 +34,8 @@ pub(crate) enum StorageError {
         code: StorageCode,
         /// What failed and what to do.
         message: String,
+        /// What only the operator is told; none if there is no more, or if the log has it.
+        private: Option<Arc<str>>,
         /// SQLite ended the turn's transaction by itself: nothing of the turn can be kept, so the facet must break.
         transaction_lost: bool,
     },
@@ -86,8 +93,10 @@ pub(crate) enum StorageCode {
     TransactionClosed,
 }
 
-/// SQLite's message.
+// SQLite's messages.
 const SCHEMA_FULL: &str = "too many schema objects";
+const PATTERN_LONG: &str = "LIKE or GLOB pattern too complex";
+const COMPOUND_LONG: &str = "too many terms in compound SELECT";
 
 impl StorageError {
     /// The `kind` of the call error.
@@ -144,8 +153,84 @@ impl StorageError {
         Self::Storage {
             code,
             message: message.into(),
+            private: None,
             transaction_lost: false,
         }
+    }
+
+    /// Adds what only the operator is told.
+    pub(super) fn private(mut self, more: impl std::fmt::Display) -> Self {
+        if let Self::Storage { private, .. } = &mut self {
+            *private = Some(more.to_string().into());
+        }
+        self
+    }
+
+    /// Says whose database it is, by the path inside its own object, where the operator is told which file.
+    pub(super) fn of_facet(mut self, path: &str) -> Self {
+        if let Self::Storage {
+            message,
+            private: Some(_),
+            ..
+        } = &mut self
+        {
+            let whose = match path {
+                "" => "the root facet".to_owned(),
+                path => format!("the facet {path:?}"),
+            };
+            *message = format!("{whose}: {message}");
+        }
+        self
+    }
+
+    /// The whole of it, for the log.
+    pub(crate) fn for_operator(&self) -> String {
+        match self {
+            Self::Storage {
+                message,
+                private: Some(private),
+                ..
+            } => format!("{message} ({private})"),
+            Self::InvalidArgument(message) | Self::Limit { message, .. } | Self::Storage { message, .. } => {
+                message.clone()
+            }
+        }
+    }
+
+    /// The log has what only the operator is told.
+    pub(super) fn told(mut self) -> Self {
+        if let Self::Storage { private, .. } = &mut self {
+            *private = None;
+        }
+        self
+    }
+
+    /// Writes to the log what only the operator is told, once.
+    pub(crate) fn logged(mut self) -> Self {
+        let whole = self.for_operator();
+        if let Self::Storage { code, private, .. } = &mut self
+            && private.take().is_some()
+        {
+            tracing::warn!(?code, error = whole, "storage failed");
+        }
+        self
+    }
+
+    /// The journal takes nothing, for that reason.
+    pub(crate) fn journal(why: impl std::fmt::Display) -> Self {
+        let message =
+            "the journal of this host is full, or cannot be written, so nothing can be committed: try again later";
+        Self::new(StorageCode::JournalFull, message).private(why)
+    }
+
+    /// No row of this table can get a number: its AUTOINCREMENT, or all that were tried, are used up.
+    pub(super) fn no_number_left() -> Self {
+        let message = format!(
+            "the table has no row number left: with AUTOINCREMENT none is used twice, and {} was. Give the row a number of \
+             its own, or lower `seq` of the table in sqlite_sequence",
+            i64::MAX
+        );
+        Self::new(StorageCode::Sql, message)
     }
 
     pub(super) fn limit(limit: StorageLimit, message: impl Into<String>) -> Self {
@@ -184,6 +269,11 @@ impl StorageError {
     pub(super) fn refused(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Transaction => Self::transaction_too_big(),
+            Refusal::Disk => {
+                let message =
+                    "the disk is full: reads go on, and nothing can be written until the operator has made room";
+                Self::new(StorageCode::Full, message)
+            }
             Refusal::Temporary => {
                 let message = format!(
                     "temporary files are full: sorting, grouping and subqueries of one facet take at most {} MiB; an \
@@ -201,11 +291,16 @@ impl StorageError {
 
     /// A file could not be handled.
     pub(crate) fn from_io(error: std::io::Error) -> Self {
-        Self::new(StorageCode::Io, error.to_string())
+        Self::new(
+            StorageCode::Io,
+            format!("a file of the database cannot be used: {}", error.kind()),
+        )
+        .private(error)
     }
 
     pub(super) fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new(StorageCode::Io, format!("cannot {what} {}: {error}", path.display()))
+        let message = format!("the host cannot {what} its database: {}", error.kind());
+        Self::new(StorageCode::Io, message).private(format!("{}: {error}", path.display()))
     }
 
     /// What SQLite's result code means to a guest. `denial` is what the authorizer said while the statement ran: SQLite
@@ -215,6 +310,22 @@ impl StorageError {
             return Self::new(StorageCode::Denied, denial);
         }
         let code = match rc & 0xff {
+            _ if rc == ffi::SQLITE_CORRUPT_VTAB => {
+                let message = format!(
+                    "a virtual table does not agree with what it was made from ({message}). The database file is sound. \
+                     FTS5: INSERT INTO name(name) VALUES('rebuild'), or keep the index in step by triggers; R-tree: drop \
+                     the table and fill it again"
+                );
+                return Self::new(StorageCode::Sql, message);
+            }
+            _ if rc == ffi::SQLITE_CORRUPT_INDEX => {
+                let message = format!("an index does not agree with its table ({message}): REINDEX makes it anew");
+                return Self::new(StorageCode::Corrupt, message);
+            }
+            ffi::SQLITE_CANTOPEN => {
+                let said = "the database file cannot be opened";
+                return Self::new(StorageCode::Io, said).private(message);
+            }
             ffi::SQLITE_CONSTRAINT => StorageCode::Constraint,
             ffi::SQLITE_AUTH => StorageCode::Denied,
             ffi::SQLITE_FULL => StorageCode::Full,
@@ -231,9 +342,7 @@ impl StorageError {
                 return Self::new(StorageCode::Sql, message);
             }
             ffi::SQLITE_ABORT => StorageCode::CursorClosed,
-            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_READONLY | ffi::SQLITE_BUSY => {
-                StorageCode::Io
-            }
+            ffi::SQLITE_IOERR | ffi::SQLITE_PERM | ffi::SQLITE_READONLY | ffi::SQLITE_BUSY => StorageCode::Io,
             _ => StorageCode::Sql,
         };
         let message = match code {
@@ -253,6 +362,10 @@ impl StorageError {
             StorageCode::Corrupt => {
                 format!("the database file is damaged ({message}); restore it from a backup, it is left as it is")
             }
+            StorageCode::Sql if message == PATTERN_LONG => {
+                format!("{message}: a pattern has at most {PATTERN_BYTES_MAX} bytes")
+            }
+            StorageCode::Sql if message == COMPOUND_LONG => format!("{message}: at most {COMPOUND_MAX}"),
             StorageCode::Sql
             | StorageCode::Constraint
             | StorageCode::JournalFull
@@ -268,9 +381,12 @@ impl StorageError {
 
     pub(super) fn lost(self) -> Self {
         match self {
-            Self::Storage { code, message, .. } => Self::Storage {
+            Self::Storage {
+                code, message, private, ..
+            } => Self::Storage {
                 code,
                 message,
+                private,
                 transaction_lost: true,
             },
             Self::Limit { limit, message, .. } => Self::Limit {

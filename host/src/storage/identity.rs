@@ -22,11 +22,10 @@ const HEADER_BYTES: u64 = 100;
 
 fn refusal(file: &DbFile, why: &str) -> StorageError {
     let message = format!(
-        "{} is not the database of this facet: {why}. It is left as it is; put the right file in its place, or delete \
-         the facet",
-        file.path().display()
+        "the database in its place is not that of this facet: {why}. It is left as it is; put the right file there, or \
+         delete the facet"
     );
-    StorageError::new(StorageCode::Identity, message)
+    StorageError::new(StorageCode::Identity, message).private(file.path().display())
 }
 
 /// Refuses what SQLite must not even open, because that changes it: it begins a database in an empty file, and another
@@ -60,13 +59,18 @@ pub(crate) struct Belongs {
 
 /// What a database says of itself.
 pub(super) fn read(conn: &Connection, file: &DbFile) -> Result<Belongs, StorageError> {
+    Ok(read_with_alarm(conn, file)?.0)
+}
+
+/// And when its alarm is due, which is asked for with the rest: whoever opens a database wants both.
+fn read_with_alarm(conn: &Connection, file: &DbFile) -> Result<(Belongs, Option<u64>), StorageError> {
     let application: i32 = conn.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     if application != APPLICATION_ID {
         return Err(refusal(file, "facetd did not make it"));
     }
     let found = conn
         .query_row(
-            "SELECT format, object, file, path FROM _facetd_meta WHERE one = 1",
+            "SELECT format, object, file, path, (SELECT due_ms FROM _facetd_alarm) FROM _facetd_meta WHERE one = 1",
             (),
             |row| {
                 Ok((
@@ -74,11 +78,12 @@ pub(super) fn read(conn: &Connection, file: &DbFile) -> Result<Belongs, StorageE
                     row.get::<_, Vec<u8>>(1)?,
                     row.get::<_, i64>(2)?,
                     row.get::<_, String>(3)?,
+                    row.get::<_, Option<i64>>(4)?,
                 ))
             },
         )
         .optional()?;
-    let Some((format, object, number, path)) = found else {
+    let Some((format, object, number, path, due_ms)) = found else {
         return Err(refusal(
             file,
             "nothing was ever committed to it, but the index names it",
@@ -91,18 +96,20 @@ pub(super) fn read(conn: &Connection, file: &DbFile) -> Result<Belongs, StorageE
     let (Ok(object), Ok(number)) = (object.try_into(), number.try_into()) else {
         return Err(refusal(file, "its identity makes no sense"));
     };
-    Ok(Belongs {
+    let belongs = Belongs {
         object: ObjectId(object),
         file: FileId(number),
         path,
-    })
+    };
+    Ok((belongs, due_ms.and_then(|due_ms| u64::try_from(due_ms).ok())))
 }
 
-/// Refuses a database that is not the one of `file` at `path`.
-pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), StorageError> {
-    let found = read(conn, file)?;
+/// Refuses a database that is not the one of `file` at `path`. Answers when its alarm is due.
+pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<Option<u64>, StorageError> {
+    let (found, alarm_ms) = read_with_alarm(conn, file)?;
     if found.object != file.object {
-        return Err(refusal(file, &format!("it belongs to object {}", found.object)));
+        let place = format!("{} is of object {}", file.path().display(), found.object);
+        return Err(refusal(file, "it belongs to another object").private(place));
     }
     if found.file != file.file {
         let why = format!("it is file {} of the object, not {}", found.file, file.file);
@@ -112,7 +119,7 @@ pub(super) fn check(conn: &Connection, file: &DbFile, path: &str) -> Result<(), 
         let why = format!("it belongs to the facet {:?}, not {path:?}", found.path);
         return Err(refusal(file, &why));
     }
-    Ok(())
+    Ok(alarm_ms)
 }
 
 /// Writes the identity, as a part of the first transaction that writes anything.

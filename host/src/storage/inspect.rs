@@ -1,9 +1,9 @@
 //! What an operator sees of a database: the guest's tables as the guest may read them, and its keys. Nothing is changed.
 
 use super::connection::Connected;
-use super::cursor::take_rows;
 use super::error::StorageError;
 use super::sql::RESULT_BYTES_MAX;
+use super::statement::{Failure, Statement, Step};
 use super::store::FacetStore;
 use super::value::Value;
 
@@ -15,6 +15,14 @@ const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' A
 const KEYS: &str = "SELECT key, value FROM _facetd_kv ORDER BY key LIMIT ?1";
 const KEY_COUNT: &str = "SELECT count(*) FROM _facetd_kv";
 
+/// What a field holds.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Cell {
+    Value(Value),
+    /// Text that is none, which guests read with U+FFFD in it.
+    NotUtf8(Vec<u8>),
+}
+
 /// The beginning of one table.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct TableDump {
@@ -23,7 +31,7 @@ pub(crate) struct TableDump {
     /// Its columns in order.
     pub(crate) columns: Vec<String>,
     /// The first rows, bounded in bytes as well.
-    pub(crate) rows: Vec<Vec<Value>>,
+    pub(crate) rows: Vec<Vec<Cell>>,
     /// Rows it has.
     pub(crate) total: u64,
     /// Why it cannot be read, for instance a virtual table whose content is gone.
@@ -57,25 +65,17 @@ impl FacetStore {
 }
 
 impl Connected {
-    fn keys(&mut self, rows_max: u32) -> Result<Vec<Vec<Value>>, StorageError> {
+    fn keys(&mut self, rows_max: u32) -> Result<Vec<Vec<Cell>>, StorageError> {
         self.host(KEYS, |statement| {
             statement.bind_integer(1, i64::from(rows_max))?;
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while statement.step()? == super::statement::Step::Row {
-                bytes += statement.row_bytes();
-                if bytes > RESULT_BYTES_MAX {
-                    break;
-                }
-                rows.push(statement.row()?);
-            }
-            Ok(rows)
+            Ok(first_rows(statement, rows_max)?)
         })
     }
 
     fn table_names(&mut self) -> Result<Vec<String>, StorageError> {
         self.host(TABLES, |statement| {
             let mut names = Vec::new();
-            while names.len() < TABLES_MAX && statement.step()? == super::statement::Step::Row {
+            while names.len() < TABLES_MAX && statement.step()? == Step::Row {
                 names.push(String::from_utf8_lossy(statement.column_bytes(0)).into_owned());
             }
             Ok(names)
@@ -102,26 +102,39 @@ impl Connected {
         // Columns can be computed.
         let heap = std::sync::Arc::clone(&self.heap);
         let _counted = heap.enter();
-        for (text, rows_max) in [
-            (format!("SELECT * FROM \"{name}\""), rows_max),
-            (format!("SELECT count(*) FROM \"{name}\""), 1),
-        ] {
-            self.authorizer.begin_statement();
-            let Some(mut statement) = self.prepare_guest(&text)?.statement else {
-                continue;
-            };
-            let rows = take_rows(
-                self,
-                &mut statement,
-                &mut Default::default(),
-                rows_max as usize,
-                RESULT_BYTES_MAX,
-            )?;
-            match (&dump.columns[..], rows.rows.first().and_then(|row| row.first())) {
-                ([_, ..], Some(Value::Integer(total))) => dump.total = u64::try_from(*total).unwrap_or(0),
-                _ => (dump.columns, dump.rows) = (rows.columns, rows.rows),
-            }
+        let text = format!("SELECT * FROM \"{name}\"");
+        if let Some(mut statement) = self.prepared(&text)? {
+            dump.rows = first_rows(&mut statement, rows_max).map_err(|failure| self.explain(failure))?;
+            dump.columns = statement.column_names();
+        }
+        let text = format!("SELECT count(*) FROM \"{name}\"");
+        if let Some(mut statement) = self.prepared(&text)?
+            && statement.step().map_err(|failure| self.explain(failure))? == Step::Row
+        {
+            dump.total = u64::try_from(statement.column_integer(0)).unwrap_or(0);
         }
         Ok(())
     }
+
+    fn prepared(&mut self, text: &str) -> Result<Option<Statement>, StorageError> {
+        self.authorizer.begin_statement();
+        Ok(self.prepare_guest(text)?.statement)
+    }
+}
+
+/// The first rows, bounded in bytes as well.
+fn first_rows(statement: &mut Statement, rows_max: u32) -> Result<Vec<Vec<Cell>>, Failure> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while rows.len() < rows_max as usize && statement.step()? == Step::Row {
+        bytes += statement.row_bytes();
+        if bytes > RESULT_BYTES_MAX && !rows.is_empty() {
+            break;
+        }
+        let cells = (0..statement.column_count()).map(|column| match statement.bad_text(column) {
+            Some(bytes) => Cell::NotUtf8(bytes.to_vec()),
+            None => Cell::Value(statement.column(column)),
+        });
+        rows.push(cells.collect());
+    }
+    Ok(rows)
 }

@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod connection;
 mod copy;
+mod counters;
 mod cursor;
 mod delete_all;
 mod error;
@@ -22,6 +23,7 @@ pub(crate) mod journal;
 mod kv;
 mod limited;
 mod quota;
+mod settings;
 mod sql;
 mod statement;
 mod store;
@@ -29,6 +31,7 @@ mod template;
 mod text;
 mod transaction;
 mod turn;
+mod utc;
 mod value;
 mod vfs;
 
@@ -39,7 +42,7 @@ pub(crate) use error::StorageError;
 pub(crate) use file::{DbFile, remove_db, remove_if_there};
 pub(crate) use heap::install as bound_sqlite_memory;
 pub(crate) use identity::{Belongs, is_blank};
-pub(crate) use inspect::TableDump;
+pub(crate) use inspect::{Cell, TableDump};
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
     Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation, TreeAppend,

@@ -22,6 +22,8 @@ const SLACK_PAGES: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
 const ROW_EXTRA_PAGES: u64 = 16;
 /// SQLite's page cache holds about so many bytes that are not in the log yet.
 const CACHE_BYTES: u64 = CACHE_KIB as u64 * 1024;
+/// What a statement has changed and not written to the log: the page cache, which holds more for a moment.
+const UNWRITTEN_BYTES_MAX: u64 = 4 << 20;
 /// The internal tables; what else begins like them was made by ALTER TABLE ... RENAME TO.
 const INTERNAL_TABLES: i64 = 3;
 
@@ -41,6 +43,10 @@ pub(super) struct Quota {
     pub(super) shared: Option<Arc<Budget>>,
     /// Pages before the turn's first write, which are counted in `shared`; only if there is one.
     pages_begun: Option<u64>,
+    /// Bytes by which the statement that runs may grow the database before SQLite stops it.
+    headroom_bytes: u64,
+    /// Where the log ended before it.
+    log_mark: u64,
 }
 
 impl Quota {
@@ -54,6 +60,8 @@ impl Quota {
             pages_bound: None,
             shared: None,
             pages_begun: None,
+            headroom_bytes: 0,
+            log_mark: 0,
         })
     }
 
@@ -137,6 +145,11 @@ impl Connected {
             Reach::Row(bytes) => Some(before + bytes as u64 / PAGE_BYTES + ROW_EXTRA_PAGES),
             Reach::Nothing | Reach::Any | Reach::Returning | Reach::Alter => None,
         };
+        let limit = self.quota.pages_max.saturating_add(SLACK_PAGES);
+        self.quota.headroom_bytes = limit.saturating_sub(before).saturating_mul(PAGE_BYTES);
+        self.quota.log_mark = self.vfs.account().mark();
+        // What was refused before is not why this one fails.
+        self.vfs.account().take_refusal();
         let undoable = matches!(reach, Reach::Returning | Reach::Alter);
         if self.quota.shared.is_some() {
             self.quota.pages_begun.get_or_insert(before);
@@ -174,6 +187,15 @@ impl Connected {
             released?;
         }
         result
+    }
+
+    /// "Full" of a statement that has not written as much as the database may still grow, which is not much less than what
+    /// a file holds that grows: SQLite says so, too, if it finds no number for a row.
+    pub(super) fn found_no_number(&self) -> bool {
+        let end = self.vfs.account().mark();
+        // The log may have begun anew.
+        let written = end.checked_sub(self.quota.log_mark).unwrap_or(end);
+        written + UNWRITTEN_BYTES_MAX < self.quota.headroom_bytes
     }
 
     fn check_written(&mut self, before: u64, reach: Reach) -> Result<(), StorageError> {

@@ -22,8 +22,9 @@ pub(crate) const CURSORS_MAX: usize = 64;
 impl FacetStore {
     /// Runs `text` and answers the first rows of its last statement; the rest is not computed.
     pub(crate) fn query(&mut self, text: &str, params: &[Value], max_rows: u32) -> Result<Rows, StorageError> {
+        let inside = self.in_transaction();
         self.counted(|open, read| {
-            let Some(last) = open.run_all_but_last(text, params, read)? else {
+            let Some(last) = open.run_all_but_last(text, params, inside, read)? else {
                 return Ok(Rows::default());
             };
             let Last {
@@ -39,6 +40,7 @@ impl FacetStore {
                 rows
             };
             let result = open.write(reach, run);
+            open.counters.show(&statement);
             *read += statement
                 .take_scan_steps()
                 .max(result.as_ref().map_or(0, |rows| rows.rows.len() as u64));
@@ -52,12 +54,13 @@ impl FacetStore {
     /// Runs `text` and answers a cursor over the rows of its last statement.
     pub(crate) fn open_cursor(&mut self, text: &str, params: &[Value]) -> Result<CursorId, StorageError> {
         let id = CursorId(self.next_number());
+        let inside = self.in_transaction();
         self.counted(|open, read| {
             if open.cursors.len() >= CURSORS_MAX {
                 let message = format!("at most {CURSORS_MAX} cursors can be open: drop one, or use query");
                 return Err(StorageError::limit(StorageLimit::Cursors, message));
             }
-            let cursor = match open.run_all_but_last(text, params, read)? {
+            let cursor = match open.run_all_but_last(text, params, inside, read)? {
                 None => Cursor::kept(Vec::new(), Vec::new()),
                 Some(Last {
                     mut statement,
@@ -75,6 +78,7 @@ impl FacetStore {
                     let mut place = Default::default();
                     let rows = take_rows(open, &mut statement, &mut place, usize::MAX, RESULT_BYTES_MAX);
                     statement.reset();
+                    open.counters.show(&statement);
                     let rows = rows?;
                     if rows.more {
                         let message = format!(
@@ -178,11 +182,13 @@ struct Last<'t> {
 }
 
 impl Connected {
-    /// Runs all statements of a text but the last, which it answers; none if there is no statement at all.
+    /// Runs all statements of a text but the last, which it answers; none if there is no statement at all. `inside`: an
+    /// explicit transaction is open.
     fn run_all_but_last<'t>(
         &mut self,
         text: &'t str,
         params: &[Value],
+        inside: bool,
         read: &mut u64,
     ) -> Result<Option<Last<'t>>, StorageError> {
         self.authorizer.begin_statement();
@@ -224,12 +230,16 @@ impl Connected {
             };
             let alters = self.authorizer.alters();
             let reach = reach(&statement, alters);
+            if let Some(wish) = self.authorizer.take_wish() {
+                self.carry_out(wish, inside)?;
+            }
             if last {
                 self.bind(&mut statement, params)?;
-                // ALTER must be seen by the authorizer each time.
+                // ALTER and PRAGMA must be seen by the authorizer each time.
+                let kept = first && as_written && !alters && !self.authorizer.is_pragma();
                 return Ok(Some(Last {
                     statement,
-                    text: (first && as_written && !alters).then_some(text),
+                    text: kept.then_some(text),
                     reach,
                 }));
             }
@@ -248,6 +258,7 @@ impl Connected {
         self.write(reach, |open| {
             let rows = take_rows(open, statement, &mut Default::default(), 0, RESULT_BYTES_MAX);
             statement.reset();
+            open.counters.show(statement);
             rows.map(|_| ())
         })
     }

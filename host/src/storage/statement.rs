@@ -3,12 +3,12 @@
 
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
 use rusqlite::{Connection, ffi};
 
-use super::error::{StorageCode, StorageError};
 use super::value::{Column, Value};
 
 /// Bytes that a value takes in a result beside its text or blob; bounds results of many small values.
@@ -108,6 +108,19 @@ impl Statement {
     pub(super) fn is_readonly(&self) -> bool {
         // SAFETY: the statement is valid.
         unsafe { ffi::sqlite3_stmt_readonly(self.raw()) != 0 }
+    }
+
+    /// What it was compiled from.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        // SAFETY: the statement is valid; its text is NUL-terminated and lives as long.
+        unsafe {
+            let text = ffi::sqlite3_sql(self.raw());
+            if text.is_null() {
+                Cow::Borrowed("")
+            } else {
+                CStr::from_ptr(text).to_string_lossy()
+            }
+        }
     }
 
     /// Sets parameter `index`, counted from 1. SQLite keeps a copy.
@@ -262,25 +275,29 @@ impl Statement {
     }
 
     /// The current row.
-    pub(super) fn row(&mut self) -> Result<Vec<Value>, StorageError> {
+    pub(super) fn row(&mut self) -> Vec<Value> {
         (0..self.column_count()).map(|column| self.column(column)).collect()
     }
 
-    fn column(&mut self, column: usize) -> Result<Value, StorageError> {
-        Ok(match self.column_type(column) {
+    /// The bytes of a text of the current row that is not UTF-8.
+    pub(super) fn bad_text(&mut self, column: usize) -> Option<&[u8]> {
+        if self.column_type(column) != ffi::SQLITE_TEXT {
+            return None;
+        }
+        Some(self.column_bytes(column)).filter(|bytes| std::str::from_utf8(bytes).is_err())
+    }
+
+    /// SQLite takes text for bytes, and makes some that is not UTF-8 by itself: it cuts within a character, and JSON has
+    /// halves of surrogates. One such value must not hide the others, so what is no character is given as U+FFFD.
+    pub(super) fn column(&mut self, column: usize) -> Value {
+        match self.column_type(column) {
             ffi::SQLITE_INTEGER => Value::Integer(self.column_integer(column)),
             // SAFETY: the statement is at a row.
             ffi::SQLITE_FLOAT => Value::Real(unsafe { ffi::sqlite3_column_double(self.raw(), column as c_int) }),
             ffi::SQLITE_BLOB => Value::Blob(self.column_bytes(column).to_vec()),
-            ffi::SQLITE_TEXT => {
-                let text = std::str::from_utf8(self.column_bytes(column)).map_err(|_| {
-                    let message = format!("column {} holds text that is not UTF-8: CAST it to BLOB", column + 1);
-                    StorageError::new(StorageCode::Sql, message)
-                })?;
-                Value::Text(text.to_owned())
-            }
+            ffi::SQLITE_TEXT => Value::Text(String::from_utf8_lossy(self.column_bytes(column)).into_owned()),
             _ => Value::Null,
-        })
+        }
     }
 
     /// Steps over rows in scans of whole tables, since this was last asked.

@@ -19,6 +19,7 @@ const USED_PAGES: &str = "SELECT page_count - freelist_count FROM pragma_page_co
 const HAS_USER_OBJECTS: &str = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE substr(name, 1, 7) <> '_facetd' \
      AND substr(name, 1, 7) <> 'sqlite_')";
 const HAS_KEYS: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_kv)";
+pub(super) const USER_VERSION: &str = "PRAGMA user_version";
 const HAS_ALARM: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_alarm)";
 
 /// The database of one facet, owned by its task.
@@ -55,9 +56,14 @@ pub(crate) struct FacetStore {
     pub(super) wrote: bool,
     /// It was closed with nothing in it, and nobody has opened it since.
     pub(super) rests_empty: bool,
+    /// Told when the alarm is due, or that there is none, whenever the database is opened.
+    tells_alarm: Option<TellsAlarm>,
     /// The operator has been told that the file cannot be used.
     refusal_logged: bool,
 }
+
+/// See [`FacetStore::tell_alarm`].
+type TellsAlarm = Box<dyn Fn(Option<u64>) + Send>;
 
 /// What the log holds that the database file does not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +108,7 @@ impl FacetStore {
             wrote: false,
             rests_empty: false,
             journal,
+            tells_alarm: None,
             refusal_logged: false,
         }
     }
@@ -116,6 +123,12 @@ impl FacetStore {
         self.entries_bytes = bytes;
     }
 
+    /// `tell` is told when the alarm is due, or that there is none, whenever the database is opened: the file may have been
+    /// put in its place by hand, and nothing else is true of alarms.
+    pub(crate) fn tell_alarm(&mut self, tell: impl Fn(Option<u64>) + Send + 'static) {
+        self.tells_alarm = Some(Box::new(tell));
+    }
+
     /// True if something was committed to the file, even if nothing is in it any more.
     #[cfg(test)]
     pub(crate) fn exists(&self) -> bool {
@@ -128,14 +141,14 @@ impl FacetStore {
         self.newest == Newest::Unrecorded || self.open.as_ref().is_some_and(|open| !open.conn.is_autocommit())
     }
 
-    /// True if nothing is stored: no key, no table and no alarm (S12).
+    /// True if nothing is stored: no key, no table, no `user_version` and no alarm (S12).
     pub(crate) fn is_empty(&mut self) -> Result<bool, StorageError> {
         Ok(!self.has_data()? && !self.has(HAS_ALARM)?)
     }
 
     /// True if there is anything that a clone would copy: an alarm alone is not.
     pub(super) fn has_data(&mut self) -> Result<bool, StorageError> {
-        Ok(self.has(HAS_KEYS)? || self.has(HAS_USER_OBJECTS)?)
+        Ok(self.has(HAS_KEYS)? || self.has(HAS_USER_OBJECTS)? || self.has(USER_VERSION)?)
     }
 
     fn has(&mut self, question: &'static str) -> Result<bool, StorageError> {
@@ -182,16 +195,21 @@ impl FacetStore {
                 shared,
                 interrupt,
                 refusal_logged,
+                tells_alarm,
                 ..
             } = self;
             let mut open = match (*stored, create) {
                 (true, _) => match Connected::open(file, path, *quota_bytes, interrupt) {
-                    Ok(open) => open,
+                    Ok((open, alarm_ms)) => {
+                        if let Some(tell) = tells_alarm {
+                            tell(alarm_ms);
+                        }
+                        open
+                    }
                     Err(error) => {
                         // Its log, if it has one, is kept: another try may succeed.
                         self.journal.pins().closed(file, !file.wal_path().exists());
-                        log_once(refusal_logged, file, &error);
-                        return Err(error);
+                        return Err(logged_once(refusal_logged, file, error.of_facet(path)));
                     }
                 },
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
@@ -199,9 +217,9 @@ impl FacetStore {
                     Err(error) => {
                         self.journal.pins().closed(file, !ours);
                         // What could not be opened must not stay behind half written; what was there before must.
+                        let error = error.of_facet(path);
                         if error.code() == "identity" {
-                            log_once(refusal_logged, file, &error);
-                            return Err(error);
+                            return Err(logged_once(refusal_logged, file, error));
                         }
                         if let Err(left) = remove_db(file) {
                             tracing::warn!(path = %file.path().display(), error = %left, "cannot remove a new database");
@@ -274,6 +292,7 @@ impl FacetStore {
         super::capture::forget_written(&open.conn);
         open.quota.begin_turn(self.stored);
         open.host_run(BEGIN)?;
+        open.counters.begin_turn(&open.conn);
         if !std::mem::replace(&mut self.counted, true) {
             self.journal.progress().turn_begins();
         }
@@ -293,11 +312,13 @@ impl FacetStore {
     }
 }
 
-/// A facet may ask again and again.
-fn log_once(logged: &mut bool, file: &DbFile, error: &StorageError) {
+/// A facet may ask again and again: the log has it once.
+fn logged_once(logged: &mut bool, file: &DbFile, error: StorageError) -> StorageError {
     if !std::mem::replace(logged, true) {
-        tracing::warn!(file = %file.path().display(), %error, "a database cannot be used");
+        let whole = error.for_operator();
+        tracing::warn!(file = %file.path().display(), error = whole, "a database cannot be used");
     }
+    error.told()
 }
 
 impl Connected {

@@ -253,7 +253,9 @@ fn another_facets_database_is_refused() {
     let refused = |mut store: FacetStore| {
         let error = store.kv_get("a").unwrap_err();
         assert_eq!((error.kind(), error.code()), ("storage", "identity"), "{error}");
-        error.to_string()
+        let told = error.to_string();
+        assert!(!told.contains(".sqlite"), "a path of the host: {told}");
+        told
     };
     assert!(refused(dir.store(2, true)).contains("it is file 1 of the object, not 2"));
     let interrupt = Arc::default();
@@ -264,7 +266,12 @@ fn another_facets_database_is_refused() {
         ..dir.file(1)
     };
     std::fs::copy(dir.file(1).path(), object.path()).unwrap();
-    assert!(refused(dir.store_of(object, "facet-1", true, MIB, Arc::default())).contains("object 0707"));
+    let told = refused(dir.store_of(object, "facet-1", true, MIB, Arc::default()));
+    assert!(
+        told.contains("it belongs to another object") && !told.contains("0707"),
+        "{told}"
+    );
+    assert!(told.starts_with("the facet \"facet-1\": "), "{told}");
     rusqlite::Connection::open(dir.file(3).path())
         .unwrap()
         .execute_batch("CREATE TABLE t(x)")

@@ -49,6 +49,8 @@ impl FacetStore {
         if open.conn.is_autocommit() {
             return Ok(None);
         }
+        // By now whoever has a clock has done it; that takes as long as the tables are.
+        self.settle_foreign_keys()?;
         // The turn is sealed: an abort that comes now finds it committed.
         let interrupt = Arc::clone(&self.interrupt);
         let _sealed = interrupt.seal();
@@ -64,6 +66,7 @@ impl FacetStore {
             ..
         } = self;
         let open = open.as_deref_mut().expect("it was open above");
+        open.reset_settings().map_err(StorageError::lost)?;
         let alarm_change = open.alarm_change(alarm)?;
         alarm.settle();
         let mut reservation = None;
@@ -78,8 +81,7 @@ impl FacetStore {
                 false => 0,
             };
             let room = journal.reserve(pending_bytes);
-            reservation =
-                Some(room.map_err(|full| StorageError::new(StorageCode::JournalFull, full.to_string()).lost())?);
+            reservation = Some(room.map_err(|full| StorageError::journal(full).lost())?);
         }
         open.committed_frames.store(0, Ordering::Relaxed);
         if let Err(error) = open.host_run(COMMIT) {
@@ -123,6 +125,24 @@ impl FacetStore {
         self.forsake();
     }
 
+    /// True if ending the turn takes as long as all references take to be looked at: [`Self::settle_foreign_keys`].
+    pub(crate) fn has_unchecked_references(&self) -> bool {
+        self.lost.is_none() && self.open.as_ref().is_some_and(|open| open.is_unchecked())
+    }
+
+    /// Looks at all references if the turn may have broken some. After an error the turn is to be discarded.
+    pub(crate) fn settle_foreign_keys(&mut self) -> Result<(), StorageError> {
+        if !self.has_unchecked_references() {
+            return Ok(());
+        }
+        // What will be undone at the turn's end does not count.
+        self.rollback_from(0)?;
+        let open = self.open.as_deref_mut().expect("it was open above");
+        open.cursors.clear();
+        open.check_foreign_keys().map_err(StorageError::lost)?;
+        open.reset_settings().map_err(StorageError::lost)
+    }
+
     /// Queues a commit that is a unit of its own, and says so to the store.
     pub(crate) fn record_alone(&mut self, committed: Committed) -> Lsn {
         let lsn = self.journal.append(Unit {
@@ -148,14 +168,19 @@ impl FacetStore {
         self.alarm.settle();
         let Some(open) = &mut self.open else { return };
         open.cursors.clear();
-        if open.conn.is_autocommit() {
-            return;
-        }
         let interrupt = Arc::clone(&self.interrupt);
         let _sealed = interrupt.seal();
-        if let Err(error) = open.host_run(ROLLBACK).or_else(|_| open.host_run(ROLLBACK)) {
+        let rolled_back = match open.conn.is_autocommit() {
+            true => Ok(()),
+            false => open.host_run(ROLLBACK).or_else(|_| open.host_run(ROLLBACK)),
+        };
+        if let Err(error) = rolled_back.and_then(|()| open.reset_settings()) {
             // Closing rolls back as well; the next use opens again.
-            tracing::warn!(path = self.path, %error, "cannot roll back; the database is closed");
+            tracing::warn!(
+                path = self.path,
+                error = error.for_operator(),
+                "cannot roll back; the database is closed"
+            );
             self.disconnect();
             self.remove_uncommitted();
         }
@@ -167,7 +192,12 @@ impl FacetStore {
         if frames >= WAL_FRAMES_SOFT
             && let Err(error) = self.checkpoint_between_turns()
         {
-            tracing::warn!(path = self.path, %error, "a database cannot be checkpointed; its log grows");
+            let error = error.for_operator();
+            tracing::warn!(
+                path = self.path,
+                error,
+                "a database cannot be checkpointed; its log grows"
+            );
         }
     }
 
@@ -219,7 +249,7 @@ impl FacetStore {
             let progress = self.journal.progress();
             // After a failure the log may hold commits that nobody knows of here.
             let durable = progress.is_whole().and_then(|()| progress.wait(newest));
-            durable.map_err(|failed| StorageError::new(StorageCode::JournalFull, failed.to_string()))?;
+            durable.map_err(StorageError::journal)?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         // What fails is asked for again.

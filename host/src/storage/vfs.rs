@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::heap;
+use super::{heap, utc};
 use crate::sys::layout::TEMPORARY_SUFFIX;
 pub(super) use account::{Account, Refusal};
 pub(crate) use account::{TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
@@ -41,6 +41,7 @@ pub(super) struct Opened {
 /// Opens a database that exists, confined to it.
 pub(super) fn open(path: &Path, flags: OpenFlags) -> Result<Opened, rusqlite::Error> {
     heap::install();
+    utc::install();
     let vfs = Vfs::new()?;
     let conn = vfs.while_known(|name| Connection::open_with_flags_and_vfs(path, flags, name))?;
     Ok(Opened { conn, vfs })

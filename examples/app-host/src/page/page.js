@@ -285,7 +285,10 @@ function cell(value) {
   if (value === null) return el("td", { className: "kind", textContent: "null" });
   if (typeof value === "number") return el("td", { className: "number", textContent: value });
   if (typeof value === "string") return el("td", { textContent: value });
-  const bytes = Uint8Array.from(atob(value.$b64), (char) => char.charCodeAt(0));
+  const number = value.$integer ?? value.$real;
+  if (number !== undefined) return el("td", { className: "number", textContent: number });
+  // Text that is not UTF-8 is shown as bytes are.
+  const bytes = Uint8Array.from(atob(value.$b64 ?? value.$text_b64), (char) => char.charCodeAt(0));
   const title = `${bytes.length} bytes`;
   try {
     return el("td", { textContent: new TextDecoder("utf-8", { fatal: true }).decode(bytes), title });

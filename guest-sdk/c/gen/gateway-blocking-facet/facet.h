@@ -349,7 +349,8 @@ typedef struct {
 
 typedef facetd_runtime_types_call_error_t facetd_runtime_sql_call_error_t;
 
-// Integers are exact in all 64 bits. Bind booleans as integers 0 and 1.
+// Integers are exact in all 64 bits. Bind booleans as integers 0 and 1. Text of the database that is not UTF-8 is given
+// with U+FFFD in it; CAST it to BLOB for its bytes.
 typedef struct facetd_runtime_sql_value_t {
   uint8_t tag;
   union {

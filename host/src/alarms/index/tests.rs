@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::storage::journal::MemoryJournal;
 use crate::storage::{FacetStore, InterruptCell};
+use crate::sys::layout;
 
 fn key(object: u8, file: u32) -> AlarmKey {
     AlarmKey {
@@ -86,16 +87,89 @@ fn what_was_closed_is_one_ordinary_file_and_is_read_again() {
 }
 
 #[test]
-fn a_killed_host_leaves_an_index_that_can_be_read() {
+fn an_index_that_was_not_closed_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
+    facet(dir.path(), key(3, 0), 70);
     let mut index = AlarmIndex::open(dir.path()).unwrap();
     index.apply(&[update(key(1, 2), Some(30))]).unwrap();
+    index.close().unwrap();
+    // Closed once, and opened again by a host that is killed.
+    let mut index = AlarmIndex::open(dir.path()).unwrap();
+    index.apply(&[update(key(1, 2), Some(31))]).unwrap();
     for entry in dir.path().read_dir().unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), other.path().join(entry.file_name())).unwrap();
     }
-    assert_eq!(all(&AlarmIndex::open(other.path()).unwrap()), [place(30, key(1, 2))]);
+    assert_eq!(all(&AlarmIndex::open(other.path()).unwrap()), [place(70, key(3, 0))]);
+}
+
+/// Copies a file over another one, as old as it was: `cp -p`.
+fn put_back(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    std::fs::File::options()
+        .write(true)
+        .open(to)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+}
+
+fn path(dir: &Path, AlarmKey { object, file }: AlarmKey) -> PathBuf {
+    let dir = dir.into();
+    DbFile { dir, object, file }.path()
+}
+
+#[test]
+fn a_database_that_was_put_back_is_believed_and_not_the_index() {
+    let (dir, old) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (same, later, sooner, none, some) = (key(1, 0), key(2, 0), key(3, 4), key(4, 0), key(5, 0));
+    for (key, was_ms, is_ms) in [(same, 10, 10), (later, 90, 20), (sooner, 5, 30)] {
+        facet(old.path(), key, was_ms);
+        facet(dir.path(), key, is_ms);
+    }
+    facet(old.path(), some, 50);
+    facet(dir.path(), none, 40);
+    let index = AlarmIndex::open(dir.path()).unwrap();
+    assert_eq!(all(&index).len(), 4);
+    index.close().unwrap();
+    for key in [later, sooner, some] {
+        put_back(&path(old.path(), key), &path(dir.path(), key));
+    }
+    // Without an alarm.
+    std::fs::copy(path(dir.path(), none), path(old.path(), none)).unwrap();
+    let conn = Connection::open(path(old.path(), none)).unwrap();
+    conn.execute_batch("DELETE FROM _facetd_alarm").unwrap();
+    conn.close().unwrap();
+    put_back(&path(old.path(), none), &path(dir.path(), none));
+    let before: Vec<_> = [later, none]
+        .map(|key| std::fs::read(path(dir.path(), key)).unwrap())
+        .into();
+    let expected = [place(5, sooner), place(10, same), place(50, some), place(90, later)];
+    // What `facetd check` sees, and what a start makes of it.
+    assert_eq!(AlarmIndex::read_unchanged(dir.path()).unwrap().len(), 4);
+    let index = AlarmIndex::open(dir.path()).unwrap();
+    assert_eq!(all(&index), expected);
+    index.close().unwrap();
+    let after: Vec<_> = [later, none]
+        .map(|key| std::fs::read(path(dir.path(), key)).unwrap())
+        .into();
+    assert_eq!(before, after, "reading changes nothing");
+    // Nothing has changed since: what is in the index is believed.
+    let mut index = AlarmIndex::open(dir.path()).unwrap();
+    index.apply(&[update(same, Some(11))]).unwrap();
+    std::fs::copy(dir.path().join(FILE_NAME), old.path().join(FILE_NAME)).unwrap();
+    index.close().unwrap();
+    let index = AlarmIndex::open(dir.path()).unwrap();
+    assert_eq!(index.due_of(same).unwrap(), Some(11));
+    index.close().unwrap();
+    // An index of another time: what came after it is read.
+    let known = std::fs::read(dir.path().join(FILE_NAME)).unwrap();
+    std::fs::remove_file(path(dir.path(), some)).unwrap();
+    facet(dir.path(), some, 51);
+    std::fs::write(dir.path().join(FILE_NAME), known).unwrap();
+    assert_eq!(AlarmIndex::open(dir.path()).unwrap().due_of(some).unwrap(), Some(51));
 }
 
 #[test]

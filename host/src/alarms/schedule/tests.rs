@@ -102,7 +102,7 @@ impl World {
 
     fn take(&mut self) -> bool {
         self.read_ahead();
-        let Some((key, version)) = self.schedule.take(self.now_ms) else {
+        let Some(Taken { key, version, .. }) = self.schedule.take(self.now_ms) else {
             return false;
         };
         assert!(
@@ -116,7 +116,7 @@ impl World {
     fn deliver(&mut self, key: AlarmKey, fate: u64) {
         let version = self.running.remove(&key).unwrap();
         match self.rows.get(&key).copied() {
-            _ if fate == 0 => self.schedule.undelivered(key, self.now_ms),
+            _ if fate == 0 => drop(self.schedule.undelivered(key, self.now_ms)),
             Some(due_ms) if due_ms <= self.now_ms => {
                 self.ran += 1;
                 match fate {
@@ -300,4 +300,83 @@ fn many_that_do_not_arrive_do_not_keep_the_others_in_the_index() {
         world.deliver(running, 0);
     }
     assert!(world.take(), "there are others that are due");
+}
+
+fn moment(unix_ms: u64, steady_ms: u64) -> Moment {
+    Moment { unix_ms, steady_ms }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+#[test]
+fn waits_are_as_long_as_was_said_however_the_clock_is_set() {
+    let begun_ms = 10 * HOUR_MS;
+    for set_to_ms in [9 * HOUR_MS, 11 * HOUR_MS, begun_ms] {
+        let mut schedule = Schedule::new();
+        schedule.tick(moment(begun_ms, 500));
+        schedule.changed(key(1), AlarmChange::Due(begun_ms));
+        schedule.take(begun_ms).unwrap();
+        let due_ms = begun_ms + 2_000;
+        let wait_ms = 2_000;
+        schedule.changed(key(1), AlarmChange::Retry { due_ms, wait_ms });
+        schedule.ran(key(1));
+        schedule.changed(key(2), AlarmChange::Due(0));
+        schedule.take(begun_ms).unwrap();
+        schedule.undelivered(key(2), 500);
+        // One that was set for a time is due when the clock says so.
+        schedule.changed(key(3), AlarmChange::Due(begun_ms + 1_000));
+        schedule.tick(moment(begun_ms, 500));
+        assert_eq!(schedule.next_ms(), Some(begun_ms + 250));
+        schedule.tick(moment(set_to_ms + 1, 501));
+        assert!(
+            schedule.take(set_to_ms + 1).is_none_or(|taken| taken.key == key(3)),
+            "nobody has waited yet"
+        );
+        schedule.tick(moment(set_to_ms + 250, 750));
+        let next = schedule.take(set_to_ms + 250).unwrap();
+        assert_eq!((next.key, next.waited_ms), (key(2), None));
+        schedule.tick(moment(set_to_ms + 1_999, 2_499));
+        assert!(
+            schedule.take(set_to_ms + 1_999).is_none_or(|taken| taken.key == key(3)),
+            "not yet"
+        );
+        schedule.tick(moment(set_to_ms + 2_000, 2_500));
+        let next = schedule.take(set_to_ms + 2_000).unwrap();
+        assert_eq!((next.key, next.waited_ms), (key(1), Some(due_ms)));
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_before_the_wait_is_noted_makes_it_no_longer() {
+    let mut schedule = Schedule::new();
+    schedule.tick(moment(10 * HOUR_MS, 0));
+    let due_ms = 10 * HOUR_MS + 2_000;
+    let (_, wakes) = schedule.changed(key(1), AlarmChange::Retry { due_ms, wait_ms: 2_000 });
+    assert!(wakes, "somebody must look at the clock");
+    schedule.tick(moment(9 * HOUR_MS, 1));
+    assert_eq!(schedule.next_ms(), Some(9 * HOUR_MS + 2_000));
+    // It stays in memory, whatever the index knows: that would forget that it is a wait.
+    let (version, _) = schedule.changed(key(1), AlarmChange::Retry { due_ms, wait_ms: 2_000 });
+    schedule.settled(key(1), version);
+    assert!(schedule.known(key(1)).is_some());
+}
+
+#[test]
+fn what_a_database_says_is_compared_with_what_is_known() {
+    let mut schedule = Schedule::new();
+    assert_eq!(schedule.found(key(1), Some(5)), Found::Unknown);
+    schedule.changed(key(1), AlarmChange::Due(5));
+    assert_eq!(schedule.found(key(1), Some(5)), Found::Known);
+    assert_eq!(schedule.found(key(1), None), Found::Differs);
+    assert_eq!(schedule.found(key(1), Some(4)), Found::Differs);
+    // One that could not be reached and has been opened need not wait any longer.
+    schedule.take(5).unwrap();
+    schedule.undelivered(key(1), 5);
+    assert!(schedule.take(6).is_none());
+    assert_eq!(schedule.found(key(1), Some(5)), Found::Known);
+    assert_eq!(schedule.take(6).unwrap().key, key(1));
+    // Not while it is being reached: that is how it was opened.
+    assert_eq!(schedule.found(key(1), Some(5)), Found::Known);
+    assert_eq!(schedule.undelivered(key(1), 6), 1);
+    assert!(schedule.take(7).is_none());
 }

@@ -5,7 +5,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::connection::Connected;
 use super::error::StorageError;
@@ -26,6 +26,8 @@ const DELETE: &str = "DELETE FROM _facetd_alarm";
 pub(crate) enum AlarmChange {
     /// It is due then.
     Due(u64),
+    /// Its handler has failed, and runs again after that wait, which ends then.
+    Retry { due_ms: u64, wait_ms: u64 },
     /// Its handler runs; should it fail without a word, it is due again then.
     Trying(u64),
     /// There is none.
@@ -36,7 +38,7 @@ impl AlarmChange {
     /// What an index of due times has to say.
     pub(crate) fn due_ms(self) -> Option<u64> {
         match self {
-            Self::Due(due_ms) | Self::Trying(due_ms) => Some(due_ms),
+            Self::Due(due_ms) | Self::Trying(due_ms) | Self::Retry { due_ms, .. } => Some(due_ms),
             Self::None => None,
         }
     }
@@ -89,10 +91,25 @@ impl FacetStore {
         self.write_alarm(None)
     }
 
-    /// The time of the alarm seems to have come: begins a try if it has. The turn must be committed before the handler runs.
-    pub(crate) fn begin_alarm(&mut self, now_ms: u64) -> Result<Beginning, StorageError> {
+    /// True if the time of the alarm has come, none if there is no alarm; else when it comes. `waited_ms`: the wait for a retry
+    /// that was to end then has passed.
+    pub(crate) fn alarm_is_due(
+        &mut self,
+        now_ms: u64,
+        waited_ms: Option<u64>,
+    ) -> Result<Result<(), Option<u64>>, StorageError> {
         let row = self.access(false, Connected::alarm_row)?.flatten();
-        let beginning = AlarmRow::begin(row, now_ms);
+        Ok(match row {
+            Some(row) if row.is_due(now_ms, waited_ms) => Ok(()),
+            row => Err(row.map(|row| row.due_ms)),
+        })
+    }
+
+    /// The time of the alarm seems to have come: begins a try if it has. The turn must be committed before the handler runs.
+    /// `waited_ms`: the wait for a retry that was to end then has passed.
+    pub(crate) fn begin_alarm(&mut self, now_ms: u64, waited_ms: Option<u64>) -> Result<Beginning, StorageError> {
+        let row = self.access(false, Connected::alarm_row)?.flatten();
+        let beginning = AlarmRow::begin(row, now_ms, waited_ms);
         match beginning {
             Beginning::NotDue(_) => {}
             Beginning::Exhausted(_) => self.write_alarm(None)?,
@@ -185,7 +202,13 @@ impl Connected {
         let change = match self.alarm_row()? {
             None => AlarmChange::None,
             Some(row) if state.trying && row.tries > 0 => AlarmChange::Trying(row.due_ms),
-            Some(row) => AlarmChange::Due(row.due_ms),
+            Some(row) => match row.retry_wait_ms() {
+                Some(wait_ms) => AlarmChange::Retry {
+                    due_ms: row.due_ms,
+                    wait_ms,
+                },
+                None => AlarmChange::Due(row.due_ms),
+            },
         };
         Ok(Some(change))
     }
@@ -197,11 +220,9 @@ pub(super) fn forget(conn: &Connection) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// When the alarm of a database is due that nobody has open, for an index that is made anew.
+/// When the alarm of a database is due that nobody has open, for an index that is made anew. Changes nothing.
 pub(crate) fn stored_alarm(file: &DbFile) -> Result<Option<u64>, StorageError> {
-    // Exclusive, or SQLite would make a -shm.
-    let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE")?;
+    let conn = super::check::open_unchanged(file)?;
     let due_ms: Option<i64> = conn
         .query_row("SELECT due_ms FROM _facetd_alarm", (), |row| row.get(0))
         .optional()?;

@@ -70,10 +70,21 @@ impl AlarmRow {
         (!trying || self.tries == 0).then_some(self.due_ms)
     }
 
-    /// The time seems to have come.
-    pub(crate) fn begin(row: Option<Self>, now_ms: u64) -> Beginning {
+    /// True if its time has come. A retry's has if somebody has seen its wait pass, `waited_ms` being when it was to end: the
+    /// clock may have been set back meanwhile.
+    pub(crate) fn is_due(&self, now_ms: u64, waited_ms: Option<u64>) -> bool {
+        self.due_ms <= now_ms || (self.tries > 0 && waited_ms == Some(self.due_ms))
+    }
+
+    /// How long the wait for this retry is as a whole; none if it is none.
+    pub(crate) fn retry_wait_ms(&self) -> Option<u64> {
+        self.tries.checked_sub(1).map(wait_ms)
+    }
+
+    /// The time seems to have come. `waited_ms`: see [`Self::is_due`].
+    pub(crate) fn begin(row: Option<Self>, now_ms: u64, waited_ms: Option<u64>) -> Beginning {
         let Some(row) = row else { return Beginning::NotDue(None) };
-        if row.due_ms > now_ms {
+        if !row.is_due(now_ms, waited_ms) {
             return Beginning::NotDue(Some(row.due_ms));
         }
         let info = AlarmInfo {

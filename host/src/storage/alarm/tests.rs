@@ -84,7 +84,7 @@ impl Model {
 }
 
 fn begun(row: &mut Option<AlarmRow>, now_ms: u64) -> Option<(u64, u32)> {
-    match AlarmRow::begin(*row, now_ms) {
+    match AlarmRow::begin(*row, now_ms, None) {
         Beginning::NotDue(_) => None,
         Beginning::Exhausted(_) => {
             *row = None;
@@ -254,24 +254,25 @@ fn a_try_is_seen_by_who_asks() {
     let mut store = dir.store(1, false);
     store.set_alarm(5_000, 1_000).unwrap();
     alarm_of(&mut store);
-    assert_eq!(store.begin_alarm(4_999).unwrap(), Beginning::NotDue(Some(5_000)));
-    assert!(matches!(store.begin_alarm(5_000).unwrap(), Beginning::Begun(..)));
+    assert_eq!(store.begin_alarm(4_999, None).unwrap(), Beginning::NotDue(Some(5_000)));
+    assert!(matches!(store.begin_alarm(5_000, None).unwrap(), Beginning::Begun(..)));
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Trying(7_000)));
     assert_eq!(store.alarm().unwrap(), None, "in the handler");
     assert!(!store.is_empty().unwrap());
 
     assert!(matches!(store.fail_alarm(6_000).unwrap(), AfterFailure::Retry(_)));
     assert_eq!(store.alarm().unwrap(), Some(8_000));
-    assert_eq!(alarm_of(&mut store), Some(AlarmChange::Due(8_000)));
+    let (due_ms, wait_ms) = (8_000, 2_000);
+    assert_eq!(alarm_of(&mut store), Some(AlarmChange::Retry { due_ms, wait_ms }));
 
     // Set in the handler: it stays, whatever the handler answers.
-    assert!(matches!(store.begin_alarm(8_000).unwrap(), Beginning::Begun(..)));
+    assert!(matches!(store.begin_alarm(8_000, None).unwrap(), Beginning::Begun(..)));
     store.set_alarm(20_000, 8_000).unwrap();
     assert_eq!(store.alarm().unwrap(), Some(20_000));
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Due(20_000)));
     assert_eq!(store.fail_alarm(9_000).unwrap(), AfterFailure::Replaced);
     assert_eq!(store.alarm().unwrap(), Some(20_000));
-    assert!(matches!(store.begin_alarm(20_000).unwrap(), Beginning::Begun(info, _) if info.retry == 0));
+    assert!(matches!(store.begin_alarm(20_000, None).unwrap(), Beginning::Begun(info, _) if info.retry == 0));
     store.end_alarm().unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::None));
     assert!(
@@ -325,7 +326,7 @@ fn an_alarm_can_be_set_where_the_quota_is_used_up() {
     while store.kv_put(&format!("k{}", keys.next().unwrap()), &[1; 4096]).is_ok() {}
     store.set_alarm(5_000, 1_000).unwrap();
     assert_eq!(alarm_of(&mut store), Some(AlarmChange::Due(5_000)));
-    assert!(matches!(store.begin_alarm(5_000).unwrap(), Beginning::Begun(..)));
+    assert!(matches!(store.begin_alarm(5_000, None).unwrap(), Beginning::Begun(..)));
     alarm_of(&mut store);
 }
 
@@ -341,4 +342,49 @@ fn times_of_another_unit_are_refused() {
     // What is past is now.
     store.set_alarm(1, 7_000).unwrap();
     assert_eq!(store.alarm().unwrap(), Some(7_000));
+}
+
+#[test]
+fn a_retry_whose_wait_has_passed_is_due_whatever_the_clock_says() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.set_alarm(5_000, 1_000).unwrap();
+    // An alarm that nobody has tried follows the clock alone.
+    assert_eq!(
+        store.begin_alarm(4_000, Some(5_000)).unwrap(),
+        Beginning::NotDue(Some(5_000))
+    );
+    assert!(matches!(store.begin_alarm(5_000, None).unwrap(), Beginning::Begun(..)));
+    let AfterFailure::Retry(row) = store.fail_alarm(6_000).unwrap() else {
+        panic!("the first of several tries");
+    };
+    // The clock was set back.
+    assert_eq!(
+        store.alarm_is_due(100, Some(row.due_ms - 1)).unwrap(),
+        Err(Some(row.due_ms))
+    );
+    assert_eq!(store.alarm_is_due(100, Some(row.due_ms)).unwrap(), Ok(()));
+    assert!(matches!(
+        store.begin_alarm(100, Some(row.due_ms)).unwrap(),
+        Beginning::Begun(..)
+    ));
+}
+
+#[test]
+fn whoever_opens_a_database_is_told_of_its_alarm() {
+    let dir = Dir::new();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut store = dir.store(1, false);
+    let tell = std::sync::Arc::clone(&told);
+    store.tell_alarm(move |due_ms| tell.lock().unwrap().push(due_ms));
+    store.set_alarm(5_000, 1_000).unwrap();
+    alarm_of(&mut store);
+    store.close().unwrap();
+    store.kv_get("k").unwrap();
+    store.delete_alarm().unwrap();
+    store.kv_put("k", b"v").unwrap();
+    alarm_of(&mut store);
+    store.close().unwrap();
+    store.kv_get("k").unwrap();
+    assert_eq!(*told.lock().unwrap(), [Some(5_000), None], "not of one that it makes");
 }

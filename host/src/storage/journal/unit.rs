@@ -259,7 +259,9 @@ fn write_alarm(mut target: wire::pages::alarm::Builder<'_>, change: Option<Alarm
     match change {
         None => target.set_unchanged(()),
         Some(AlarmChange::None) => target.set_none(()),
-        Some(AlarmChange::Due(due_ms) | AlarmChange::Trying(due_ms)) => target.set_due_ms(due_ms),
+        Some(AlarmChange::Due(due_ms) | AlarmChange::Retry { due_ms, .. } | AlarmChange::Trying(due_ms)) => {
+            target.set_due_ms(due_ms);
+        }
     }
 }
 

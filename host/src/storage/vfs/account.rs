@@ -26,6 +26,8 @@ pub(in crate::storage) enum Refusal {
     Temporary,
     /// [`TRANSACTION_BYTES_MAX`].
     Transaction,
+    /// The disk, or whatever the operating system gives of it.
+    Disk,
 }
 
 /// The counters of one connection. One thread uses them at a time, so all orders are relaxed.
@@ -91,17 +93,24 @@ impl Account {
 
     /// Why something was refused since this was last asked.
     pub(in crate::storage) fn take_refusal(&self) -> Option<Refusal> {
-        match self.refusal.swap(0, Ordering::Relaxed) {
+        // Not `swap`, which is a locked instruction: each write asks.
+        let refusal = self.refusal.load(Ordering::Relaxed);
+        if refusal != 0 {
+            self.refusal.store(0, Ordering::Relaxed);
+        }
+        match refusal {
             1 => Some(Refusal::Temporary),
             2 => Some(Refusal::Transaction),
+            3 => Some(Refusal::Disk),
             _ => None,
         }
     }
 
-    fn refuse(&self, refusal: Refusal) {
+    pub(super) fn refuse(&self, refusal: Refusal) {
         let code = match refusal {
             Refusal::Temporary => 1,
             Refusal::Transaction => 2,
+            Refusal::Disk => 3,
         };
         self.refusal.store(code, Ordering::Relaxed);
     }

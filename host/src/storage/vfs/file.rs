@@ -9,6 +9,7 @@ use std::{ptr, slice};
 use rusqlite::ffi;
 
 use super::Shim;
+use super::account::Refusal;
 #[cfg(test)]
 use super::faults::{self, Op};
 
@@ -182,6 +183,9 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, by
         let fields = fields(file);
         #[cfg(test)]
         if let Some(rc) = faults::strikes(fields.name, Op::Write) {
+            if rc == ffi::SQLITE_FULL {
+                fields.shim.account.refuse(Refusal::Disk);
+            }
             return rc;
         }
         let account = &fields.shim.account;
@@ -207,7 +211,11 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, by
                 fields.counted += growth;
             }
         }
-        real_call!(file, xWrite(from, bytes, offset), ffi::SQLITE_IOERR_WRITE)
+        let rc = real_call!(file, xWrite(from, bytes, offset), ffi::SQLITE_IOERR_WRITE);
+        if rc == ffi::SQLITE_FULL {
+            account.refuse(Refusal::Disk);
+        }
+        rc
     }
 }
 
