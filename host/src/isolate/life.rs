@@ -434,7 +434,7 @@ impl Life {
                     // A host that stops starts no successor that could meet the files.
                     let mut stopping = self.object.host.stopping.subscribe();
                     tokio::select! {
-                        () = wait_settled(journal.progress(), lsn) => {}
+                        () = wait_settled(journal.progress(), self.object.id, lsn) => {}
                         _ = stopping.wait_for(|stopping| *stopping) => {}
                     }
                 }

@@ -190,6 +190,9 @@ impl FacetState {
             return Ok(None);
         }
         let journal = &self.object.host.journal;
+        if let Some(why) = journal.stuck(self.object.id) {
+            return Err(GuestEnd::uncommitted(StorageError::stuck(&why)));
+        }
         let room = match journal.is_tight() {
             true => executor::block_in_place(|| journal.reserve(bytes)),
             false => journal.reserve(bytes),

@@ -350,7 +350,7 @@ impl Object {
             // Until then the directory shows an older tree: this object must not be loaded a second time.
             let object = self.clone();
             self.host.runtime.spawn(async move {
-                wait_settled(object.host.journal.progress(), lsn).await;
+                wait_settled(object.host.journal.progress(), object.id, lsn).await;
             });
         }
         lsn

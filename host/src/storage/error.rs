@@ -223,6 +223,13 @@ impl StorageError {
         Self::new(StorageCode::JournalFull, message).private(why)
     }
 
+    /// The files of this object cannot be written, for that reason: what was committed last is not in them yet.
+    pub(crate) fn stuck(why: &str) -> Self {
+        let message =
+            "the files of this object cannot be written, so it commits nothing until they can be: try again later";
+        Self::new(StorageCode::Io, message).private(why)
+    }
+
     /// No row of this table can get a number: its AUTOINCREMENT, or all that were tried, are used up.
     pub(super) fn no_number_left() -> Self {
         let message = format!(

@@ -74,6 +74,9 @@ impl FacetStore {
             if !*stored {
                 identity::stamp(open, file, path)?;
             }
+            if let Some(why) = journal.stuck(file.object) {
+                return Err(StorageError::stuck(&why).lost());
+            }
             // Room first: what is committed must be queued, with the entries that a first commit makes.
             let pending_bytes = match rules::hold(Rule::RoomBeforeCommit, &file.dir) {
                 true if *stored => capture::pending_bytes(&open.conn),

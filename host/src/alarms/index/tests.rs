@@ -97,9 +97,11 @@ fn an_index_that_was_not_closed_is_not_believed() {
     // Closed once, and opened again by a host that is killed.
     let mut index = AlarmIndex::open(dir.path()).unwrap();
     index.apply(&[update(key(1, 2), Some(31))]).unwrap();
-    for entry in dir.path().read_dir().unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), other.path().join(entry.file_name())).unwrap();
+    layout::make_homes(other.path()).unwrap();
+    let own = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let databases = layout::walk(dir.path()).map(|file| file.unwrap().path);
+    for path in own.filter(|path| path.is_file()).chain(databases) {
+        std::fs::copy(&path, other.path().join(path.strip_prefix(dir.path()).unwrap())).unwrap();
     }
     assert_eq!(all(&AlarmIndex::open(other.path()).unwrap()), [place(70, key(3, 0))]);
 }

@@ -1,7 +1,7 @@
 //! Files follow the journal, never the other way round: what a unit does to files is done once it is durable, and a segment
 //! goes when nothing in it is needed any more and a barrier has made durable whatever stands for it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use super::disk::Disk;
 use super::queue::{Queue, WASTE_BYTES, Writing};
 use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
+use super::stuck::Stuck;
 use super::unit::{Settlement, TreeUnit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
-use crate::ids::ObjectId;
 use crate::storage::file::remove_companions;
+use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
 /// How long a filled segment may wait for a barrier that would release it.
@@ -25,6 +26,12 @@ const BARRIER_EVERY: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 500 });
 /// Spares that are kept; what is released beyond is removed.
 const SPARES_KEPT: usize = 1;
+/// What an object that is stuck holds of the tail is written again at the head after this.
+const MOVE_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 30_000 });
+/// Parts of the cap at which the log says who holds the journal.
+const TELL_AT_PERCENT: [u64; 3] = [50, 75, 90];
+/// Held so long by the same one, and half full, the host is not well.
+const HELD_TROUBLES: Duration = Duration::from_secs(600);
 /// From this part of the cap on, databases are asked for checkpoints.
 const PRESSURE_PART: u64 = 2;
 
@@ -73,8 +80,11 @@ pub(super) struct Keeper {
     /// Oldest first.
     pub(super) filled: VecDeque<Filled>,
     pub(super) backlog: VecDeque<Durable>,
+    pub(super) stuck: Stuck,
     pub(super) settled: Lsn,
     pub(super) next_spare: u64,
+    /// So many of `TELL_AT_PERCENT` have been told of.
+    pub(super) told_at: usize,
     /// The last failure has been told.
     pub(super) complained: bool,
 }
@@ -111,7 +121,7 @@ impl Keeper {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.backlog.is_empty() || self.queue.lock().wanted || self.is_pressed() {
+        if !self.stuck.is_empty() || self.queue.lock().wanted || self.is_pressed() {
             return Some(RETRY_EVERY);
         }
         // The segment that is written holds what waits for a barrier as well, but is not going to be released by one.
@@ -124,44 +134,88 @@ impl Keeper {
         }
     }
 
-    /// Does what durable units do to files, those of each object in order. Nothing is skipped: what fails is tried again,
-    /// and stops its object alone, so that a disk that is full takes what makes room.
+    /// Does what durable units do to files, those of each object in order. Nothing is skipped: what fails is tried again, and
+    /// stops its object alone, so that a disk that is full takes what makes room.
     fn settle(&mut self) {
-        let mut blocked: HashSet<ObjectId> = HashSet::new();
-        let mut failure = None;
-        for durable in &mut self.backlog {
-            durable.work.retain_mut(|(lsn, settlement)| {
-                if blocked.contains(&settlement.object) {
-                    return true;
+        let Self {
+            disk,
+            pins,
+            stuck,
+            backlog,
+            ..
+        } = self;
+        let carry_out = |lsn: Lsn, settlement: &mut Settlement| {
+            die::pass(Point::Settling);
+            carry_out(disk, settlement)?;
+            for file in settlement.removed_files() {
+                pins.backfilled(&file, lsn);
+            }
+            Ok(())
+        };
+        let was_stuck = !stuck.is_empty();
+        let mut failure = stuck.retry(carry_out);
+        let mut upto = None;
+        let mut many = 0;
+        for durable in backlog.drain(..) {
+            for (lsn, mut settlement) in durable.work {
+                if stuck.has_moved(lsn) {
+                    continue;
                 }
-                die::pass(Point::Settling);
-                if let Err(error) = carry_out(&self.disk, settlement) {
-                    blocked.insert(settlement.object);
+                if stuck.holds(settlement.object) {
+                    stuck.follow(lsn, settlement);
+                } else if let Err(error) = carry_out(lsn, &mut settlement) {
+                    stuck.begin(lsn, settlement, &error);
                     failure = Some(error);
-                    return true;
-                }
-                for file in settlement.removed_files() {
-                    self.pins.backfilled(&file, *lsn);
-                }
-                false
-            });
-        }
-        while let Some(durable) = self.backlog.pop_front_if(|durable| durable.work.is_empty()) {
-            self.settled = durable.upto;
-            self.progress.settle(durable.upto);
-            self.queue.settled(durable.many);
-            die::pass(Point::Settled);
-        }
-        match failure {
-            Some(error) => {
-                self.complain("a change of a tree cannot be written to its files", &error);
-                // A spare can be had again, room for what was acknowledged cannot wait.
-                if segment::is_full(&error) {
-                    self.drop_spare();
                 }
             }
-            None => self.complained = false,
+            (upto, many) = (Some(durable.upto), many + durable.many);
         }
+        if was_stuck || !stuck.is_empty() {
+            self.queue.set_stuck(stuck.reasons());
+        }
+        if let Some(upto) = upto {
+            self.settled = upto;
+        }
+        if upto.is_some() || was_stuck {
+            self.progress.settle(self.settled, self.stuck.firsts());
+            self.queue.settled(many);
+            die::pass(Point::Settled);
+        }
+        // A spare can be had again, room for what was acknowledged cannot wait.
+        if failure.as_ref().is_some_and(segment::is_full) {
+            self.drop_spare();
+        }
+    }
+
+    /// Says who holds the journal: in the log when the next part of the cap is passed, and to whoever asks how the host is, when
+    /// it has been held for long.
+    fn watch_room(&mut self) {
+        let used: u64 = self.filled.iter().map(|filled| filled.bytes).sum::<u64>() + self.segment_bytes;
+        let percent = used * 100 / self.cap_bytes.max(1);
+        let passed = TELL_AT_PERCENT.into_iter().filter(|at| percent >= *at).count();
+        let pin = self.pins.oldest_named();
+        let stuck = self.stuck.oldest();
+        let holder = match (&pin, &stuck) {
+            (Some((pinned, ..)), Some((lsn, object, since))) if lsn < pinned => {
+                Some((format!("object {object}, whose files cannot be written"), *since))
+            }
+            (None, Some((_, object, since))) => {
+                Some((format!("object {object}, whose files cannot be written"), *since))
+            }
+            (Some((_, file, since)), _) => Some((file.path().display().to_string(), *since)),
+            (None, None) => None,
+        };
+        if passed > self.told_at {
+            let (held_by, held_s) = match &holder {
+                Some((who, since)) => (who.as_str(), clock::now().saturating_duration_since(*since).as_secs()),
+                None => ("nobody", 0),
+            };
+            tracing::warn!(percent, held_by, held_s, "the journal fills");
+        }
+        self.told_at = passed;
+        let held =
+            holder.filter(|(_, since)| passed > 0 && clock::now().saturating_duration_since(*since) >= HELD_TROUBLES);
+        self.queue.set_held(held.is_some());
     }
 
     /// Writes to a directory that was moved away or removed succeed, and are nowhere.
@@ -201,6 +255,11 @@ impl Keeper {
             && let Some(oldest) = self.filled.front()
         {
             self.pins.press(oldest.last_lsn, self.progress.durable());
+            let (upto, until) = (oldest.last_lsn, clock::now().checked_sub(MOVE_AFTER));
+            let append = |settlement: &Settlement| self.queue.push(settlement.again().encode(), |_, _| {});
+            if let Some(until) = until.filter(|_| rules::hold(Rule::StuckIsMoved, &self.root)) {
+                self.stuck.move_up(upto, until, append);
+            }
         }
         let mut needed = Lsn(u64::MAX);
         if rules::hold(Rule::PinsHoldSegments, &self.root) {
@@ -208,7 +267,9 @@ impl Keeper {
         }
         if rules::hold(Rule::SettledBeforeRelease, &self.root) {
             needed = needed.min(Lsn(self.settled.0 + 1));
+            needed = self.stuck.oldest().map_or(needed, |(lsn, ..)| needed.min(lsn));
         }
+        self.watch_room();
         let many = self.filled.iter().take_while(|filled| filled.last_lsn < needed).count();
         if many == 0 {
             return;
@@ -323,7 +384,7 @@ impl Keeper {
             return false;
         }
         self.settle();
-        if !self.backlog.is_empty() {
+        if !self.stuck.is_empty() {
             return false;
         }
         // Their stores could not move the pages; nobody has them open now.

@@ -13,6 +13,7 @@ use super::recovery::{self, JournalError, Recovered};
 use super::segment::Segment;
 use super::writer::Writer;
 use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
+use crate::ids::ObjectId;
 use crate::sys::die::{self, Point};
 
 /// Bytes of a segment: long enough that a barrier for each costs little, short enough to be spare.
@@ -123,6 +124,8 @@ impl LocalJournal {
             tasks: received,
             filled: Default::default(),
             backlog: Default::default(),
+            stuck: Default::default(),
+            told_at: 0,
             settled: last,
             next_spare: recovered.next_spare,
             complained: false,
@@ -173,6 +176,10 @@ pub(super) fn dir(root: &Path) -> PathBuf {
 impl Journal for LocalJournal {
     fn reserve(&self, bytes: u64) -> Result<Reservation, JournalFull> {
         self.queue.reserve(bytes, || self.tell(Task::Spare))
+    }
+
+    fn stuck(&self, object: ObjectId) -> Option<Arc<str>> {
+        self.queue.stuck(object)
     }
 
     fn try_reserve(&self, bytes: u64) -> Option<Reservation> {

@@ -54,7 +54,7 @@ impl MemoryJournal {
     fn publish(&self, state: &State) {
         if !state.held && !state.ended {
             self.progress.publish(Lsn(state.last));
-            self.progress.settle(Lsn(state.last));
+            self.progress.settle(Lsn(state.last), Default::default());
         }
     }
 }
@@ -65,6 +65,10 @@ impl Journal for MemoryJournal {
             true => Err(JournalFull("a test has filled it".into())),
             false => Ok(Reservation::none()),
         })
+    }
+
+    fn stuck(&self, _: crate::ids::ObjectId) -> Option<Arc<str>> {
+        None
     }
 
     fn try_reserve(&self, bytes: u64) -> Option<Reservation> {

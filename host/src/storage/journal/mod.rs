@@ -14,6 +14,7 @@ mod recovery;
 mod redo;
 pub(crate) mod rules;
 mod segment;
+mod stuck;
 mod unit;
 mod writer;
 
@@ -33,6 +34,8 @@ mod memory;
 mod journal_capnp;
 
 use std::sync::Arc;
+
+use crate::ids::ObjectId;
 
 pub(crate) use disk::Disk;
 pub(crate) use local::{JournalOptions, LocalJournal};
@@ -58,6 +61,8 @@ pub(crate) trait Journal: Send + Sync {
     /// Sets room aside for a COMMIT that writes about `bytes`. Waits while too much is queued, so call it before the
     /// COMMIT: nothing after it waits on a limit.
     fn reserve(&self, bytes: u64) -> Result<Reservation, JournalFull>;
+    /// Why the files of an object cannot be written, if they cannot: it takes no commits until they can.
+    fn stuck(&self, object: ObjectId) -> Option<Arc<str>>;
     /// Sets room aside if that needs no waiting.
     fn try_reserve(&self, bytes: u64) -> Option<Reservation>;
     /// Queues what one unit committed and answers its number. Never waits.

@@ -5,10 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
+use std::time::Instant;
+
 use super::Lsn;
 use crate::storage::file::DbFile;
 use crate::storage::identity;
 use crate::storage::store::FacetStore;
+use crate::sys::clock;
 
 /// Which databases need the journal.
 #[derive(Default)]
@@ -50,6 +53,7 @@ struct Attended {
 struct Pinned {
     first: Lsn,
     newest: Lsn,
+    since: Instant,
 }
 
 impl Pins {
@@ -67,6 +71,7 @@ impl Pins {
         let pinned = Pinned {
             first: lsn,
             newest: lsn,
+            since: clock::now(),
         };
         state.pinned.insert(file.clone(), pinned);
         state.oldest.insert((lsn, file.clone()));
@@ -91,6 +96,13 @@ impl Pins {
     /// No segment that holds this number or a later one can go.
     pub(super) fn oldest(&self) -> Option<Lsn> {
         self.lock().oldest.first().map(|(lsn, _)| *lsn)
+    }
+
+    /// Who holds that, and since when.
+    pub(super) fn oldest_named(&self) -> Option<(Lsn, DbFile, Instant)> {
+        let state = self.lock();
+        let (lsn, file) = state.oldest.first()?;
+        Some((*lsn, file.clone(), state.pinned[file].since))
     }
 
     /// From now on this store can be asked for a checkpoint.

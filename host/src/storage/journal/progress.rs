@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::Lsn;
+use super::stuck::Firsts;
+use crate::ids::ObjectId;
 
 /// How far the journal has come.
 #[derive(Clone, Debug)]
@@ -22,13 +24,27 @@ pub(crate) enum Durability {
 #[error("the journal failed: {0}")]
 pub(crate) struct JournalFailed(pub(crate) Arc<str>);
 
+/// How far files follow.
+#[derive(Clone, Debug)]
+struct Settled {
+    upto: Lsn,
+    /// But not those of these objects, from their units on.
+    stuck: Firsts,
+}
+
+impl Settled {
+    fn shows(&self, object: ObjectId, lsn: Lsn) -> bool {
+        self.upto >= lsn && self.stuck.get(&object).is_none_or(|first| *first > lsn)
+    }
+}
+
 /// The counters of one journal.
 pub(crate) struct Progress {
     /// As in `durability`, cheaper to look at.
     durable: AtomicU64,
     durability: watch::Sender<Durability>,
     /// Files say what the units up to here did to the tree; files that they removed are gone.
-    settled: watch::Sender<Lsn>,
+    settled: watch::Sender<Settled>,
     /// Turns that have begun a transaction and not ended it: a batch waits a moment for them.
     open_turns: AtomicUsize,
     /// For those who wait on a thread.
@@ -42,7 +58,11 @@ impl Progress {
         Arc::new(Self {
             durable: AtomicU64::new(last.0),
             durability: watch::channel(Durability::UpTo(last)).0,
-            settled: watch::channel(last).0,
+            settled: watch::channel(Settled {
+                upto: last,
+                stuck: Firsts::new(),
+            })
+            .0,
             open_turns: AtomicUsize::new(0),
             gate: Mutex::new(()),
             changed: Condvar::new(),
@@ -58,7 +78,13 @@ impl Progress {
         self.durability.subscribe()
     }
 
-    pub(crate) fn settled(&self) -> watch::Receiver<Lsn> {
+    /// Files of the object show everything up to `lsn`.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self, object: ObjectId, lsn: Lsn) -> bool {
+        self.settled.borrow().shows(object, lsn)
+    }
+
+    fn settled(&self) -> watch::Receiver<Settled> {
         self.settled.subscribe()
     }
 
@@ -105,8 +131,8 @@ impl Progress {
         self.wake();
     }
 
-    pub(super) fn settle(&self, lsn: Lsn) {
-        self.settled.send_replace(lsn);
+    pub(super) fn settle(&self, upto: Lsn, stuck: Firsts) {
+        self.settled.send_replace(Settled { upto, stuck });
     }
 
     fn wake(&self) {
@@ -146,12 +172,12 @@ pub(crate) async fn wait_durable(receiver: &mut watch::Receiver<Durability>, lsn
     }
 }
 
-/// Waits until files show everything up to `lsn`. Ends as well when the journal has failed or is closed: nothing of it
+/// Waits until the files of an object show everything up to `lsn`. Ends as well when the journal has failed or is closed: nothing of it
 /// is going to happen then.
-pub(crate) async fn wait_settled(progress: &Progress, lsn: Lsn) {
+pub(crate) async fn wait_settled(progress: &Progress, object: ObjectId, lsn: Lsn) {
     let (mut settled, mut durability) = (progress.settled(), progress.durability());
     tokio::select! {
-        _ = settled.wait_for(|settled| *settled >= lsn) => {}
+        _ = settled.wait_for(|settled| settled.shows(object, lsn)) => {}
         _ = durability.wait_for(|state| matches!(state, Durability::Failed(_))) => {}
     }
 }

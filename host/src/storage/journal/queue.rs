@@ -1,7 +1,7 @@
 //! What waits for the writer is bounded, in memory and in room on disk, and both are set aside before a COMMIT: what has
 //! been committed can always be queued.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Lsn;
 use super::batch::{BLOCK_BYTES, BODY_BYTES_MAX};
 use super::unit::Encoded;
+use crate::ids::ObjectId;
 use crate::sys::clock;
 
 /// Bytes of units that wait for the writer, encoded. COMMITs wait beyond it.
@@ -66,6 +67,10 @@ pub(super) struct State {
     pub(super) wanted: bool,
     /// How far the writer is with what is committed.
     pub(super) writer: Writing,
+    /// Objects whose files cannot be written, and why.
+    stuck: BTreeMap<ObjectId, Arc<str>>,
+    /// The same one has held the oldest segment for long.
+    held: bool,
     /// The number of the oldest segment that is needed, and what of that a batch says.
     pub(super) oldest: u64,
     pub(super) oldest_written: u64,
@@ -137,6 +142,8 @@ impl Queue {
                 full_since: None,
                 wanted: false,
                 writer: Writing::Goes,
+                stuck: BTreeMap::new(),
+                held: false,
                 oldest: 0,
                 oldest_written: 0,
             }),
@@ -356,11 +363,26 @@ impl Queue {
         state.full = Some(why);
     }
 
+    pub(super) fn set_stuck(&self, stuck: BTreeMap<ObjectId, Arc<str>>) {
+        self.lock().stuck = stuck;
+    }
+
+    pub(super) fn stuck(&self, object: ObjectId) -> Option<Arc<str>> {
+        self.lock().stuck.get(&object).cloned()
+    }
+
+    pub(super) fn set_held(&self, held: bool) {
+        self.lock().held = held;
+    }
+
     /// Why commits are refused for good, or have been for long.
     pub(super) fn trouble(&self) -> Option<String> {
         let state = self.lock();
         if state.failed.is_some() {
             return Some("the journal has failed, and the host stops".to_owned());
+        }
+        if state.held {
+            return Some("the journal fills, and has been held by one database or object for 10 minutes".to_owned());
         }
         let full = clock::now().saturating_duration_since(state.full_since?);
         (full >= FULL_TROUBLES).then(|| format!("the journal has been full for {} s", full.as_secs()))

@@ -41,7 +41,8 @@ struct DatabasePlan {
 #[derive(Default)]
 struct IndexPlan {
     removed: bool,
-    records: Vec<RedoRecord>,
+    /// By their numbers: those of an object that was stuck come again, behind later ones.
+    records: BTreeMap<u64, RedoRecord>,
 }
 
 /// What redo has done.
@@ -115,18 +116,21 @@ impl Redo {
             TreeUnit::Removed => {
                 *plan = IndexPlan {
                     removed: true,
-                    records: Vec::new(),
+                    records: BTreeMap::new(),
                 }
             }
             TreeUnit::Append(append) => {
                 if !append.header.is_empty() {
-                    *plan = IndexPlan::default();
+                    // Numbers begin again only after the file was removed, so what is later is of the same file.
+                    plan.removed = false;
+                    plan.records = plan.records.split_off(&append.seq);
                 }
-                plan.records.push(RedoRecord {
+                let record = RedoRecord {
                     header: append.header,
                     record: append.record,
                     seq: append.seq,
-                });
+                };
+                plan.records.insert(append.seq, record);
             }
         }
     }
@@ -240,7 +244,8 @@ impl Redo {
                 redone.objects.insert(key);
                 continue;
             }
-            match index::redone(&path, object, &plan.records) {
+            let records: Vec<_> = plan.records.into_values().collect();
+            match index::redone(&path, object, &records) {
                 Ok(image) => {
                     redone.objects.insert(key);
                     let Some(image) = image else { continue };
@@ -259,7 +264,7 @@ impl Redo {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                         Err(error) => return Err(JournalError::Io(format!("cannot read {}: {error}", lost.display()))),
                     };
-                    let records = index::records_image(&plan.records);
+                    let records = index::records_image(&records);
                     if image.ends_with(&records) {
                         continue;
                     }

@@ -36,6 +36,8 @@ pub(crate) enum Rule {
     SegmentIsNamed,
     /// A batch says that a segment is not needed before it goes.
     ReleaseIsWritten,
+    /// What files do not show for long is written again at the head.
+    StuckIsMoved,
     /// A released segment has lost its name before it is used again.
     ReleasedIsUnnamed,
     /// No block with an acknowledged byte is written again.

@@ -161,6 +161,19 @@ impl Settlement {
         self.tree == TreeUnit::Unchanged && self.removed.is_empty()
     }
 
+    /// A unit that does the same. Doing it twice changes nothing: records have numbers, and what was removed is gone.
+    pub(super) fn again(&self) -> Unit {
+        Unit {
+            dir: self.dir.clone(),
+            object: self.object,
+            members: Vec::new(),
+            adopted: Vec::new(),
+            removed: self.removed.clone(),
+            tree: self.tree.clone(),
+            room: Vec::new(),
+        }
+    }
+
     pub(super) fn index_path(&self) -> PathBuf {
         index::path(&self.dir, self.object)
     }

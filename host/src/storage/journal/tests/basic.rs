@@ -298,7 +298,7 @@ fn trees_follow_the_journal_and_removed_files_go() {
     let last = journal.append(removed);
     assert!(last > created);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(wait_settled(journal.progress(), last));
+    runtime.block_on(wait_settled(journal.progress(), OBJECT, last));
     assert!(!data.file(1).path().exists());
     let index = index::path(&data.file(0).dir, OBJECT);
     let entries = |path: &Path| index::load(path, OBJECT).unwrap().map(|found| found.entries.len());
@@ -318,7 +318,7 @@ fn trees_follow_the_journal_and_removed_files_go() {
         room: Vec::new(),
         ..tree_unit(&data, 4, create(9))
     });
-    runtime.block_on(wait_settled(journal.progress(), gone));
+    runtime.block_on(wait_settled(journal.progress(), OBJECT, gone));
     assert!(!index.exists());
     let killed = data.killed();
     std::fs::write(index::path(&killed.file(0).dir, OBJECT), b"an old one").unwrap();
@@ -434,10 +434,10 @@ fn a_change_of_files_that_fails_is_tried_again() {
         Some(|op| matches!(op, Op::Write(path) if path.extension().is_some_and(|e| e == "facets")));
     let lsn = journal.append(tree_unit(&data, 1, create(1)));
     journal.progress().wait(lsn).unwrap();
-    assert!(*journal.progress().settled().borrow() < lsn);
+    assert!(!journal.progress().is_settled(OBJECT, lsn));
     *failing.0.lock().unwrap() = None;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(wait_settled(journal.progress(), lsn));
+    runtime.block_on(wait_settled(journal.progress(), OBJECT, lsn));
     assert!(index::path(&data.file(0).dir, OBJECT).exists());
     assert!(journal.close());
 }
@@ -541,7 +541,7 @@ fn a_change_of_files_that_fails_half_way_is_not_done_twice() {
         ..tree_unit(&data, 2, TreeChange::Delete { file: FileId(1) })
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(wait_settled(journal.progress(), lsn));
+    runtime.block_on(wait_settled(journal.progress(), OBJECT, lsn));
     assert!(failing.0.lock().unwrap().is_none(), "nothing failed");
     let loaded = index::load(&index::path(&data.file(0).dir, OBJECT), OBJECT)
         .unwrap()
@@ -570,10 +570,10 @@ fn one_object_whose_files_cannot_be_written_stops_no_other() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(path.exists());
-    assert!(*journal.progress().settled().borrow() < lsn);
+    assert!(!journal.progress().is_settled(OBJECT, lsn));
     std::fs::remove_dir(&stuck).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(wait_settled(journal.progress(), lsn));
+    runtime.block_on(wait_settled(journal.progress(), OBJECT, lsn));
     assert!(journal.close());
 }
 

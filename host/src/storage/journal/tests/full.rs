@@ -188,7 +188,8 @@ fn who_watches_over_a_host_hears_of_a_journal_that_is_full_or_has_failed() {
     store.kv_put("k", b"kept").unwrap();
     let refused = store.end_turn().unwrap_err();
     assert_eq!(refused.code(), "journal-full");
-    assert!(refused.to_string().contains("No space left"), "{refused}");
+    let whole = refused.for_operator();
+    assert!(whole.contains("No space left"), "{whole}");
     assert!(journal.trouble().is_some_and(|why| why.contains("full")));
     // It is tried again for as long as somebody has waited.
     data.refuse(0);

@@ -9,6 +9,7 @@ use super::random::Random;
 use crate::ids::{FacetName, FileId};
 use crate::index::TreeChange;
 use crate::storage::journal::*;
+use crate::storage::store::FacetStore;
 
 /// Twice the journal's cap.
 const MUCH: u64 = 128 << 20;
@@ -60,7 +61,7 @@ fn the_pin_of_a_closed_database_is_lifted() {
 
 fn settle(journal: &LocalJournal, lsn: Lsn) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(wait_settled(journal.progress(), lsn));
+    runtime.block_on(wait_settled(journal.progress(), crate::ids::ObjectId([7; 32]), lsn));
 }
 
 #[test]
@@ -162,4 +163,69 @@ fn a_facet_that_only_reads_makes_room_too() {
     reader.checkpoint().unwrap();
     assert!(!reader.must_checkpoint());
     assert_eq!(journal.pins().oldest(), None);
+}
+
+/// A directory stands where the index of one object should be: the others go on, and what the object has said is not lost.
+#[test]
+fn an_object_whose_files_cannot_be_written_waits_by_itself() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let index = crate::index::path(&data.file(0).dir, data.file(0).object);
+    std::fs::create_dir(&index).unwrap();
+    let mut last = Lsn::ZERO;
+    for seq in 1..=3 {
+        let append = TreeAppend::new(
+            data.file(0).object,
+            seq == 1,
+            FileId(1),
+            seq,
+            &[create(u32::try_from(seq).unwrap())],
+        );
+        last = journal.append(Unit {
+            tree: TreeUnit::Append(append),
+            ..data.unit()
+        });
+    }
+    journal.progress().wait(last).unwrap();
+    while journal.stuck(data.file(0).object).is_none() {
+        std::thread::yield_now();
+    }
+    let mut own = data.store(&journal, 1, false);
+    own.kv_put("k", b"v").unwrap();
+    assert_eq!(own.end_turn().unwrap_err().code(), "io");
+    // Somebody else's object.
+    let other = crate::ids::ObjectId([8; 32]);
+    let file = crate::storage::DbFile {
+        object: other,
+        ..data.file(0)
+    };
+    let mut store = FacetStore::new(file, String::new(), false, 1 << 30, Arc::default(), journal.clone());
+    let mut random = Random::new(1);
+    for _ in 0..MUCH / VALUE_BYTES as u64 {
+        put(&mut store, &random.noise(VALUE_BYTES));
+        store.checkpoint_between_turns().unwrap();
+    }
+    store.close().unwrap();
+    // A start finds the same in its way; without it all is there.
+    let facets = |data: &Data| {
+        let path = crate::index::path(&data.file(0).dir, data.file(0).object);
+        crate::index::load(&path, data.file(0).object)
+            .unwrap()
+            .unwrap()
+            .entries
+            .len()
+    };
+    std::fs::remove_dir(&index).unwrap();
+    let killed = data.killed();
+    let (after, _) = killed.open(true).unwrap();
+    assert_eq!(facets(&killed), 3);
+    drop(after);
+    while journal.stuck(data.file(0).object).is_some() {
+        std::thread::yield_now();
+    }
+    own.discard_turn();
+    put(&mut own, b"v");
+    own.close().unwrap();
+    assert!(journal.close());
+    assert_eq!(facets(&data), 3);
 }

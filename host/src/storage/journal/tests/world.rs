@@ -252,7 +252,7 @@ impl Object {
     fn settled(&self, lsn: Lsn) {
         self.host.power.as_ref().inspect(|power| power.hold(false));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(wait_settled(self.host.journal.progress(), lsn));
+        runtime.block_on(wait_settled(self.host.journal.progress(), object_id(self.number), lsn));
     }
 
     fn much(&mut self) -> Done {
