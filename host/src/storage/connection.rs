@@ -4,6 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::heap::{HeapRefusal, Meter};
 use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::statement::{self, Statement};
-use super::vfs::{self, Vfs};
+use super::vfs::{self, Opened, Vfs};
 use super::{allow, functions, identity, limited, template};
 
 /// The largest text, blob and row.
@@ -101,7 +102,7 @@ impl Connected {
         identity::check_unopened(file)?;
         let mut connected = Self::connect(file, quota_bytes, interrupt)?;
         let trusted = connected.authorizer.trust();
-        identity::check(&connected.conn, file, path)?;
+        identity::check(&connected.conn, file, path).map_err(|error| connected.vfs.account().explain(error))?;
         if has_log {
             // Its frames are in the journal; the next commit begins behind them.
             let frames: i64 = connected
@@ -149,9 +150,8 @@ impl Connected {
     }
 
     fn connect(file: &DbFile, quota_bytes: u64, interrupt: &Arc<InterruptCell>) -> Result<Self, StorageError> {
-        // Not CREATE: SQLite would make up an empty database for one that is lost. No URI, no symbolic link.
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        // Not CREATE: SQLite would make up an empty database for one that is lost. No URI.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let path = file.path();
         if !path.exists() {
             let message = format!(
@@ -160,7 +160,17 @@ impl Connected {
             );
             return Err(StorageError::new(StorageCode::Corrupt, message));
         }
-        let mut opened = vfs::open(&path, flags)?;
+        let opened = vfs::open(&path, flags)?;
+        let account = Arc::clone(opened.vfs.account());
+        Self::set_up(opened, &path, quota_bytes, interrupt).map_err(|error| account.explain(error))
+    }
+
+    fn set_up(
+        mut opened: Opened,
+        path: &Path,
+        quota_bytes: u64,
+        interrupt: &Arc<InterruptCell>,
+    ) -> Result<Self, StorageError> {
         let conn = &mut opened.conn;
         // rusqlite waits five seconds for a lock; nobody who holds one here gives it back.
         conn.busy_timeout(Duration::ZERO)?;
@@ -268,8 +278,9 @@ impl Connected {
             "full" | "interrupted" => match self.vfs.account().take_refusal() {
                 Some(refusal) => StorageError::refused(refusal),
                 None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),
-                None => error,
+                None => self.vfs.account().explain(error),
             },
+            "corrupt" | "io" => self.vfs.account().explain(error),
             "memory" => match self.heap.take_refusal() {
                 Some(HeapRefusal::Full) => StorageError::memory_full(),
                 Some(HeapRefusal::Stopped) => stopped(),

@@ -12,7 +12,7 @@ use super::file::{DbFile, remove_db};
 use super::journal::Disk;
 use super::journal::rules::{self, Rule};
 use super::store::FacetStore;
-use super::{alarm, identity, template};
+use super::{alarm, identity, template, vfs};
 use crate::sys::die::{self, Point};
 
 /// Pages copied in one step. The source cannot change meanwhile, this bounds nothing but the time between two checks.
@@ -58,8 +58,10 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
         .and_then(|mut file| file.write_all(template::image().map_err(std::io::Error::other)?))
         .map_err(io("create", path.clone()))?;
     die::pass(Point::CopyCreated);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut target = Connection::open_with_flags(&path, flags)?;
+    let vfs::Opened {
+        conn: mut target,
+        vfs: _vfs,
+    } = vfs::open(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Nobody knows the file yet: it needs no rollback journal, and one sync at the end.
     target.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")?;
     {
@@ -88,7 +90,6 @@ fn copy(source: &Connection, disk: &Disk, dst: &DbFile, dst_path: &str) -> Resul
     }
     target.close().map_err(|(_, error)| error)?;
     die::pass(Point::CopyClosed);
-    // The connection is closed, so opening the file again drops no lock.
     if rules::hold(Rule::CopyIsSynced, &path) {
         disk.sync_file(&path).map_err(StorageError::from_io)?;
         disk.sync_dir(&dst.home()).map_err(StorageError::from_io)?;

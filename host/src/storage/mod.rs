@@ -21,6 +21,7 @@ mod interrupt;
 pub(crate) mod journal;
 mod kv;
 mod limited;
+mod page;
 mod quota;
 mod sql;
 mod statement;

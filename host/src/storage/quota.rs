@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::authorizer::RESERVED_PREFIX;
 use super::connection::{CACHE_KIB, Connected};
 use super::error::{StorageCode, StorageError};
-use super::template::PAGE_BYTES;
+use super::page::PAGE_BYTES;
 use super::vfs::{TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
 use crate::budget::Budget;
 

@@ -303,7 +303,7 @@ fn log_once(logged: &mut bool, file: &DbFile, error: &StorageError) {
 impl Connected {
     fn used_bytes(&mut self) -> Result<u64, StorageError> {
         let pages = self.host_integer(USED_PAGES)?;
-        Ok(u64::try_from(pages).unwrap_or(0) * super::template::PAGE_BYTES)
+        Ok(u64::try_from(pages).unwrap_or(0) * super::page::PAGE_BYTES)
     }
 }
 

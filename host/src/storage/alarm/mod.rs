@@ -12,6 +12,7 @@ use super::error::StorageError;
 use super::file::DbFile;
 use super::statement::Step;
 use super::store::FacetStore;
+use super::vfs;
 pub(crate) use row::{AfterFailure, AlarmInfo, AlarmRow, Beginning};
 
 /// The latest time an alarm can be set for: the end of the year 9999. What lies beyond is in other units.
@@ -199,11 +200,12 @@ pub(super) fn forget(conn: &Connection) -> Result<(), StorageError> {
 
 /// When the alarm of a database is due that nobody has open, for an index that is made anew.
 pub(crate) fn stored_alarm(file: &DbFile) -> Result<Option<u64>, StorageError> {
-    // Exclusive, or SQLite would make a -shm.
-    let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE")?;
-    let due_ms: Option<i64> = conn
-        .query_row("SELECT due_ms FROM _facetd_alarm", (), |row| row.get(0))
-        .optional()?;
+    let opened = vfs::open(&file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let due_ms: Option<i64> = opened.run(|conn| {
+        // Exclusive, or SQLite would make a -shm.
+        conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE")?;
+        conn.query_row("SELECT due_ms FROM _facetd_alarm", (), |row| row.get(0))
+            .optional()
+    })?;
     Ok(due_ms.and_then(|due_ms| u64::try_from(due_ms).ok()))
 }
