@@ -88,5 +88,5 @@ fn open_unchanged(file: &DbFile) -> Result<Opened, StorageError> {
     .to_string();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let uri = format!("file:{escaped}?immutable=1");
-    Ok(vfs::open(Path::new(&uri), flags)?)
+    vfs::open(Path::new(&uri), flags)
 }

@@ -9,7 +9,7 @@ pub(super) const PAGE: usize = PAGE_BYTES as usize;
 /// The end of a page, which SQLite does not use: room for a nonce and a tag, zeroes for now, then the checksum.
 pub(super) const RESERVED_BYTES: usize = 32;
 const CHECKSUM_BYTES: usize = 4;
-const CONTENT_BYTES: usize = PAGE - RESERVED_BYTES;
+pub(super) const CONTENT_BYTES: usize = PAGE - RESERVED_BYTES;
 const CHECKED_BYTES: usize = PAGE - CHECKSUM_BYTES;
 /// The page that holds the bytes by which SQLite locks a file. It is never written, so it has no checksum.
 const LOCK_PAGE: u32 = ((1 << 30) / PAGE_BYTES) as u32 + 1;
