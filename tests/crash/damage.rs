@@ -417,9 +417,10 @@ fn a_database_of_garbage_is_refused() -> Result<()> {
     let noise: Vec<u8> = (0..whole.len()).map(|i| (i * 31 % 251) as u8).collect();
     let mut beginning_only = whole.clone();
     beginning_only[4096..].fill(0x5a);
-    // Another program's: SQLite's header without our mark, in another mode.
+    // Another program's: SQLite's header without our mark, in another mode, and with nothing reserved.
     let mut strange = whole.clone();
     strange[18..20].fill(1);
+    strange[20] = 0;
     strange[68..72].fill(0);
     for (kind, damaged, code) in [
         ("noise", &noise[..], "corrupt"),

@@ -355,8 +355,8 @@ fn lived(mortal: &mut Mortal, ending: Ending) -> Result<Wanted> {
             .context("no such operation")
     };
     let (last, fate) = match ending {
-        // Copies before it: each clone makes two, `clone` and `clone-over` and `move`.
-        Ending::WithAnOrphan => (named("clone")?, "copy-synced:7"),
+        // Clones before it: `clone` and `clone-over` and `move`, each of which is synced once.
+        Ending::WithAnOrphan => (named("clone")?, "copy-synced:4"),
         // Indexes that begin in this life: of `create-root`, of `history` and of the old object, then this one.
         Ending::BeforeFilesFollow => (named("create-root")?, "index-cleared:4"),
     };

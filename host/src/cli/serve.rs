@@ -48,6 +48,7 @@ pub(super) fn log_to_stderr() {
 fn run(config: &Config, place: &Place, developing: bool) -> anyhow::Result<()> {
     log_to_stderr();
     crate::sys::memory::bound_allocator();
+    crate::sys::signals::survive_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -21,7 +21,7 @@ use crate::isolate::state::{FacetState, GuestEnd, Identity, current_event};
 use crate::isolate::turn::Unreleased;
 use crate::isolate::{Exports, Pending, executor, meter};
 use crate::limits::START_WALL_MS;
-use crate::live::{Control, Ending, Launched, Mail, Object, Work};
+use crate::live::{Control, Ending, Launched, Mail, Object, Work, closing};
 use crate::object::{Cause, Epoch, Owner};
 use crate::startup::FacetId;
 use crate::storage::{FacetStore, Lsn, wait_settled};
@@ -418,7 +418,7 @@ impl Life {
                             .expect("storage does not panic: a panic would end this task first");
                         close(&mut store)
                     };
-                    tokio::task::spawn_blocking(close).await
+                    closing(close).await
                 }
             };
             match closed {

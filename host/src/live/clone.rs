@@ -14,9 +14,9 @@ use crate::error::{CallError, Kind};
 use crate::ids::FileId;
 use crate::live::Object;
 use crate::live::pause::Pause;
-use crate::live::visit::{Holder, Loan, blocking, join};
+use crate::live::visit::{Holder, Lent, Loan, blocking, join};
 use crate::object::{Copy, NodeId, Source};
-use crate::storage::{DbFile, Disk, FacetStore, StorageError, remove_db};
+use crate::storage::{DbFile, FacetStore, StorageError, remove_db, sync_copies};
 
 /// Tells a copy that is being made that nobody waits for it any more.
 #[derive(Default)]
@@ -36,7 +36,6 @@ enum Held {
 
 /// One copy to be made.
 struct Order {
-    disk: Disk,
     dst: DbFile,
     dst_path: String,
     unwanted: Arc<AtomicBool>,
@@ -45,7 +44,10 @@ struct Order {
 impl Order {
     /// False if there is nothing to be copied.
     fn carry_out(&self, source: &mut FacetStore) -> Result<bool, StorageError> {
-        let made = source.copy_committed_to(&self.disk, &self.dst, &self.dst_path)?;
+        if self.unwanted.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        let made = source.copy_committed_to(&self.dst, &self.dst_path)?;
         if self.unwanted.load(Ordering::SeqCst) {
             // Its turn was lost meanwhile, and what was there of the copy has been removed already.
             remove_db(&self.dst).map_err(StorageError::from_io)?;
@@ -85,36 +87,40 @@ impl Object {
         held: HeldSources,
         copies: Vec<Copy>,
     ) -> Result<Vec<FileId>, CallError> {
-        let mut unmade = Vec::new();
+        let wanted = Wanted::default();
+        let (mut done, mut lent) = (Vec::new(), Vec::new());
         for copy in copies {
+            let order = Order {
+                dst: self.db_file(copy.to),
+                dst_path: join(&copy.to_path),
+                unwanted: wanted.0.clone(),
+            };
+            let loan = match held.0.get(&copy.node) {
+                Some(Held::Paused(pause)) => {
+                    // What comes before it may be what it is made of.
+                    done.extend(carry_out(std::mem::take(&mut lent)).await.map_err(not_made)?);
+                    let made = copy_paused(pause, order).await.map_err(not_made)?;
+                    done.push((copy.to, made));
+                    continue;
+                }
+                Some(Held::Lent(loan)) => Some(loan.clone()),
+                // A copy that this turn has made: nobody else knows of it, and what was at its path before may be held.
+                None => None,
+            };
             let source = Source {
                 node: copy.node,
                 file: copy.file,
                 path: copy.path,
             };
-            let wanted = Wanted::default();
-            let order = Order {
-                disk: self.host.disk.clone(),
-                dst: self.db_file(copy.to),
-                dst_path: join(&copy.to_path),
-                unwanted: wanted.0.clone(),
-            };
-            let made = match held.0.get(&copy.node) {
-                Some(Held::Paused(pause)) => copy_paused(pause, order).await,
-                Some(Held::Lent(loan)) => {
-                    self.on_loan(Some(loan.clone()), &source, move |store| order.carry_out(store))
-                        .await
-                }
-                // A copy that this turn has made: nobody else knows of it, and what was at its path before may be held.
-                None => self.on_loan(None, &source, move |store| order.carry_out(store)).await,
-            };
-            match made {
-                Ok(true) => {}
-                Ok(false) => unmade.push(copy.to),
-                Err(error) => return Err(not_made(error)),
-            }
+            lent.push((copy.to, self.lent(loan, &source), order));
         }
-        Ok(unmade)
+        done.extend(carry_out(lent).await.map_err(not_made)?);
+        let (made, unmade): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, made)| *made);
+        let made: Vec<_> = made.into_iter().map(|(file, _)| self.db_file(file)).collect();
+        let disk = self.host.disk.clone();
+        let synced = blocking(move || sync_copies(&disk, &made)).await;
+        synced.map_err(not_made)?;
+        Ok(unmade.into_iter().map(|(file, _)| file).collect())
     }
 
     /// What is committed stays as it is until the answer is dropped.
@@ -135,6 +141,18 @@ impl Object {
             }
         }
     }
+}
+
+/// Makes copies of databases that nobody has open, one after the other on one thread. Answers which were made.
+async fn carry_out(copies: Vec<(FileId, Lent, Order)>) -> Result<Vec<(FileId, bool)>, StorageError> {
+    if copies.is_empty() {
+        return Ok(Vec::new());
+    }
+    blocking(move || {
+        let one = |(to, lent, order): (FileId, Lent, Order)| Ok((to, lent.use_by(|store| order.carry_out(store))?));
+        copies.into_iter().map(one).collect()
+    })
+    .await
 }
 
 fn not_made(error: StorageError) -> CallError {

@@ -11,9 +11,9 @@ use tracing::warn;
 use crate::budget::Budget;
 use crate::isolate::CpuTime;
 use crate::limits::{LOG_BYTES_PER_EVENT_MAX, Limits};
-use crate::live::{Gate, Waits};
+use crate::live::{Gate, Waits, closing};
 use crate::object::{Cause, IncarnationId, NodeId};
-use crate::storage::{FacetStore, InterruptCell};
+use crate::storage::{FacetStore, InterruptCell, Rest};
 
 const RUNNING: u8 = 0;
 const SEALING: u8 = 1;
@@ -125,7 +125,7 @@ impl Control {
             return;
         }
         let control = self.clone();
-        self.runtime.spawn_blocking(move || {
+        self.runtime.spawn(closing(move || {
             let Some(storage) = control.storage.get() else { return };
             // Somebody is using it: then it is not idle.
             let Ok(mut store) = storage.try_lock() else { return };
@@ -133,11 +133,16 @@ impl Control {
             if !is_idle || store.in_turn() || control.storage_closed.load(Ordering::SeqCst) {
                 return;
             }
-            if let Err(error) = store.rest() {
-                let error = error.for_operator();
-                warn!(error, "the database of an idle facet cannot be closed");
+            match store.rest() {
+                Ok(Rest::Closed) => {}
+                // Asked for again if it is still idle then.
+                Ok(Rest::GoesOn) => control.connection_closed_ms.store(0, Ordering::Relaxed),
+                Err(error) => {
+                    let error = error.for_operator();
+                    warn!(error, "the database of an idle facet cannot be closed");
+                }
             }
-        });
+        }));
     }
 
     pub(crate) fn is_dead(&self) -> bool {

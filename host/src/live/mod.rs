@@ -2,6 +2,7 @@
 //! await, and only one object's lock is held at a time.
 
 mod clone;
+mod closing;
 mod control;
 mod effects;
 mod egress;
@@ -20,6 +21,7 @@ mod visit;
 mod waits;
 
 pub(crate) use clone::HeldSources;
+pub(crate) use closing::closing;
 pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};
 pub(crate) use egress::{Fetch, Outbound};

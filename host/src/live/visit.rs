@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::ids::FacetName;
 use crate::live::{Control, Object};
 use crate::object::{Borrow, Source};
-use crate::storage::{FacetStore, InterruptCell, StorageError};
+use crate::storage::{DbFile, FacetStore, InterruptCell, Journal, StorageError};
 
 /// Joins a path as databases and people see it.
 pub(crate) fn join(path: &[FacetName]) -> String {
@@ -25,6 +25,32 @@ pub(super) struct Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         self.object.gone(&self.control);
+    }
+}
+
+/// A database that is on loan, and opened when it is used.
+pub(super) struct Lent {
+    file: DbFile,
+    path: String,
+    is_owned: bool,
+    journal: Arc<dyn Journal>,
+    /// Given back when the connection is closed, even if nobody waits for the result any more.
+    _loan: Option<Arc<Loan>>,
+}
+
+impl Lent {
+    /// Does something with it; waits for the disk.
+    pub(super) fn use_by<R>(
+        self,
+        work: impl FnOnce(&mut FacetStore) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        // Those who were waited for may have emptied it. One that is lost is still the tree's.
+        let stored = self.is_owned || self.file.path().exists();
+        let interrupt = Arc::new(InterruptCell::default());
+        let mut store = FacetStore::new(self.file, self.path, stored, u64::MAX, interrupt, self.journal);
+        let done = work(&mut store);
+        store.close()?;
+        done
     }
 }
 
@@ -74,20 +100,19 @@ impl Object {
         source: &Source,
         work: impl FnOnce(&mut FacetStore) -> Result<R, StorageError> + Send + 'static,
     ) -> Result<R, StorageError> {
-        let (file, path) = (self.db_file(source.file), join(&source.path));
-        // Those who were waited for may have emptied it. One that is lost is still the tree's.
-        let stored = file.path().exists() || self.lock().tree.owns(source.file);
-        let journal = self.host.journal.clone();
-        blocking(move || {
-            // Given back when the connection is closed, even if nobody waits for the result any more.
-            let _loan = loan;
-            let interrupt = Arc::new(InterruptCell::default());
-            let mut store = FacetStore::new(file, path, stored, u64::MAX, interrupt, journal);
-            let done = work(&mut store);
-            store.close()?;
-            done
-        })
-        .await
+        let lent = self.lent(loan, source);
+        blocking(move || lent.use_by(work)).await
+    }
+
+    /// The database of a facet that does not run; without a loan, of one that cannot run yet.
+    pub(super) fn lent(&self, loan: Option<Arc<Loan>>, source: &Source) -> Lent {
+        Lent {
+            file: self.db_file(source.file),
+            path: join(&source.path),
+            is_owned: self.lock().tree.owns(source.file),
+            journal: self.host.journal.clone(),
+            _loan: loan,
+        }
     }
 
     pub(super) fn holder(self: &Arc<Self>, source: &Source) -> Holder {

@@ -1,6 +1,5 @@
-//! What a commit wrote is read back from the log through SQLite's own handle: a second descriptor of a live database would
-//! drop its locks when closed. Exactly the frames between two commits are taken, never what the length of the file says,
-//! for spilled and undone frames lie in it as well.
+//! What a commit wrote is read back from the log through SQLite's own handle. Exactly the frames between two commits are
+//! taken, never what the length of the file says, for spilled and undone frames lie in it as well.
 
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
@@ -12,11 +11,11 @@ use rusqlite::{Connection, ffi};
 use super::error::{StorageCode, StorageError};
 use super::journal::Pages;
 use super::journal::rules::{self, Rule};
-use super::template::{self, PAGE_BYTES};
+use super::page::{self, PAGE, PAGE_BYTES};
+use super::template;
 
 const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
-const PAGE: usize = PAGE_BYTES as usize;
 const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE;
 /// Frames read at a time.
 const FRAMES_AT_ONCE: usize = 64;
@@ -82,6 +81,8 @@ pub(super) fn commit(
             raw.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
         }
     }
+    // What SQLite does not use is not shipped: there may be the checksum that the page had when it was read.
+    raw.chunks_exact_mut(PAGE).for_each(page::clear_reserved);
     Ok((Pages::new(whole, page_count, numbers, raw), found))
 }
 

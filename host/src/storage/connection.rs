@@ -4,6 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::interrupt::InterruptCell;
 use super::quota::Quota;
 use super::settings::ForeignKeys;
 use super::statement::{self, Statement};
-use super::vfs::{self, Refusal, Vfs};
+use super::vfs::{self, Opened, Refusal, Vfs};
 use super::{allow, functions, identity, limited, template};
 
 /// The largest text, blob and row.
@@ -105,7 +106,8 @@ impl Connected {
         identity::check_unopened(file)?;
         let mut connected = Self::connect(file, quota_bytes, interrupt)?;
         let trusted = connected.authorizer.trust();
-        let alarm_ms = identity::check(&connected.conn, file, path)?;
+        let alarm_ms =
+            identity::check(&connected.conn, file, path).map_err(|error| connected.vfs.account().explain(error))?;
         if has_log {
             // Its frames are in the journal; the next commit begins behind them.
             let frames: i64 = connected
@@ -150,16 +152,25 @@ impl Connected {
     }
 
     fn connect(file: &DbFile, quota_bytes: u64, interrupt: &Arc<InterruptCell>) -> Result<Self, StorageError> {
-        // Not CREATE: SQLite would make up an empty database for one that is lost. No URI, no symbolic link.
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        // Not CREATE: SQLite would make up an empty database for one that is lost. No URI.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let path = file.path();
         if !path.exists() {
             let message = "the database is missing though the index of the object names it: restore it from a backup, or \
                            delete the facet";
             return Err(StorageError::new(StorageCode::Corrupt, message).private(path.display()));
         }
-        let mut opened = vfs::open(&path, flags)?;
+        let opened = vfs::open(&path, flags)?;
+        let account = Arc::clone(opened.vfs.account());
+        Self::set_up(opened, &path, quota_bytes, interrupt).map_err(|error| account.explain(error))
+    }
+
+    fn set_up(
+        mut opened: Opened,
+        path: &Path,
+        quota_bytes: u64,
+        interrupt: &Arc<InterruptCell>,
+    ) -> Result<Self, StorageError> {
         let conn = &mut opened.conn;
         // rusqlite waits five seconds for a lock; nobody who holds one here gives it back.
         conn.busy_timeout(Duration::ZERO)?;
@@ -271,8 +282,9 @@ impl Connected {
                 Some(refusal) => StorageError::refused(refusal),
                 None if error.code() == "full" && self.found_no_number() => StorageError::no_number_left(),
                 None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),
-                None => error,
+                None => self.vfs.account().explain(error),
             },
+            "corrupt" | "io" => self.vfs.account().explain(error),
             "memory" => match self.heap.take_refusal() {
                 Some(HeapRefusal::Full) => StorageError::memory_full(),
                 Some(HeapRefusal::Stopped) => stopped(),

@@ -340,6 +340,8 @@ impl StorageError {
             ffi::SQLITE_INTERRUPT => StorageCode::Interrupted,
             ffi::SQLITE_NOMEM => StorageCode::Memory,
             ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => StorageCode::Corrupt,
+            // A page that does not match its checksum.
+            _ if rc == ffi::SQLITE_IOERR_DATA => StorageCode::Corrupt,
             // SQLite notices when it reads the new schema, and gives that up with the code for rows that are gone.
             ffi::SQLITE_ABORT if message == SCHEMA_FULL => {
                 let message = format!(
@@ -384,6 +386,33 @@ impl StorageError {
             | StorageCode::TransactionClosed => message.to_owned(),
         };
         Self::new(code, message)
+    }
+
+    /// A page of the database is not what was written there.
+    pub(super) fn damaged(page: u32) -> Self {
+        let message = format!(
+            "the database file is damaged (page {page} does not match its checksum); restore it from a backup, it is left as \
+             it is"
+        );
+        Self::new(StorageCode::Corrupt, message)
+    }
+
+    /// Says which page it was that is damaged.
+    pub(super) fn on_page(self, page: u32) -> Self {
+        match self.transaction_lost() {
+            true => Self::damaged(page).lost(),
+            false => Self::damaged(page),
+        }
+    }
+
+    /// Says what the operating system has said.
+    pub(super) fn because(mut self, cause: &std::io::Error) -> Self {
+        match &mut self {
+            Self::InvalidArgument(message) | Self::Limit { message, .. } | Self::Storage { message, .. } => {
+                message.push_str(&format!(": {cause}"));
+            }
+        }
+        self
     }
 
     pub(super) fn lost(self) -> Self {

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::connection::Connected;
 use super::error::{StorageCode, StorageError};
 use super::file::DbFile;
+use super::page::{self, PAGE, RESERVED_BYTES};
 use super::template::{self, APPLICATION_ID, FORMAT};
+use super::vfs;
 use crate::ids::{FileId, ObjectId};
 
 const STAMP: &str = "INSERT OR REPLACE INTO _facetd_meta(one, format, object, file, path) VALUES(1, ?1, ?2, ?3, ?4)";
@@ -17,8 +19,8 @@ const STAMP: &str = "INSERT OR REPLACE INTO _facetd_meta(one, format, object, fi
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Where in it the application id is, big-endian.
 const APPLICATION_ID_AT: usize = 68;
-/// Bytes of SQLite's header.
-const HEADER_BYTES: u64 = 100;
+/// Where in it is how many bytes of each page SQLite does not use.
+const RESERVED_AT: usize = 20;
 
 fn refusal(file: &DbFile, why: &str) -> StorageError {
     let message = format!(
@@ -32,18 +34,28 @@ fn refusal(file: &DbFile, why: &str) -> StorageError {
 /// program's is switched to our mode before anything of it can be asked.
 pub(super) fn check_unopened(file: &DbFile) -> Result<(), StorageError> {
     let place = file.path();
-    let mut header = Vec::new();
-    let read = std::fs::File::open(&place).and_then(|found| found.take(HEADER_BYTES).read_to_end(&mut header));
+    let mut first = Vec::with_capacity(PAGE);
+    let read = std::fs::File::open(&place).and_then(|found| found.take(PAGE as u64).read_to_end(&mut first));
     match read {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StorageError::io("read", &place, &error)),
         Ok(_) => {}
     }
-    let application = header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
-    let is_foreign = application.is_some_and(|id| *id != APPLICATION_ID.to_be_bytes());
-    match header.is_empty() || header.starts_with(MAGIC) && is_foreign {
-        true => Err(refusal(file, "facetd did not make it")),
-        // What is no database SQLite says by itself.
+    let is_ours = || {
+        first.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4) == Some(&APPLICATION_ID.to_be_bytes()[..])
+            || first
+                .get(RESERVED_AT)
+                .is_some_and(|bytes| usize::from(*bytes) == RESERVED_BYTES)
+    };
+    if first.is_empty() || first.starts_with(MAGIC) && !is_ours() {
+        return Err(refusal(file, "facetd did not make it"));
+    }
+    // Of a shorter one SQLite says what it is by itself.
+    match first.len() == PAGE && !page::is_sound(&first, 1) {
+        true => {
+            tracing::error!(file = %place.display(), page = 1, "a page of a database does not match its checksum");
+            Err(StorageError::damaged(1))
+        }
         false => Ok(()),
     }
 }
@@ -143,10 +155,11 @@ pub(super) fn restamp(conn: &Connection, file: &DbFile, path: &str) -> Result<()
 /// Folds the log into a database whose store could not, and removes it. When nobody has it open, and its commits are
 /// durable.
 pub(super) fn fold(file: &DbFile) -> Result<(), StorageError> {
+    let opened = vfs::open(&file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Exclusive, or SQLite would make a -shm.
-    let conn = Connection::open_with_flags(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA wal_checkpoint(TRUNCATE)")?;
-    Ok(())
+    opened.run(|conn| {
+        conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA wal_checkpoint(TRUNCATE)")
+    })
 }
 
 /// True for what a crash may leave of a database to which nothing was ever committed: any bytes of the template, and zeroes

@@ -22,8 +22,11 @@ mod interrupt;
 pub(crate) mod journal;
 mod kv;
 mod limited;
+mod own_rows;
+mod page;
 mod quota;
 mod settings;
+mod space;
 mod sql;
 mod statement;
 mod store;
@@ -37,6 +40,7 @@ mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
 pub(crate) use check::{check_database, check_without_log, whose};
+pub(crate) use copy::sync_copies;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
 pub(crate) use file::{DbFile, remove_db, remove_if_there};
@@ -49,6 +53,7 @@ pub(crate) use journal::{
     TreeUnit, Unit, inspect_journal, wait_durable, wait_settled,
 };
 pub(crate) use kv::KvRange;
+pub(crate) use space::Rest;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Column, Rows, Usage, Value};

@@ -3,7 +3,8 @@
 //! SQLite's own `max_page_count` cannot do that alone. A statement without a statement journal, an ordinary INSERT, that
 //! runs into it takes the whole transaction with it. So that limit lies higher by a slack, and a statement that begins
 //! within the slack below the quota is undone by a savepoint if it ends above. Only a single statement that grows
-//! the database by more than the slack meets SQLite's limit. The same holds for the bytes of the turn's transaction.
+//! the database by more than the slack meets SQLite's limit. Pages that are not used do not count: SQLite takes them before it
+//! makes new ones. The same holds for the bytes of the turn's transaction.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use rusqlite::Connection;
 use super::authorizer::RESERVED_PREFIX;
 use super::connection::{CACHE_KIB, Connected};
 use super::error::{StorageCode, StorageError};
-use super::template::PAGE_BYTES;
+use super::page::PAGE_BYTES;
 use super::vfs::{TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
 use crate::budget::Budget;
 
@@ -27,7 +28,6 @@ const UNWRITTEN_BYTES_MAX: u64 = 4 << 20;
 /// The internal tables; what else begins like them was made by ALTER TABLE ... RENAME TO.
 const INTERNAL_TABLES: i64 = 3;
 
-const PAGE_COUNT: &str = "PRAGMA page_count";
 const SAVEPOINT: &str = "SAVEPOINT _facetd_write";
 const ROLLBACK: &str = "ROLLBACK TO _facetd_write";
 const RELEASE: &str = "RELEASE _facetd_write";
@@ -37,7 +37,7 @@ const RESERVED_NAMES: &str = "SELECT count(*) FROM sqlite_schema WHERE lower(sub
 #[derive(Clone, Debug)]
 pub(super) struct Quota {
     pages_max: u64,
-    /// The database has at most so many pages; none: ask.
+    /// At most so many pages of the database are used; none: ask.
     pages_bound: Option<u64>,
     /// What all facets of a tree may store together.
     pub(super) shared: Option<Arc<Budget>>,
@@ -123,11 +123,6 @@ pub(super) enum Reach {
 }
 
 impl Connected {
-    /// Pages of the database, unused ones included.
-    pub(super) fn page_count(&mut self) -> Result<u64, StorageError> {
-        Ok(u64::try_from(self.host_integer(PAGE_COUNT)?).unwrap_or(0))
-    }
-
     /// Runs a write so that it can be undone if it goes beyond the quota or takes a name of the host's.
     pub(super) fn write<R>(
         &mut self,
@@ -139,7 +134,7 @@ impl Connected {
         }
         let before = match self.quota.pages_bound {
             Some(pages) => pages,
-            None => self.page_count()?,
+            None => self.used_pages()?,
         };
         self.quota.pages_bound = match reach {
             Reach::Row(bytes) => Some(before + bytes as u64 / PAGE_BYTES + ROW_EXTRA_PAGES),
@@ -171,7 +166,7 @@ impl Connected {
         reach: Reach,
         run: impl FnOnce(&mut Self) -> Result<R, StorageError>,
     ) -> Result<R, StorageError> {
-        let before = self.page_count()?;
+        let before = self.used_pages()?;
         self.quota.forget();
         let mark = self.vfs.account().mark();
         self.host_run(SAVEPOINT)?;
@@ -199,7 +194,7 @@ impl Connected {
     }
 
     fn check_written(&mut self, before: u64, reach: Reach) -> Result<(), StorageError> {
-        let after = self.page_count()?;
+        let after = self.used_pages()?;
         if (after > before || self.quota.is_uncounted()) && after > self.quota.pages_max_now() {
             return Err(self.quota.full());
         }

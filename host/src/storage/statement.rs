@@ -344,6 +344,20 @@ pub(super) fn keep_modules(conn: &Connection, names: &[&CStr]) {
     unsafe { ffi::sqlite3_drop_modules(conn.handle(), keep.as_mut_ptr()) };
 }
 
+/// Keeps so many bytes at the end of every page of a database that has no table yet.
+pub(super) fn reserve_bytes(conn: &Connection, bytes: usize) {
+    let mut bytes = c_int::try_from(bytes).unwrap_or(0);
+    // SAFETY: the handle is valid while `conn` is borrowed; the operation reads one integer, and writes what it was before.
+    unsafe {
+        ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_RESERVE_BYTES,
+            (&raw mut bytes).cast(),
+        )
+    };
+}
+
 /// The content of the main database as one image, as it would be on disk.
 pub(super) fn serialize(conn: &Connection) -> Option<Vec<u8>> {
     let mut bytes = 0;

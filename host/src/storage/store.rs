@@ -324,7 +324,7 @@ fn logged_once(logged: &mut bool, file: &DbFile, error: StorageError) -> Storage
 impl Connected {
     fn used_bytes(&mut self) -> Result<u64, StorageError> {
         let pages = self.host_integer(USED_PAGES)?;
-        Ok(u64::try_from(pages).unwrap_or(0) * super::template::PAGE_BYTES)
+        Ok(u64::try_from(pages).unwrap_or(0) * super::page::PAGE_BYTES)
     }
 }
 

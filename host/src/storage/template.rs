@@ -4,10 +4,9 @@ use std::sync::OnceLock;
 
 use rusqlite::Connection;
 
+use super::page::{self, PAGE, PAGE_BYTES, RESERVED_BYTES};
 use super::{heap, statement};
 
-/// Bytes of a page. Never changed after creation.
-pub(super) const PAGE_BYTES: u64 = 4096;
 /// "Fact", so that file(1) and people can tell whose database it is.
 pub(super) const APPLICATION_ID: i32 = 0x4661_6374;
 /// The layout of the internal tables; a higher one than this is refused.
@@ -24,7 +23,7 @@ CREATE TABLE _facetd_alarm(one INTEGER PRIMARY KEY CHECK(one = 1), due_ms INTEGE
   scheduled_ms INTEGER NOT NULL, tries INTEGER NOT NULL);
 ";
 
-/// The image of an empty database without identity; the first commit writes that.
+/// The image of an empty database without identity, as it is in a file; the first commit writes that.
 pub(super) fn image() -> Result<&'static [u8], rusqlite::Error> {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     if let Some(image) = IMAGE.get() {
@@ -37,11 +36,16 @@ pub(super) fn image() -> Result<&'static [u8], rusqlite::Error> {
 fn build() -> Result<Vec<u8>, rusqlite::Error> {
     heap::install();
     let conn = Connection::open_in_memory()?;
+    statement::reserve_bytes(&conn, RESERVED_BYTES);
+    // Whether pages can be given back is decided before there are tables, and never again.
     conn.execute_batch(&format!(
-        "PRAGMA page_size={PAGE_BYTES}; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=NONE;
+        "PRAGMA page_size={PAGE_BYTES}; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=INCREMENTAL;
          PRAGMA application_id={APPLICATION_ID}; BEGIN; {SCHEMA} COMMIT;"
     ))?;
     let mut image = statement::serialize(&conn).ok_or(rusqlite::Error::InvalidQuery)?;
     image[HEADER_VERSIONS].fill(2);
+    for (page, number) in image.chunks_exact_mut(PAGE).zip(1..) {
+        page::stamp(page, number);
+    }
     Ok(image)
 }

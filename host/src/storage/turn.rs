@@ -13,6 +13,7 @@ use super::file::{remove_companions, remove_db};
 use super::identity;
 use super::journal::rules::{self, Rule};
 use super::journal::{Committed, Lsn, TreeUnit, Unit};
+use super::space::Rest;
 use super::statement::has_written;
 use super::store::{FacetStore, Newest};
 use crate::sys::die::{self, Point};
@@ -294,20 +295,24 @@ impl FacetStore {
         Ok(())
     }
 
-    /// Closes the database of a facet that goes on living: the next access opens it again.
-    pub(crate) fn rest(&mut self) -> Result<(), StorageError> {
+    /// Closes the database of a facet that goes on living: the next access opens it again. Before that, pages that are not used
+    /// are given back; if there are many that takes several rests.
+    pub(crate) fn rest(&mut self) -> Result<Rest, StorageError> {
         if self.open.is_none() {
             // It rests since earlier.
-            return Ok(());
+            return Ok(Rest::Closed);
         }
         // Asked now, so that nobody need open it for that when the facet stops.
         let empty = self.is_empty()?;
         if !empty {
             self.optimize_once();
         }
+        if self.give_back() == Rest::GoesOn {
+            return Ok(Rest::GoesOn);
+        }
         self.close()?;
         self.rests_empty = empty;
-        Ok(())
+        Ok(Rest::Closed)
     }
 
     /// Closes the database for good. True if nothing is stored in it (S12): its file goes after the record that says so.

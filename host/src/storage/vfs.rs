@@ -1,20 +1,24 @@
 //! What SQLite may do with files for one facet: its own database, the log of that, and temporary files without a name. The
-//! bytes of temporary files and of one transaction are counted and bounded here, where they are written.
+//! bytes of temporary files and of one transaction are counted and bounded here, where they are written, and pages of the
+//! database get their checksums and are checked here.
 //!
 //! Every connection has a VFS object of its own, which SQLite knows by name only while the connection is being opened and
 //! by address as long as it lives. So a temporary file, which has no name, is its facet's whoever runs the statement: the
 //! thread of a turn, a checkpoint, a clone. (A thread-local would have to be set around every call, drops included, and
-//! parameters of a URI do not reach files without a name.) All else is left to SQLite's own VFS.
+//! parameters of a URI do not reach files without a name.) Temporary files and the rest are left to SQLite's own VFS.
 
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
 mod account;
 #[cfg(test)]
 pub(crate) mod faults;
-mod file;
+mod lock;
+mod own;
+mod temporary;
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,14 +26,18 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use super::error::StorageError;
 use super::{heap, utc};
 use crate::sys::layout::TEMPORARY_SUFFIX;
 pub(super) use account::{Account, Refusal};
 pub(crate) use account::{TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SLACK_BYTES};
-use file::{File, Kind, Name};
+use own::{Kind, Own};
+use temporary::Temporary;
 
 /// What a connection may open beside its database.
-const OWN_SUFFIXES: [(&str, Kind); 3] = [("", Kind::Database), ("-wal", Kind::Log), ("-journal", Kind::Journal)];
+const OWN_SUFFIXES: [(&str, Kind); 2] = [("", Kind::Database), ("-wal", Kind::Log)];
+/// Bytes of a path, as the operating system has them.
+const PATH_BYTES_MAX: c_int = libc::PATH_MAX;
 
 /// A connection and the files it may use.
 pub(super) struct Opened {
@@ -38,13 +46,30 @@ pub(super) struct Opened {
     pub(super) vfs: Vfs,
 }
 
+impl Opened {
+    /// Does something with the connection; of a failure it is said what the files know of it.
+    pub(super) fn run<R>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<R, rusqlite::Error>,
+    ) -> Result<R, StorageError> {
+        work(&self.conn).map_err(|error| self.vfs.account().explain(error.into()))
+    }
+}
+
 /// Opens a database that exists, confined to it.
-pub(super) fn open(path: &Path, flags: OpenFlags) -> Result<Opened, rusqlite::Error> {
+pub(super) fn open(path: &Path, flags: OpenFlags) -> Result<Opened, StorageError> {
     heap::install();
     utc::install();
     let vfs = Vfs::new()?;
-    let conn = vfs.while_known(|name| Connection::open_with_flags_and_vfs(path, flags, name))?;
-    Ok(Opened { conn, vfs })
+    match vfs.while_known(|name| Connection::open_with_flags_and_vfs(path, flags, name)) {
+        Ok(conn) => Ok(Opened { conn, vfs }),
+        // Not SQLite's own words: there is the path in them.
+        Err(rusqlite::Error::SqliteFailure(failure, _)) => {
+            let error = StorageError::from_sqlite(failure.extended_code, "the database file cannot be opened", None);
+            Err(vfs.account().explain(error))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The VFS object of one connection. It must be dropped after the connection; otherwise its memory is given up.
@@ -79,13 +104,13 @@ impl Vfs {
             return Err(rusqlite::Error::InvalidPath("SQLite has no VFS here".into()));
         }
         let name = CString::new(format!("facetd-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))?;
-        // SAFETY: `base` is valid, and these fields do not change.
-        let (file_bytes, path_bytes) = unsafe { ((*base).szOsFile, (*base).mxPathname) };
+        // SAFETY: `base` is valid, and this field does not change.
+        let file_bytes = unsafe { (*base).szOsFile };
         let shim = Box::leak(Box::new(Shim {
             vfs: UnsafeCell::new(ffi::sqlite3_vfs {
                 iVersion: 2,
-                szOsFile: size_of::<File>() as c_int + file_bytes,
-                mxPathname: path_bytes,
+                szOsFile: (size_of::<Temporary>() as c_int + file_bytes).max(size_of::<Own>() as c_int),
+                mxPathname: PATH_BYTES_MAX,
                 pNext: ptr::null_mut(),
                 zName: name.as_ptr(),
                 pAppData: ptr::null_mut(),
@@ -192,7 +217,7 @@ unsafe extern "C" fn open_file(
             return open_temporary(shim, file, flags, out_flags);
         }
         match shim.own_kind(CStr::from_ptr(name)) {
-            Some(kind) => File::open(file, shim, Name::Own(name), kind, flags, out_flags),
+            Some(kind) => Own::open(file, shim, name, kind, flags, out_flags),
             None => ffi::SQLITE_CANTOPEN,
         }
     }
@@ -209,7 +234,7 @@ unsafe fn open_temporary(
     let Some(name) = shim.temporary_name() else {
         return ffi::SQLITE_CANTOPEN;
     };
-    // The operating system's name for it is gone before `File::open` returns.
+    // The operating system's name for it is gone before `Temporary::open` returns.
     let flags = flags
         | ffi::SQLITE_OPEN_CREATE
         | ffi::SQLITE_OPEN_EXCLUSIVE
@@ -218,20 +243,12 @@ unsafe fn open_temporary(
     let mut opened_as = 0;
     // SAFETY: the caller's promise.
     unsafe {
-        let temporary = Name::Temporary(name.clone());
-        let mut rc = File::open(file, shim, temporary, Kind::Temporary, flags, &raw mut opened_as);
+        let mut rc = Temporary::open(file, shim, name.clone(), flags, &raw mut opened_as);
         // The name was left by a process that was killed before it could take it away. SQLite's VFS cannot make the file
         // then, reads what is there, and takes that name away.
         if rc == ffi::SQLITE_OK && opened_as & ffi::SQLITE_OPEN_READONLY != 0 {
-            file::close(file);
-            rc = File::open(
-                file,
-                shim,
-                Name::Temporary(name),
-                Kind::Temporary,
-                flags,
-                &raw mut opened_as,
-            );
+            temporary::close(file);
+            rc = Temporary::open(file, shim, name, flags, &raw mut opened_as);
         }
         if !out_flags.is_null() {
             *out_flags = opened_as;
@@ -240,34 +257,32 @@ unsafe fn open_temporary(
     }
 }
 
-unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
-    // SAFETY: SQLite's contract of xDelete.
-    unsafe {
-        let shim = shim(vfs);
-        match ((*shim.base).xDelete, shim.own_kind(CStr::from_ptr(name))) {
-            (Some(delete), Some(Kind::Log | Kind::Journal)) => delete(shim.base, name, sync_dir),
-            _ => ffi::SQLITE_IOERR_DELETE,
+unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _: c_int) -> c_int {
+    // SAFETY: SQLite's contract of xDelete: the name is NUL-terminated.
+    let (shim, name) = unsafe { (shim(vfs), CStr::from_ptr(name)) };
+    if shim.own_kind(name) != Some(Kind::Log) {
+        return ffi::SQLITE_IOERR_DELETE;
+    }
+    // SAFETY: as above.
+    match std::fs::remove_file(unsafe { own::path(name.as_ptr()) }) {
+        Ok(()) => ffi::SQLITE_OK,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => ffi::SQLITE_IOERR_DELETE_NOENT,
+        Err(error) => {
+            shim.account.note_failure(&error);
+            ffi::SQLITE_IOERR_DELETE
         }
     }
 }
 
-unsafe extern "C" fn access(
-    vfs: *mut ffi::sqlite3_vfs,
-    name: *const c_char,
-    flags: c_int,
-    answer: *mut c_int,
-) -> c_int {
-    // SAFETY: SQLite's contract of xAccess.
+unsafe extern "C" fn access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _: c_int, answer: *mut c_int) -> c_int {
+    // SAFETY: SQLite's contract of xAccess: the name is NUL-terminated, and one integer is written.
     unsafe {
-        let shim = shim(vfs);
-        match ((*shim.base).xAccess, shim.own_kind(CStr::from_ptr(name))) {
-            (Some(access), Some(_)) => access(shim.base, name, flags, answer),
-            _ => {
-                *answer = 0;
-                ffi::SQLITE_OK
-            }
-        }
+        let is_own = shim(vfs).own_kind(CStr::from_ptr(name)).is_some();
+        // An empty log is none.
+        let exists = is_own && std::fs::metadata(own::path(name)).is_ok_and(|found| found.len() > 0);
+        *answer = c_int::from(exists);
     }
+    ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn full_pathname(
@@ -276,18 +291,20 @@ unsafe extern "C" fn full_pathname(
     bytes: c_int,
     out: *mut c_char,
 ) -> c_int {
-    // SAFETY: SQLite's contract of xFullPathname: `out` has `bytes` bytes, NUL-terminated where the answer is no error.
+    // SAFETY: SQLite's contract of xFullPathname: the name is NUL-terminated, and `out` has `bytes` bytes.
     unsafe {
-        let shim = shim(vfs);
-        let Some(full_pathname) = (*shim.base).xFullPathname else {
+        // No link is followed: the file itself must be none, which is seen when it is opened.
+        let Ok(full) = std::path::absolute(own::path(name)) else {
             return ffi::SQLITE_CANTOPEN;
         };
-        let rc = full_pathname(shim.base, name, bytes, out);
-        if rc & 0xff == ffi::SQLITE_OK {
-            // The first one asked for is the database that is being opened.
-            let _ = shim.own.set(CStr::from_ptr(out).to_owned());
-        }
-        rc
+        let full = full.as_os_str().as_bytes();
+        let (Ok(own), true) = (CString::new(full), full.len() < usize::try_from(bytes).unwrap_or(0)) else {
+            return ffi::SQLITE_CANTOPEN;
+        };
+        ptr::copy_nonoverlapping(own.as_ptr(), out, full.len() + 1);
+        // The first one asked for is the database that is being opened.
+        let _ = shim(vfs).own.set(own);
+        ffi::SQLITE_OK
     }
 }
 

@@ -9,3 +9,4 @@ pub(crate) mod layout;
 pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod random;
+pub(crate) mod signals;

@@ -222,9 +222,10 @@ pub(super) fn forget(conn: &Connection) -> Result<(), StorageError> {
 
 /// When the alarm of a database is due that nobody has open, for an index that is made anew. Changes nothing.
 pub(crate) fn stored_alarm(file: &DbFile) -> Result<Option<u64>, StorageError> {
-    let conn = super::check::open_unchanged(file)?;
-    let due_ms: Option<i64> = conn
-        .query_row("SELECT due_ms FROM _facetd_alarm", (), |row| row.get(0))
-        .optional()?;
+    let opened = super::check::open_unchanged(file)?;
+    let due_ms: Option<i64> = opened.run(|conn| {
+        conn.query_row("SELECT due_ms FROM _facetd_alarm", (), |row| row.get(0))
+            .optional()
+    })?;
     Ok(due_ms.and_then(|due_ms| u64::try_from(due_ms).ok()))
 }

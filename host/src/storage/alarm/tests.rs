@@ -3,7 +3,6 @@
 use super::super::tests::Dir;
 use super::row::{AfterFailure, AlarmRow, Beginning, RETRIES_MAX};
 use super::{ALARM_MS_MAX, AlarmChange, stored_alarm};
-use crate::storage::journal::Disk;
 use crate::storage::{FacetStore, StorageError};
 
 /// What can happen to an alarm. Times are in seconds, one passes with each step.
@@ -305,13 +304,13 @@ fn a_copy_has_no_alarm() {
     store.set_alarm(5_000, 1_000).unwrap();
     alarm_of(&mut store);
     assert!(
-        !store.copy_committed_to(&Disk::new(), &dir.file(2), "facet-2").unwrap(),
+        !store.copy_committed_to(&dir.file(2), "facet-2").unwrap(),
         "an alarm alone is nothing to copy"
     );
     assert!(!dir.file(2).path().exists());
     store.kv_put("k", b"v").unwrap();
     alarm_of(&mut store);
-    assert!(store.copy_committed_to(&Disk::new(), &dir.file(2), "facet-2").unwrap());
+    assert!(store.copy_committed_to(&dir.file(2), "facet-2").unwrap());
     let mut copy = dir.store(2, true);
     assert_eq!(copy.alarm().unwrap(), None);
     assert_eq!(copy.kv_get("k").unwrap().as_deref(), Some(&b"v"[..]));

@@ -211,7 +211,7 @@ impl Disk {
     }
 
     /// The barrier: all of the file system that holds `path`. One call takes a tenth of a sync for each of many files.
-    pub(super) fn sync_all(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn sync_all(&self, path: &Path) -> io::Result<()> {
         self.run(Op::SyncAll(path), || {
             match &self.root {
                 Some(root) => rustix::fs::syncfs(root)?,

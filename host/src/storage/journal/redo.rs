@@ -16,7 +16,7 @@ use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
 use crate::ids::{FileId, ObjectId};
 use crate::index::{self, IndexError, RedoRecord};
 use crate::storage::file::DbFile;
-use crate::storage::template::PAGE_BYTES;
+use crate::storage::page::{self, PAGE, PAGE_BYTES};
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
@@ -194,14 +194,12 @@ impl Redo {
         }
         plan.page_count = Some(pages.page_count);
         let opened = &self.open[file];
-        let raw = pages.unpacked().map_err(|why| JournalError::Damaged {
+        let mut raw = pages.unpacked().map_err(|why| JournalError::Damaged {
             path: path.clone(),
             why: format!("its pages in the journal cannot be unpacked: {why}"),
         })?;
-        let mut raw = &raw[..];
-        for number in &pages.numbers {
-            let page;
-            (page, raw) = raw.split_at(PAGE_BYTES as usize);
+        for (page, number) in raw.chunks_exact_mut(PAGE).zip(&pages.numbers) {
+            page::stamp(page, *number);
             let at = u64::from(number - 1) * PAGE_BYTES;
             self.disk.write(&path, opened, page, at)?;
             die::pass(Point::RedoPage);

@@ -13,7 +13,7 @@ use crate::ids::{FileId, ObjectId};
 use crate::index::{self, TreeChange};
 use crate::storage::alarm::AlarmChange;
 use crate::storage::file::DbFile;
-use crate::storage::template::PAGE_BYTES;
+use crate::storage::page::PAGE_BYTES;
 
 /// What must become durable together.
 #[derive(Debug)]

@@ -1,9 +1,12 @@
 //! Counts what a connection writes beside its database: temporary files, and frames of the log since the last commit. Beyond
-//! a limit the write is refused, and the account remembers why; SQLite itself only knows "full".
+//! a limit the write is refused, and the account remembers why; SQLite itself only knows "full". It also remembers which page
+//! was damaged and what the operating system said, of which SQLite only knows that they were errors.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use crate::storage::template::PAGE_BYTES;
+use crate::storage::error::StorageError;
+use crate::storage::page::PAGE_BYTES;
 
 /// Bytes of all temporary files of one facet: sorts, materialised subqueries, statement journals.
 pub(crate) const TEMPORARY_BYTES_MAX: u64 = 256 << 20;
@@ -42,6 +45,10 @@ pub(in crate::storage) struct Account {
     /// The slack may be used.
     lenient: AtomicBool,
     refusal: AtomicU8,
+    /// The number of the page that was damaged; 0 for none.
+    damaged: AtomicU32,
+    /// What the operating system answered to the last call that failed; 0 for none.
+    errno: AtomicI32,
 }
 
 impl Default for Account {
@@ -53,6 +60,8 @@ impl Default for Account {
             writes: AtomicBool::new(false),
             lenient: AtomicBool::new(false),
             refusal: AtomicU8::new(0),
+            damaged: AtomicU32::new(0),
+            errno: AtomicI32::new(0),
         }
     }
 }
@@ -103,6 +112,32 @@ impl Account {
             2 => Some(Refusal::Transaction),
             3 => Some(Refusal::Disk),
             _ => None,
+        }
+    }
+
+    /// Says of a failure what SQLite does not know of it.
+    pub(in crate::storage) fn explain(&self, error: StorageError) -> StorageError {
+        let (damaged, errno) = (
+            self.damaged.swap(0, Ordering::Relaxed),
+            self.errno.swap(0, Ordering::Relaxed),
+        );
+        match error.code() {
+            "corrupt" if damaged != 0 => error.on_page(damaged),
+            "io" | "full" if errno != 0 => error.because(&io::Error::from_raw_os_error(errno)),
+            _ => error,
+        }
+    }
+
+    /// A page of the database is not what was written.
+    pub(super) fn note_damage(&self, page: u32) {
+        self.damaged.store(page, Ordering::Relaxed);
+    }
+
+    /// The operating system has failed.
+    pub(super) fn note_failure(&self, error: &io::Error) {
+        self.errno.store(error.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            self.refuse(Refusal::Disk);
         }
     }
 

@@ -310,6 +310,145 @@ fn own_names_are_told_by_their_ends() {
     let kind = |name: String| shim.own_kind(CStr::from_bytes_with_nul(format!("{name}\0").as_bytes()).unwrap());
     assert_eq!(kind(own.to_owned()), Some(Kind::Database));
     assert_eq!(kind(format!("{own}-wal")), Some(Kind::Log));
-    assert_eq!(kind(format!("{own}-journal")), Some(Kind::Journal));
+    assert_eq!(kind(format!("{own}-journal")), None);
     assert_eq!(kind(format!("x{own}")), None);
+}
+
+/// Told to a process of its own, since the limit is the whole process's.
+const LIMITED_VARIABLE: &str = "FACETD_TEST_FILE_LIMIT";
+
+#[test]
+fn a_write_beyond_the_limit_on_files_is_an_error_and_not_the_end() {
+    if std::env::var_os(LIMITED_VARIABLE).is_none() {
+        let name = "storage::vfs::tests::a_write_beyond_the_limit_on_files_is_an_error_and_not_the_end";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([name, "--exact", "--nocapture"]).env(LIMITED_VARIABLE, "1");
+        let done = child.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        return;
+    }
+    let limit = rustix::process::Rlimit {
+        current: Some(2 * MIB),
+        maximum: None,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+    crate::sys::signals::survive_file_limit();
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    let mut put = |number| store.kv_put(&format!("big{number}"), &[7; 2 << 20]);
+    let put = put(0).and_then(|()| put(1));
+    let error = put.and_then(|()| store.end_turn()).unwrap_err();
+    assert!(
+        error.code() == "full" && error.to_string().contains("File too large"),
+        "{error}"
+    );
+    store.discard_turn();
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
+    store.kv_put("a", b"2").unwrap();
+    committed(&mut store);
+}
+
+#[test]
+fn another_program_is_told_that_the_database_is_locked_and_so_are_we() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    let path = dir.file(1).path();
+    for _ in 0..2 {
+        // Whoever comes and goes takes no lock of ours along.
+        let other = Connection::open(&path).unwrap();
+        other.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let count = other.query_row("SELECT count(*) FROM _facetd_kv", (), |row| row.get::<_, i64>(0));
+        let refused = count.unwrap_err().sqlite_error_code();
+        assert_eq!(refused, Some(rusqlite::ErrorCode::DatabaseBusy));
+    }
+    store.close().unwrap();
+    let other = open(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let reads = "PRAGMA locking_mode=EXCLUSIVE; SELECT * FROM _facetd_kv";
+    other.conn.execute_batch(reads).unwrap();
+    let error = store.kv_get("a").unwrap_err();
+    assert!(
+        error.code() == "io" && error.to_string().contains("is locked"),
+        "{error}"
+    );
+    drop(other);
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
+}
+
+#[test]
+fn only_the_database_itself_must_be_no_link() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    store.close().unwrap();
+    let file = dir.file(1);
+    let above = tempfile::tempdir().unwrap();
+    let linked = above.path().join("linked");
+    std::os::unix::fs::symlink(&*file.dir, &linked).unwrap();
+    let through = crate::storage::DbFile {
+        dir: linked.into(),
+        ..file.clone()
+    };
+    let mut store = dir.store_of(through, "facet-1", true, MIB, Arc::default());
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
+    store.close().unwrap();
+    let link = dir.file(2).path();
+    std::fs::rename(file.path(), &link).unwrap();
+    std::os::unix::fs::symlink(&link, file.path()).unwrap();
+    let error = dir.store(1, true).kv_get("a").unwrap_err();
+    assert!(
+        error.code() == "io" && error.to_string().contains("symbolic links"),
+        "{error}"
+    );
+}
+
+/// Measured by hand: `cargo test --release -p facetd --lib many_databases -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes 19,000 descriptors; it tells how long opening and copying one takes"]
+fn many_databases_are_open_at_once() {
+    const MANY: u32 = 9_500;
+    let dir = Dir::new();
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
+    };
+    let mut stores = Vec::new();
+    let before = resident();
+    let mut begun = crate::sys::clock::now();
+    for number in 0..MANY {
+        let mut store = dir.store(number, false);
+        store.kv_put("a", b"1").unwrap();
+        committed(&mut store);
+        stores.push(store);
+        if (number + 1) % 1_000 == 0 && !(2_000..MANY - 2_000).contains(&number) {
+            println!("{} new: {} us each", number + 1, begun.elapsed().as_micros() / 1_000);
+        }
+        if (number + 1) % 1_000 == 0 {
+            begun = crate::sys::clock::now();
+        }
+    }
+    println!("{} KiB each", (resident() - before) / u64::from(MANY));
+    for store in &mut stores[..1_000] {
+        store.close().unwrap();
+    }
+    begun = crate::sys::clock::now();
+    for store in &mut stores[..1_000] {
+        store.kv_get("a").unwrap();
+        store.discard_turn();
+    }
+    println!("{} us to open one of {MANY}", begun.elapsed().as_micros() / 1_000);
+    for store in &mut stores[..1_000] {
+        store.close().unwrap();
+    }
+    begun = crate::sys::clock::now();
+    let copies: Vec<_> = (MANY..MANY + 1_000).map(|number| dir.file(number)).collect();
+    for (store, copy) in stores.iter_mut().zip(&copies) {
+        assert!(store.copy_committed_to(copy, "copy").unwrap());
+    }
+    crate::storage::sync_copies(&crate::storage::Disk::new(), &copies).unwrap();
+    println!("{} us to copy one", begun.elapsed().as_micros() / 1_000);
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::ids::{FileId, ObjectId};
 use crate::index;
+use crate::storage::check::damaged_pages;
 use crate::storage::file::DbFile;
 use crate::storage::journal::Lsn;
 
@@ -188,6 +189,10 @@ fn read_database(path: &Path, with_log: bool) -> Result<Content, String> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         Connection::open_with_flags(format!("file:{}?immutable=1", path.display()), flags).map_err(text)?
     };
+    let damaged = damaged_pages(path).map_err(|error| error.to_string())?;
+    if !with_log && !damaged.is_empty() {
+        return Err(damaged.join("; "));
+    }
     let integrity: String = conn
         .query_row("PRAGMA integrity_check", (), |row| row.get(0))
         .map_err(text)?;

@@ -14,6 +14,7 @@ use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::error::StorageError;
 use crate::storage::journal::{Disk, Journal, LocalJournal, Lsn, TreeAppend, TreeUnit, Unit, wait_settled};
 use crate::storage::store::FacetStore;
+use crate::storage::sync_copies;
 
 /// Facets of one object.
 const FACETS_MAX: usize = 7;
@@ -344,6 +345,8 @@ impl Object {
             let below = self.random.below(200) as i64;
             store.query("DELETE FROM t WHERE id < ?", &[Value::Integer(below)], 1)?;
             rows.retain(|id, _| *id >= below);
+            // As a resting facet does: the file gets shorter.
+            store.give_back_some()?;
         }
         for _ in 0..self.random.below(8) {
             let id = self.random.below(400) as i64;
@@ -604,7 +607,11 @@ impl Object {
             let path = self.path(to);
             let dst = db_file(&self.host.dir, self.number, to);
             let store = self.store(from);
-            let made = store.lock().unwrap().copy_committed_to(&self.host.disk, &dst, &path);
+            let made = store.lock().unwrap().copy_committed_to(&dst, &path);
+            let made = made.and_then(|made| match made {
+                true => sync_copies(&self.host.disk, std::slice::from_ref(&dst)).map(|()| true),
+                false => Ok(false),
+            });
             match made {
                 Ok(true) => {
                     let content = self.facets[&from].content.clone();

@@ -1,10 +1,10 @@
-//! An open file: SQLite's own one, behind a few fields that tell whose it is and how large.
+//! A temporary file: SQLite's own one, behind a few fields that tell whose it is and how large.
 
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
+use std::ptr;
 use std::sync::atomic::Ordering;
-use std::{ptr, slice};
 
 use rusqlite::ffi;
 
@@ -13,41 +13,17 @@ use super::account::Refusal;
 #[cfg(test)]
 use super::faults::{self, Op};
 
-/// What a file is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// The database.
-    Database,
-    /// Its write-ahead log.
-    Log,
-    /// Its rollback journal, which only copies have, and only for a moment.
-    Journal,
-    /// A temporary file.
-    Temporary,
-}
-
-/// The name of a file that is to be opened.
-pub(super) enum Name {
-    /// SQLite's, which outlives the file.
-    Own(*const c_char),
-    /// One that lives with the file.
-    Temporary(CString),
-}
-
 /// What SQLite sees as `sqlite3_file`. Behind it in memory is the file of SQLite's own VFS.
 #[repr(C)]
-pub(super) struct File {
+pub(super) struct Temporary {
     file: ffi::sqlite3_file,
     shim: &'static Shim,
-    kind: Kind,
-    /// Bytes of a temporary file, as far as they are counted.
+    /// Bytes of it, as far as they are counted.
     counted: u64,
-    /// Owned if the file is temporary.
-    name: *const c_char,
+    name: CString,
 }
 
-/// Version 1: no shared memory and no mapping. The index of the log is on the heap, since the database is locked for one
-/// connection, and a full disk must not become a signal.
+/// Version 1: no mapping; a full disk must not become a signal.
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 1,
     xClose: Some(close),
@@ -70,7 +46,7 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xUnfetch: None,
 };
 
-impl File {
+impl Temporary {
     /// Opens a file with SQLite's own VFS, into the memory behind our fields.
     ///
     /// # Safety
@@ -78,20 +54,15 @@ impl File {
     pub(super) unsafe fn open(
         file: *mut ffi::sqlite3_file,
         shim: &'static Shim,
-        name: Name,
-        kind: Kind,
+        name: CString,
         flags: c_int,
         out_flags: *mut c_int,
     ) -> c_int {
-        let (name, owned) = match name {
-            Name::Own(name) => (name, None),
-            Name::Temporary(name) => (name.as_ptr(), Some(name)),
-        };
-        // SAFETY: the caller's promise. `real` is where `szOsFile` has room for it, aligned as `File` is, which is as
+        // SAFETY: the caller's promise. `real` is where `szOsFile` has room for it, aligned as `Temporary` is, which is as
         // malloc does. The name is valid for as long as SQLite's own file keeps it.
         unsafe {
             #[cfg(test)]
-            if let Some(rc) = faults::strikes(name, Op::Open) {
+            if let Some(rc) = faults::strikes(name.as_ptr(), Op::Open) {
                 return rc;
             }
             let Some(open) = (*shim.base).xOpen else {
@@ -99,7 +70,7 @@ impl File {
             };
             let real = real(file);
             (*real).pMethods = ptr::null();
-            let rc = open(shim.base, name, real, flags, out_flags);
+            let rc = open(shim.base, name.as_ptr(), real, flags, out_flags);
             if rc != ffi::SQLITE_OK {
                 // A file that has methods is to be closed, says SQLite, also after an error.
                 if let Some(close) = (*real).pMethods.as_ref().and_then(|methods| methods.xClose) {
@@ -113,9 +84,8 @@ impl File {
                     pMethods: &raw const METHODS,
                 },
                 shim,
-                kind,
                 counted: 0,
-                name: owned.map_or(name, |name| CString::into_raw(name).cast_const()),
+                name,
             });
             rc
         }
@@ -127,17 +97,17 @@ impl File {
 /// # Safety
 /// `file` has `szOsFile` bytes of our VFS.
 unsafe fn real(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
-    // SAFETY: the caller's promise: there is more behind `File`.
-    unsafe { file.cast::<File>().add(1).cast() }
+    // SAFETY: the caller's promise: there is more behind `Temporary`.
+    unsafe { file.cast::<Temporary>().add(1).cast() }
 }
 
 /// Our fields.
 ///
 /// # Safety
-/// `file` was opened by [`File::open`], and nobody else has a reference to the fields.
-unsafe fn fields<'a>(file: *mut ffi::sqlite3_file) -> &'a mut File {
+/// `file` was opened by [`Temporary::open`], and nobody else has a reference to the fields.
+unsafe fn fields<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Temporary {
     // SAFETY: the caller's promise.
-    unsafe { &mut *file.cast::<File>() }
+    unsafe { &mut *file.cast::<Temporary>() }
 }
 
 /// Calls a method of the real file.
@@ -155,12 +125,9 @@ pub(super) unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: SQLite's contract of xClose: the file is open, and not used any more afterwards.
     unsafe {
         let rc = real_call!(file, xClose(), ffi::SQLITE_OK);
-        let fields = fields(file);
-        if fields.kind == Kind::Temporary {
-            fields.shim.account.shrink_temporary(fields.counted);
-            drop(CString::from_raw(fields.name.cast_mut()));
-        }
-        fields.file.pMethods = ptr::null();
+        let fields = file.cast::<Temporary>().read();
+        fields.shim.account.shrink_temporary(fields.counted);
+        (*file).pMethods = ptr::null();
         fields.shim.open_files.fetch_sub(1, Ordering::SeqCst);
         rc
     }
@@ -170,7 +137,7 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, out: *mut c_void, bytes:
     // SAFETY: SQLite's contract of xRead, passed on as it is.
     unsafe {
         #[cfg(test)]
-        if let Some(rc) = faults::strikes(fields(file).name, Op::Read) {
+        if let Some(rc) = faults::strikes(fields(file).name.as_ptr(), Op::Read) {
             return rc;
         }
         real_call!(file, xRead(out, bytes, offset), ffi::SQLITE_IOERR_READ)
@@ -182,35 +149,24 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, by
     unsafe {
         let fields = fields(file);
         #[cfg(test)]
-        if let Some(rc) = faults::strikes(fields.name, Op::Write) {
+        if let Some(rc) = faults::strikes(fields.name.as_ptr(), Op::Write) {
             if rc == ffi::SQLITE_FULL {
                 fields.shim.account.refuse(Refusal::Disk);
             }
             return rc;
         }
         let account = &fields.shim.account;
-        match fields.kind {
-            Kind::Database | Kind::Journal => {}
-            Kind::Log => {
-                let written = slice::from_raw_parts(from.cast::<u8>(), usize::try_from(bytes).unwrap_or(0));
-                if !account.write_log(u64::try_from(offset).unwrap_or(0), written) {
-                    return ffi::SQLITE_FULL;
-                }
-            }
-            Kind::Temporary => {
-                let end = u64::try_from(offset.saturating_add(i64::from(bytes))).unwrap_or(0);
-                let growth = end.saturating_sub(fields.counted);
-                if growth > 0 && !account.grow_temporary(growth) {
-                    // "Full" would cost the turn its transaction. A statement that reads and is interrupted does not.
-                    return if account.only_reads() {
-                        ffi::SQLITE_INTERRUPT
-                    } else {
-                        ffi::SQLITE_FULL
-                    };
-                }
-                fields.counted += growth;
-            }
+        let end = u64::try_from(offset.saturating_add(i64::from(bytes))).unwrap_or(0);
+        let growth = end.saturating_sub(fields.counted);
+        if growth > 0 && !account.grow_temporary(growth) {
+            // "Full" would cost the turn its transaction. A statement that reads and is interrupted does not.
+            return if account.only_reads() {
+                ffi::SQLITE_INTERRUPT
+            } else {
+                ffi::SQLITE_FULL
+            };
         }
+        fields.counted += growth;
         let rc = real_call!(file, xWrite(from, bytes, offset), ffi::SQLITE_IOERR_WRITE);
         if rc == ffi::SQLITE_FULL {
             account.refuse(Refusal::Disk);
@@ -224,19 +180,12 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
     unsafe {
         let fields = fields(file);
         #[cfg(test)]
-        if let Some(rc) = faults::strikes(fields.name, Op::Truncate) {
+        if let Some(rc) = faults::strikes(fields.name.as_ptr(), Op::Truncate) {
             return rc;
         }
-        let account = &fields.shim.account;
-        match fields.kind {
-            Kind::Database | Kind::Journal => {}
-            Kind::Log => account.forget_transaction(),
-            Kind::Temporary => {
-                let freed = fields.counted.saturating_sub(u64::try_from(size).unwrap_or(0));
-                account.shrink_temporary(freed);
-                fields.counted -= freed;
-            }
-        }
+        let freed = fields.counted.saturating_sub(u64::try_from(size).unwrap_or(0));
+        fields.shim.account.shrink_temporary(freed);
+        fields.counted -= freed;
         real_call!(file, xTruncate(size), ffi::SQLITE_IOERR_TRUNCATE)
     }
 }
@@ -245,7 +194,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: SQLite's contract of xSync, passed on as it is.
     unsafe {
         #[cfg(test)]
-        if let Some(rc) = faults::strikes(fields(file).name, Op::Sync) {
+        if let Some(rc) = faults::strikes(fields(file).name.as_ptr(), Op::Sync) {
             return rc;
         }
         real_call!(file, xSync(flags), ffi::SQLITE_IOERR_FSYNC)
@@ -257,7 +206,7 @@ unsafe extern "C" fn control(file: *mut ffi::sqlite3_file, operation: c_int, arg
     unsafe {
         // These make a file grow without a write.
         let grows = matches!(operation, ffi::SQLITE_FCNTL_SIZE_HINT | ffi::SQLITE_FCNTL_CHUNK_SIZE);
-        if grows && fields(file).kind == Kind::Temporary {
+        if grows {
             return ffi::SQLITE_NOTFOUND;
         }
         real_call!(file, xFileControl(operation, argument), ffi::SQLITE_NOTFOUND)
