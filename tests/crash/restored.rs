@@ -19,10 +19,8 @@ const LATER_MS: u64 = 3_600_000;
 /// For alarms that are due.
 const TRIES: u32 = 200;
 
-fn database(host: &Host, object: &str, ending: &str) -> PathBuf {
-    host.data()
-        .join("t")
-        .join(format!("{}{ending}.sqlite", identity::object_id("t", object)))
+fn database(host: &Host, object: &str, ending: &str) -> Result<PathBuf> {
+    crate::object_file(host, &identity::object_id("t", object), &format!("{ending}.sqlite"))
 }
 
 fn program(in_ms: u64) -> Value {
@@ -56,9 +54,9 @@ fn alarms_of_restored_databases_ring() -> Result<()> {
     ensure!(run_in_child(&client, &url, "t/child", "a", program(SOON_MS))?.is_ok());
     host.stop()?;
     let restored = [
-        database(&host, "gone", ""),
-        database(&host, "later", ""),
-        database(&host, "child", ".1"),
+        database(&host, "gone", "")?,
+        database(&host, "later", "")?,
+        database(&host, "child", ".1")?,
     ];
     let aside = host.data().join("aside");
     fs::create_dir(&aside)?;

@@ -279,8 +279,11 @@ impl Connected {
             "full" | "interrupted" => match self.vfs.account().take_refusal() {
                 // A checkpoint found that earlier; who is interrupted has not.
                 Some(Refusal::Disk) if error.code() == "interrupted" => error,
+                Some(Refusal::Disk) => self.vfs.account().explain(StorageError::refused(Refusal::Disk)),
                 Some(refusal) => StorageError::refused(refusal),
-                None if error.code() == "full" && self.found_no_number() => StorageError::no_number_left(),
+                None if error.code() == "full" && !self.vfs.account().has_failure() && self.found_no_number() => {
+                    StorageError::no_number_left()
+                }
                 None if error.code() == "interrupted" && self.heap.is_overdue() => stopped(),
                 None => self.vfs.account().explain(error),
             },

@@ -24,18 +24,22 @@ fn place(due_ms: u64, key: AlarmKey) -> Place {
 }
 
 /// A stored facet with an alarm, closed.
-fn facet(dir: &Path, AlarmKey { object, file }: AlarmKey, due_ms: u64) {
+fn store(dir: &Path, AlarmKey { object, file }: AlarmKey, stored: bool) -> FacetStore {
     layout::make_homes(dir).unwrap();
     let dir = dir.into();
     let database = DbFile { dir, object, file };
-    let mut store = FacetStore::new(
+    FacetStore::new(
         database,
         String::new(),
-        false,
+        stored,
         1 << 30,
         Arc::new(InterruptCell::default()),
         MemoryJournal::new(),
-    );
+    )
+}
+
+fn facet(dir: &Path, key: AlarmKey, due_ms: u64) {
+    let mut store = store(dir, key, false);
     store.set_alarm(due_ms, 0).unwrap();
     let committed = store.end_turn().unwrap().expect("an alarm was written");
     store.record_alone(committed);
@@ -141,9 +145,12 @@ fn a_database_that_was_put_back_is_believed_and_not_the_index() {
     }
     // Without an alarm.
     std::fs::copy(path(dir.path(), none), path(old.path(), none)).unwrap();
-    let conn = Connection::open(path(old.path(), none)).unwrap();
-    conn.execute_batch("DELETE FROM _facetd_alarm").unwrap();
-    conn.close().unwrap();
+    let mut store = store(old.path(), none, true);
+    store.delete_alarm().unwrap();
+    store.kv_put("k", b"else it would be empty").unwrap();
+    let committed = store.end_turn().unwrap().expect("an alarm was deleted");
+    store.record_alone(committed);
+    store.close().unwrap();
     put_back(&path(old.path(), none), &path(dir.path(), none));
     let before: Vec<_> = [later, none]
         .map(|key| std::fs::read(path(dir.path(), key)).unwrap())

@@ -128,6 +128,11 @@ impl Account {
         }
     }
 
+    /// The operating system has failed since that was last told.
+    pub(in crate::storage) fn has_failure(&self) -> bool {
+        self.errno.load(Ordering::Relaxed) != 0
+    }
+
     /// A page of the database is not what was written.
     pub(super) fn note_damage(&self, page: u32) {
         self.damaged.store(page, Ordering::Relaxed);

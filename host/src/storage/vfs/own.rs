@@ -298,6 +298,9 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, by
         let own = fields(file);
         #[cfg(test)]
         if let Some(rc) = faults::strikes(own.name, Op::Write) {
+            if rc == ffi::SQLITE_FULL {
+                own.shim.account.refuse(super::Refusal::Disk);
+            }
             return rc;
         }
         match (usize::try_from(bytes), u64::try_from(offset)) {
