@@ -19,6 +19,7 @@ mod points;
 mod recovery;
 mod restored;
 mod shapes;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod trees;
