@@ -104,9 +104,20 @@ impl FacetStore {
         let from = open.frames;
         self.newest = Newest::Unrecorded;
         self.wrote = true;
-        // Not an error of this facet alone: the commit stands, and the journal cannot be told of it.
         let captured = capture::commit(&open.conn, open.salts, from, frames, whole);
-        let (pages, salts) = captured.inspect_err(|error| journal.fail(&error.to_string()))?;
+        let (pages, salts) = match captured {
+            Ok(captured) => captured,
+            // Nothing but this commit is in the log, and nobody has heard of it: it goes with the log.
+            Err(error) if from == 0 => {
+                *stored &= !whole;
+                return Err(self.drop_log(error));
+            }
+            // Not an error of this facet alone: the commit stands behind others, and the journal cannot be told of it.
+            Err(error) => {
+                journal.fail(&format!("a commit cannot be read back: {}", error.for_operator()));
+                return Err(error);
+            }
+        };
         (open.frames, open.salts) = (frames, Some(salts));
         Ok(Some(Committed {
             file: file.clone(),
@@ -114,6 +125,22 @@ impl FacetStore {
             alarm: alarm_change,
             reservation: reservation.expect("what was written to has set room aside"),
         }))
+    }
+
+    /// Undoes a commit that could not be read back from the log, in which there is nothing else.
+    fn drop_log(&mut self, error: StorageError) -> StorageError {
+        self.newest = Newest::Nothing;
+        self.uncount();
+        self.disconnect();
+        self.remove_uncommitted();
+        match remove_companions(&self.file) {
+            Ok(()) => self.journal.pins().closed(&self.file, true),
+            Err(left) => self.journal.fail(&format!(
+                "a commit cannot be read back ({}), nor be undone: {left}",
+                error.for_operator()
+            )),
+        }
+        error.lost()
     }
 
     /// The last commit is queued in the journal under this number.

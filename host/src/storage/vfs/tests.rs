@@ -222,6 +222,41 @@ fn struck(fault: &Fault, result: Result<impl std::fmt::Debug, StorageError>, cod
     assert!(fault.fired() && error.code() == code, "{error}");
 }
 
+/// A commit that cannot be read back costs its turn where nothing else is in the log, and the host where something is.
+#[test]
+fn a_commit_that_cannot_be_read_back_is_undone_if_it_is_alone_in_the_log() {
+    let dir = Dir::new();
+    let mut store = dir.store(1, false);
+    let log = dir.file(1).wal_path();
+    let unread = |store: &mut crate::storage::FacetStore, value: &[u8]| {
+        store.kv_put("a", value).unwrap();
+        let fault = inject(&log, Op::Read, When::From(1), ffi::SQLITE_IOERR_READ);
+        let error = store.end_turn().unwrap_err();
+        assert!(fault.fired() && error.transaction_lost(), "{error}");
+        store.discard_turn();
+        error
+    };
+    // The first one of all.
+    unread(&mut store, b"0");
+    assert_eq!(store.kv_get("a").unwrap(), None);
+    assert!(store.journal.progress().is_whole().is_ok());
+    store.kv_put("a", b"1").unwrap();
+    committed(&mut store);
+    store.checkpoint().unwrap();
+    unread(&mut store, b"2");
+    assert_eq!(store.kv_get("a").unwrap().unwrap(), b"1");
+    assert!(store.journal.progress().is_whole().is_ok());
+    store.kv_put("a", b"3").unwrap();
+    committed(&mut store);
+    store.kv_put("a", b"4").unwrap();
+    let fault = inject(&log, Op::Read, When::From(1), ffi::SQLITE_IOERR_READ);
+    assert!(store.end_turn().is_err() && fault.fired());
+    assert!(
+        store.journal.progress().is_whole().is_err(),
+        "what was acknowledged is in that log"
+    );
+}
+
 #[test]
 fn faults_strike_where_they_are_told() {
     let dir = Dir::new();
