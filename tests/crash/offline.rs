@@ -6,12 +6,58 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::support::cli::{explains, facetd};
+use crate::support::cli::{explains, facetd, limited};
 use crate::support::client::Client;
 use crate::support::host::Host;
 use crate::support::identity;
 use crate::support::process::Output;
 use crate::{config, run_in_child};
+
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let (from, to) = (entry?.path(), to);
+        let to = to.join(from.file_name().unwrap_or_default());
+        match fs::metadata(&from)? {
+            found if found.is_dir() => copy_all(&from, &to)?,
+            found if found.is_file() => drop(fs::copy(&from, &to)?),
+            // The admin socket.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_copy_of_a_directory_that_was_not_stopped_is_refused() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let (url, data) = (host.url()?, host.data());
+    let put = json!([{"op": "kv.put", "key": "k", "value": "v"}]);
+    let stored = Client::new().run(&url, "t/offline", &put)?;
+    ensure!(stored.is_ok(), "{stored:?}");
+    host.kill()?;
+    let copy = data.with_file_name("copy");
+    copy_all(&data, &copy)?;
+    explains(
+        &facetd(&["recover", "--data", path(&copy)])?,
+        &["is a copy", "--copied"],
+    )?;
+    let checked = check(&copy)?;
+    ensure!(
+        !checked.status.success() && checked.stdout.contains("is a copy"),
+        "{checked:?}"
+    );
+    // The host gets the copy in place of its own.
+    fs::rename(&data, data.with_file_name("original"))?;
+    fs::rename(&copy, &data)?;
+    explains(&limited(&mut host.serve_command())?, &["is a copy", "snapshot"])?;
+    let recovered = facetd(&["recover", "--copied", "--data", path(&data)])?;
+    ensure!(recovered.status.success(), "{recovered:?}");
+    let url = host.url()?;
+    let found = Client::new().run(&url, "t/offline", &json!([{"op": "kv.get", "key": "k"}]))?;
+    ensure!(matches!(&found, Ok(results) if results[0]["ok"] == "v"), "{found:?}");
+    host.stop()
+}
 
 #[test]
 fn check_and_recover() -> Result<()> {

@@ -432,13 +432,16 @@ struct Kept {
 }
 
 impl Kept {
-    const NAMES: [&'static str; 3] = ["DIRTY", "journal", "t"];
+    const NAMES: [&'static str; 2] = ["journal", "t"];
+    /// One that does not say which file it is, so that a copy passes for the original.
+    const DIRTY: &'static str = "DIRTY";
 
     fn new(data: &Path) -> Result<Self> {
         let copy = data.with_file_name("kept");
         for name in Self::NAMES {
             copy_all(&data.join(name), &copy.join(name))?;
         }
+        anyhow::ensure!(data.join(Self::DIRTY).exists(), "the host was not killed");
         Ok(Self {
             data: data.to_owned(),
             copy,
@@ -455,7 +458,7 @@ impl Kept {
             }
             copy_all(&self.copy.join(name), &there)?;
         }
-        Ok(())
+        fs::write(self.data.join(Self::DIRTY), b"").context("could not write DIRTY")
     }
 }
 

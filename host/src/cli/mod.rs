@@ -169,6 +169,9 @@ struct Recover {
     /// Data directory
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// It is a copy that was made after a host was killed, and while none ran
+    #[arg(long)]
+    copied: bool,
 }
 
 #[derive(Args)]

@@ -70,7 +70,7 @@ pub(super) fn classes(args: &super::Classes) -> anyhow::Result<()> {
 /// Carries out the journal.
 pub(super) fn recover(args: &super::Recover) -> anyhow::Result<()> {
     super::serve::log_to_stderr();
-    let units = crate::recover(&args.data)?;
+    let units = crate::recover(&args.data, args.copied)?;
     println!("{units} units of the journal were carried out; all databases are ordinary SQLite files now");
     Ok(())
 }

@@ -55,6 +55,9 @@ pub fn check(root: &Path) -> Result<Checked, OfflineError> {
         dirty: data.was_dirty,
         ..Checked::default()
     };
+    if let Err(error) = data.refuse_copy() {
+        checked.problems.push(error.to_string());
+    }
     let journal = match inspect_journal(root) {
         Ok(journal) => Some(journal),
         Err(error) => {

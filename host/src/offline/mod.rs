@@ -53,10 +53,14 @@ pub(crate) fn open_journal(
 }
 
 /// Does what the next start would do after an unclean stop, and stops cleanly: afterwards every database is an ordinary
-/// SQLite file. Answers how many units of the journal were carried out.
-pub fn recover(root: &Path) -> Result<u64, OfflineError> {
+/// SQLite file. Answers how many units of the journal were carried out. `copied`: also if it is a copy of a directory that was
+/// not stopped cleanly; whoever says so knows that no host ran while it was made.
+pub fn recover(root: &Path, copied: bool) -> Result<u64, OfflineError> {
     bound_sqlite_memory();
     let data = DataDir::open_idle(root)?;
+    if !copied {
+        data.refuse_copy()?;
+    }
     data.check_environment()?;
     let (journal, recovered) = open_journal(&data, &JournalOptions::default())?;
     if !journal.close() {

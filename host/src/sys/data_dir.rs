@@ -24,6 +24,13 @@ pub enum DataDirError {
     /// What is written to it would not be safe.
     #[error("{0}; or name another with --data")]
     Unfit(String),
+    /// It was copied while a host used it, or after one was killed.
+    #[error(
+        "{0} is a copy of a data directory whose host ran, or had been killed: its files may be of different moments, and \
+         nothing could tell. Copy it after a clean stop, or by a snapshot of its file system; or, if no host ran while it was \
+         copied, run `facetd recover --copied --data` with it once"
+    )]
+    Copied(PathBuf),
     /// There is none.
     #[error("there is no data directory {0}; name another with --data")]
     Missing(PathBuf),
@@ -86,6 +93,8 @@ pub(crate) struct DataDir {
     root: PathBuf,
     /// The last process did not stop cleanly.
     pub(crate) was_dirty: bool,
+    /// And its directory was another one.
+    is_copied: bool,
     /// flock is released when this is closed.
     dir: Arc<File>,
     /// The same; none for who only reads.
@@ -113,6 +122,7 @@ impl DataDir {
             sync_dir(parent).map_err(at(parent))?;
         }
         let opened = Self::open_idle(root)?;
+        opened.refuse_copy()?;
         opened.check_environment()?;
         for sub in ["classes", "cache"] {
             private_dir(&root.join(sub)).map_err(at(&root.join(sub)))?;
@@ -120,8 +130,10 @@ impl DataDir {
         if !opened.was_dirty {
             let dirty = root.join("DIRTY");
             let mut file = File::create(&dirty).map_err(at(&dirty))?;
-            // That it is there is what counts; on a full disk it is empty.
-            let _ = file.write_all(b"facetd runs, or was killed\n");
+            // That it is there is what counts; on a full disk it is empty, and nobody knows a copy of it.
+            let _ = mark_of(&file)
+                .and_then(|mark| file.write_all(format!("{DIRTY_TEXT}{mark}\n").as_bytes()))
+                .and_then(|()| file.sync_all());
         }
         // Whatever is there: the process that made it may have been killed before this.
         sync_dir(root).map_err(at(root))?;
@@ -162,12 +174,23 @@ impl DataDir {
         let dir = File::open(&root).map_err(at(&root))?;
         flock(&dir, &root, &root, how)?;
         let dirty = root.join("DIRTY");
+        let was_dirty = dirty.try_exists().map_err(at(&dirty))?;
         Ok(Self {
-            was_dirty: dirty.try_exists().map_err(at(&dirty))?,
+            was_dirty,
+            is_copied: was_dirty && is_copied(&dirty).map_err(at(&dirty))?,
             root,
             dir: Arc::new(dir),
             _lock: None,
         })
+    }
+
+    /// Refuses what was copied file by file while it was in use: older pages of the journal would be laid over newer ones of
+    /// databases.
+    pub(crate) fn refuse_copy(&self) -> Result<(), DataDirError> {
+        match self.is_copied {
+            true => Err(DataDirError::Copied(self.root.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Refuses a system, or a file system, on which what is written may be lost without a word.
@@ -255,6 +278,37 @@ impl DataDir {
     }
 }
 
+/// What DIRTY says, for people; behind it stands which file it is.
+const DIRTY_TEXT: &str = "facetd runs, or was killed\n";
+
+/// What a file keeps when its file system is moved or snapshotted, and not when it is copied.
+fn mark_of(file: &File) -> io::Result<String> {
+    let found = file.metadata()?;
+    let born = found
+        .created()
+        .ok()
+        .and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
+    Ok(match born {
+        Some(born) => format!("inode {} of {}.{:09}", found.ino(), born.as_secs(), born.subsec_nanos()),
+        None => format!("inode {}", found.ino()),
+    })
+}
+
+/// True if a DIRTY was written as another file than it is. One that says nothing may be the first.
+fn is_copied(dirty: &Path) -> io::Result<bool> {
+    let file = match File::open(dirty) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let text = io::read_to_string(io::Read::take(&file, 1_000))?;
+    let mark = text
+        .strip_prefix(DIRTY_TEXT)
+        .map(str::trim_end)
+        .filter(|mark| !mark.is_empty());
+    Ok(mark.is_some_and(|mark| mark_of(&file).is_ok_and(|own| own != mark)))
+}
+
 /// 0700: compiled code in here is run as native code, and databases are their owners' alone.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -321,6 +375,27 @@ mod tests {
         DataDir::open(dir.path()).unwrap();
         let missing = DataDir::open_to_read(&dir.path().join("nowhere"));
         assert!(matches!(missing, Err(DataDirError::Missing(_))));
+    }
+
+    #[test]
+    fn a_copy_of_a_directory_that_is_in_use_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, moved, copy) = (
+            dir.path().join("data"),
+            dir.path().join("moved"),
+            dir.path().join("copy"),
+        );
+        drop(DataDir::open(&root).unwrap());
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(root.join("DIRTY"), copy.join("DIRTY")).unwrap();
+        assert!(matches!(DataDir::open(&copy), Err(DataDirError::Copied(_))));
+        std::fs::rename(&root, &moved).unwrap();
+        let opened = DataDir::open(&moved).unwrap();
+        assert!(opened.was_dirty);
+        opened.clean_stop().unwrap();
+        // Without a word of which it is, as a full disk leaves it.
+        std::fs::write(copy.join("DIRTY"), b"").unwrap();
+        assert!(DataDir::open(&copy).unwrap().was_dirty);
     }
 
     #[test]
