@@ -125,3 +125,48 @@ fn a_missing_index_is_made_of_the_journal() -> Result<()> {
     );
     host.stop()
 }
+
+/// A database that is away while its commits are recovered: nobody is served what it was before, and it is completed when it is back.
+#[test]
+fn commits_of_a_missing_database_are_kept_beside_it() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    put(&mut host, OBJECT, "a")?;
+    put(&mut host, OTHER, "a")?;
+    host.stop()?;
+    let (url, client) = (host.url()?, Client::new());
+    let newer = json!([{"op": "kv.put", "key": "who", "value": "newer"}]);
+    let stored = run_in_child(&client, &url, OBJECT, "a", newer)?;
+    ensure!(matches!(&stored, Ok(r) if r[0].get("ok").is_some()), "{stored:?}");
+    host.kill()?;
+    let id = identity::object_id("t", OBJECT.trim_start_matches("t/"));
+    let database = crate::object_file(&host, &id, ".1.sqlite")?;
+    let away = host.data().with_file_name("away");
+    fs::rename(&database, &away)?;
+    let data = host.data().to_string_lossy().into_owned();
+    explains(
+        &facetd(&["recover", "--data", &data])?,
+        &["1 databases were missing", ".lost"],
+    )?;
+    let found = who(&mut host, OBJECT, "a")?;
+    ensure!(found.is_err(), "a lost database is served: {found:?}");
+    ensure!(who(&mut host, OTHER, "a")? == Ok(json!("a")), "others are hurt");
+    host.stop()?;
+    fs::rename(&away, &database)?;
+    let found = who(&mut host, OBJECT, "a")?;
+    ensure!(found.is_err(), "an older state is served: {found:?}");
+    host.stop()?;
+    ensure!(
+        !facetd(&["check", "--data", &data])?.status.success(),
+        "check finds nothing"
+    );
+    let recovered = facetd(&["recover", "--data", &data])?;
+    ensure!(recovered.status.success(), "{recovered:?}");
+    ensure!(
+        who(&mut host, OBJECT, "a")? == Ok(json!("newer")),
+        "what was acknowledged is gone"
+    );
+    host.stop()?;
+    let checked = facetd(&["check", "--data", &data])?;
+    ensure!(checked.status.success(), "{checked:?}");
+    Ok(())
+}

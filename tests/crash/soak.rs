@@ -22,6 +22,9 @@ const MUCH_BYTES: usize = 400_000;
 /// The host is asked how it is this often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// What one client does again and again.
+type Step = Box<dyn FnMut(&Client) -> Result<()> + Send>;
+
 #[derive(Default)]
 struct Done {
     turns: AtomicU64,
@@ -66,7 +69,7 @@ fn a_small_journal_under_everything_at_once_is_empty_afterwards() -> Result<()> 
     thread::scope(|scope| -> Result<()> {
         let (url, over, done) = (&url, &over, &done);
         let mut workers = Vec::new();
-        let mut work = |mut step: Box<dyn FnMut(&Client) -> Result<()> + Send>| {
+        let mut work = |mut step: Step| {
             workers.push(scope.spawn(move || -> Result<()> {
                 let client = Client::new();
                 while !over.load(Ordering::SeqCst) {

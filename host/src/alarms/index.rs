@@ -90,6 +90,8 @@ impl AlarmIndexError {
 pub(crate) struct AlarmIndex {
     conn: Connection,
     path: PathBuf,
+    /// All databases could be read. If not, the next start makes it anew: they may be readable then.
+    is_whole: bool,
 }
 
 impl AlarmIndex {
@@ -98,10 +100,13 @@ impl AlarmIndex {
         let path = dir.join(FILE_NAME);
         if path.exists() {
             match Self::open_existing(&path) {
-                Ok((mut index, stopped_ms)) => {
-                    index.read_changed(dir, stopped_ms)?;
-                    return Ok(index);
-                }
+                Ok((mut index, stopped_ms)) => match index.read_changed(dir, stopped_ms) {
+                    Ok(()) => return Ok(index),
+                    Err(AlarmIndexError::Sqlite(error)) => {
+                        tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be written; it is made anew");
+                    }
+                    Err(error) => return Err(error),
+                },
                 Err(error) => {
                     tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be read; it is made anew");
                 }
@@ -147,8 +152,9 @@ impl AlarmIndex {
                 continue;
             }
             changed += 1;
-            if let Some(due_ms) = alarm_in(&shared, found.key) {
-                apply_one(&transaction, &AlarmUpdate { key: found.key, due_ms })?;
+            match alarm_in(&shared, found.key) {
+                Some(due_ms) => apply_one(&transaction, &AlarmUpdate { key: found.key, due_ms })?,
+                None => self.is_whole = false,
             }
         }
         transaction.execute("DELETE FROM stop", ())?;
@@ -166,7 +172,11 @@ impl AlarmIndex {
             percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         let conn = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags).ok()?;
-        let index = Self { conn, path };
+        let index = Self {
+            conn,
+            path,
+            is_whole: true,
+        };
         let found: (i32, i32) = (index.pragma("application_id").ok()?, index.pragma("user_version").ok()?);
         if found != (APPLICATION_ID, FORMAT) {
             return None;
@@ -183,6 +193,7 @@ impl AlarmIndex {
         Ok(Self {
             conn,
             path: path.to_owned(),
+            is_whole: true,
         })
     }
 
@@ -205,7 +216,7 @@ impl AlarmIndex {
     fn rebuild_at(dir: &Path, path: &Path) -> Result<Self, AlarmIndexError> {
         let mut index = Self::connect(path)?;
         let begun = crate::sys::clock::now();
-        let (mut files, mut alarms) = (0_u64, 0_u64);
+        let (mut files, mut alarms, mut is_whole) = (0_u64, 0_u64, true);
         let io = AlarmIndexError::io(dir);
         let shared: std::sync::Arc<Path> = dir.into();
         let transaction = index.conn.transaction()?;
@@ -213,10 +224,13 @@ impl AlarmIndex {
         for found in databases::of_namespace(dir) {
             let key = found.map_err(&io)?.key;
             files += 1;
-            if let Some(Some(due_ms)) = alarm_in(&shared, key) {
-                alarms += 1;
-                let due_ms = Some(due_ms);
-                apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
+            match alarm_in(&shared, key) {
+                Some(None) => {}
+                Some(due_ms) => {
+                    alarms += 1;
+                    apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
+                }
+                None => is_whole = false,
             }
         }
         // In the same transaction: an index that was not finished is none.
@@ -227,6 +241,7 @@ impl AlarmIndex {
         if files > 0 {
             tracing::info!(file = %path.display(), databases = files, alarms, took_ms, "made the index of alarms anew");
         }
+        index.is_whole = is_whole;
         Ok(index)
     }
 
@@ -286,8 +301,10 @@ impl AlarmIndex {
     /// now on is not known here.
     pub(super) fn close(self) -> Result<(), AlarmIndexError> {
         let at_ms = integer(crate::sys::clock::unix_ms());
-        self.conn
-            .execute("INSERT OR REPLACE INTO stop(one, at_ms) VALUES(1, ?1)", [at_ms])?;
+        if self.is_whole {
+            self.conn
+                .execute("INSERT OR REPLACE INTO stop(one, at_ms) VALUES(1, ?1)", [at_ms])?;
+        }
         self.conn.close().map_err(|(_, error)| error)?;
         Ok(())
     }

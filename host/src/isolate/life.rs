@@ -24,7 +24,7 @@ use crate::limits::START_WALL_MS;
 use crate::live::{Control, Ending, Launched, Mail, Object, Work, closing};
 use crate::object::{Cause, Epoch, Owner};
 use crate::startup::FacetId;
-use crate::storage::{FacetStore, Lsn, wait_settled};
+use crate::storage::{FacetStore, Lsn, StorageError, wait_settled, wait_stuck};
 use crate::sys::clock;
 
 /// Data that one host call may copy out of a guest. Above the largest payload, with room for its stubs and names.
@@ -108,8 +108,19 @@ struct Remains {
 impl Life {
     async fn run(mut self, after: Vec<watch::Receiver<bool>>) {
         for mut gone in after {
-            // An error means that the predecessor's control is gone, and so is the predecessor.
-            let _ = gone.wait_for(|gone| *gone).await;
+            let progress = self.object.host.journal.progress().clone();
+            let is_gone = tokio::select! {
+                biased;
+                // An error means that the predecessor's control is gone, and so is the predecessor.
+                _ = gone.wait_for(|gone| *gone) => true,
+                // Nobody knows when it goes: its files are to be removed, and cannot be.
+                () = wait_stuck(&progress, self.object.id) => false,
+            };
+            if !is_gone {
+                let why = self.object.host.journal.stuck(self.object.id).unwrap_or_default();
+                let end = End::StartFailed(StorageError::stuck(&why).to_string());
+                return self.close(end, None, None).await;
+            }
         }
         let place = tokio::select! {
             biased;

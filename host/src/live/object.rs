@@ -344,6 +344,7 @@ impl Object {
             removed: changes.removed,
             tree,
             room: changes.room,
+            again: Lsn::ZERO,
         });
         self.namespace.alarms.committed(self.id, lsn, &alarms, &removed);
         if reads_stale {

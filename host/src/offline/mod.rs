@@ -3,6 +3,7 @@
 mod check;
 mod classes;
 mod doctor;
+mod lost;
 mod orphans;
 
 use std::path::Path;
@@ -68,5 +69,18 @@ pub fn recover(root: &Path, copied: bool) -> Result<u64, OfflineError> {
         return Err(OfflineError::Recover(message.to_owned()));
     }
     data.clean_stop()?;
+    for dir in data.namespaces()? {
+        lost::complete(&dir)?;
+    }
+    let left = (recovered.lost, recovered.doubtful.len());
+    if left != (0, 0) {
+        let message = format!(
+            "{} databases were missing, and {} indexes damaged, of which the journal held acknowledged changes: they are kept in \
+             files beside them that end in .lost, and the log above names them. Put the databases back that were there and \
+             recover again; for an index run `facetd doctor`. All else was carried out",
+            left.0, left.1
+        );
+        return Err(OfflineError::Recover(message));
+    }
     Ok(recovered.units)
 }

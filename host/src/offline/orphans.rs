@@ -44,10 +44,13 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::
                     object,
                     file,
                 };
-                if is_blank(&database)? {
-                    remove(&database)?;
-                } else {
-                    objects.entry(object).or_default().insert(file);
+                match is_blank(&database) {
+                    Ok(true) => remove(&database)?,
+                    Ok(false) => drop(objects.entry(object).or_default().insert(file)),
+                    // Its facet says so to whoever calls it; nothing is concluded from what could not be read.
+                    Err(error) => {
+                        error!(file = %database.path().display(), %error, "a database cannot be read; it is left alone")
+                    }
                 }
             }
         }

@@ -123,6 +123,7 @@ impl FacetStore {
         let mut copy = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)
             .map_err(failed)?;
         die::pass(Point::CopyCreated);
@@ -148,6 +149,7 @@ impl FacetStore {
         OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)
             .and_then(|mut file| file.write_all(template::image().map_err(io::Error::other)?))
             .map_err(|error| StorageError::io("create", &path, &error))?;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crate::ids::{FileId, ObjectId};
 use crate::sys::layout::{self, COMPANIONS};
 
+/// Appended to the name of a database that was missing when the journal was carried out.
+pub(crate) const LOST_SUFFIX: &str = ".lost";
+
 /// Where the database of one facet is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct DbFile {
@@ -27,6 +30,12 @@ impl DbFile {
     /// The directory it lies in.
     pub(crate) fn home(&self) -> PathBuf {
         layout::home(&self.dir, self.object)
+    }
+
+    /// Pages of commits that the journal held while the database was missing. As long as they are there it is not used: it is
+    /// older than what was acknowledged.
+    pub(crate) fn lost_path(&self) -> PathBuf {
+        with_suffix(&self.path(), LOST_SUFFIX)
     }
 
     /// Its write-ahead log, which only exists while the database is open or after a crash.

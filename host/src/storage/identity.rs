@@ -34,6 +34,15 @@ fn refusal(file: &DbFile, why: &str) -> StorageError {
 /// program's is switched to our mode before anything of it can be asked.
 pub(super) fn check_unopened(file: &DbFile) -> Result<(), StorageError> {
     let place = file.path();
+    let lost = file.lost_path();
+    if lost
+        .try_exists()
+        .map_err(|error| StorageError::io("look for", &lost, &error))?
+    {
+        let message = "the database was missing when commits to it were recovered, and is older than they are: the operator can \
+                       have `facetd recover` complete it, if it is the one that was there";
+        return Err(StorageError::new(StorageCode::Corrupt, message).private(lost.display()));
+    }
     let mut first = Vec::with_capacity(PAGE);
     let read = std::fs::File::open(&place).and_then(|found| found.take(PAGE as u64).read_to_end(&mut first));
     match read {

@@ -43,16 +43,17 @@ pub(crate) use check::{check_database, check_without_log, whose};
 pub(crate) use copy::sync_copies;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
-pub(crate) use file::{DbFile, remove_db, remove_if_there};
+pub(crate) use file::{DbFile, LOST_SUFFIX, remove_db, remove_if_there};
 pub(crate) use heap::install as bound_sqlite_memory;
 pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::{Cell, TableDump};
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
     Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation, TreeAppend,
-    TreeUnit, Unit, inspect_journal, wait_durable, wait_settled,
+    TreeUnit, Unit, inspect_journal, wait_durable, wait_settled, wait_stuck,
 };
 pub(crate) use kv::KvRange;
+pub(crate) use page::PAGE_BYTES;
 pub(crate) use space::Rest;
 pub(crate) use store::FacetStore;
 pub(crate) use transaction::TxId;

@@ -15,6 +15,8 @@ pub(super) const ALARM_ROOT: u32 = 5;
 /// Where the first page's own header begins, behind that of the file.
 const FIRST_HEADER_AT: usize = 100;
 const LEAF_HEADER_BYTES: usize = 8;
+/// Where `user_version` stands in the header of the file.
+const USER_VERSION: std::ops::Range<usize> = 60..64;
 const TABLE_LEAF: u8 = 0x0d;
 const INDEX_LEAF: u8 = 0x0a;
 /// A record of more bytes goes on elsewhere.
@@ -34,6 +36,10 @@ fn rows(page: &[u8], at: usize) -> Option<u16> {
 /// tables of the guest's instead.
 pub(super) fn has_data(first: &[u8], kv: &[u8]) -> Option<bool> {
     const HOST_TABLES: u16 = 3;
+    // The guest's own `user_version` is data, too.
+    if first[USER_VERSION].iter().any(|byte| *byte != 0) {
+        return Some(true);
+    }
     match (rows(kv, 0), rows(first, FIRST_HEADER_AT)) {
         (Some(0), Some(HOST_TABLES)) => Some(false),
         (Some(0), _) => None,

@@ -3,7 +3,7 @@
 //! and has checksums of its own.
 
 /// Bytes of a page. Never changed after creation.
-pub(super) const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = 4096;
 /// The same, for buffers.
 pub(super) const PAGE: usize = PAGE_BYTES as usize;
 /// The end of a page, which SQLite does not use: room for a nonce and a tag, zeroes for now, then the checksum.

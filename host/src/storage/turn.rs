@@ -184,6 +184,7 @@ impl FacetStore {
             removed: Vec::new(),
             tree: TreeUnit::Unchanged,
             room: Vec::new(),
+            again: Lsn::ZERO,
         });
         self.recorded(lsn);
         lsn

@@ -112,11 +112,17 @@ impl ObjectFile {
     }
 }
 
+/// The directories in which the files of a namespace's objects lie.
+pub(crate) fn homes(namespace: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..=u8::MAX).map(|first| namespace.join(home_name(first)))
+}
+
 /// All files of all objects of a namespace.
 pub(crate) fn walk(namespace: &Path) -> impl Iterator<Item = io::Result<ObjectFile>> {
-    let homes = (0..=u8::MAX).map(|first| namespace.join(home_name(first)));
     // Right in the namespace's directory is none, unless somebody has put it there.
-    std::iter::once(namespace.to_owned()).chain(homes).flat_map(files_in)
+    std::iter::once(namespace.to_owned())
+        .chain(homes(namespace))
+        .flat_map(files_in)
 }
 
 /// The files of one object.

@@ -178,7 +178,7 @@ impl Disk {
     /// Appends to a file, which is made if there is none.
     pub(super) fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.run(Op::Write(path), || {
-            let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
             let before = file.metadata()?.len();
             // Half a record would stand in the way of the next try.
             file.write_all(bytes).inspect_err(|_| drop(file.set_len(before)))
@@ -188,11 +188,14 @@ impl Disk {
     /// Opens a file to write into it. `anew`: whatever is there goes, and it is made if there is none.
     pub(super) fn open(&self, path: &Path, anew: bool) -> io::Result<File> {
         self.run(Op::Write(path), || {
+            // What is behind a link is not ours.
+            let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).expect("flags of open are small");
             OpenOptions::new()
                 .write(true)
                 .create(anew)
                 .truncate(anew)
                 .mode(0o600)
+                .custom_flags(flags)
                 .open(path)
         })
     }

@@ -26,6 +26,9 @@ struct Unit {
     # The `.facets` file is gone: no facet but the root is stored.
     removed @5 :Void;
   }
+  # The number of a unit that this one repeats, because files could not be written for long; 0: of none. It counts where that one is
+  # not in the journal any more, and before all others.
+  again @6 :UInt64;
 }
 
 struct Database {

@@ -6,14 +6,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::queue::{Queue, WASTE_BYTES, Writing};
 use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
 use super::stuck::Stuck;
-use super::unit::{Settlement, TreeUnit};
+use super::unit::{Settlement, TreeUnit, Unit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
 use crate::storage::file::remove_companions;
@@ -81,6 +81,8 @@ pub(super) struct Keeper {
     pub(super) filled: VecDeque<Filled>,
     pub(super) backlog: VecDeque<Durable>,
     pub(super) stuck: Stuck,
+    /// When they were last tried again.
+    pub(super) retried: Option<Instant>,
     pub(super) settled: Lsn,
     pub(super) next_spare: u64,
     /// So many of `TELL_AT_PERCENT` have been told of.
@@ -142,6 +144,7 @@ impl Keeper {
             pins,
             stuck,
             backlog,
+            retried,
             ..
         } = self;
         let carry_out = |lsn: Lsn, settlement: &mut Settlement| {
@@ -152,8 +155,14 @@ impl Keeper {
             }
             Ok(())
         };
-        let was_stuck = !stuck.is_empty();
-        let mut failure = stuck.retry(carry_out);
+        let was_stuck = stuck.firsts();
+        // Not with each batch: there may be many, and each costs calls that fail.
+        let is_time = retried.is_none_or(|then| clock::now().saturating_duration_since(then) >= RETRY_EVERY);
+        let mut failure = None;
+        if is_time && !stuck.is_empty() {
+            failure = stuck.retry(carry_out);
+            *retried = Some(clock::now());
+        }
         let mut upto = None;
         let mut many = 0;
         for durable in backlog.drain(..) {
@@ -170,13 +179,14 @@ impl Keeper {
             }
             (upto, many) = (Some(durable.upto), many + durable.many);
         }
-        if was_stuck || !stuck.is_empty() {
+        let changed = was_stuck != stuck.firsts();
+        if changed {
             self.queue.set_stuck(stuck.reasons());
         }
         if let Some(upto) = upto {
             self.settled = upto;
         }
-        if upto.is_some() || was_stuck {
+        if upto.is_some() || changed {
             self.progress.settle(self.settled, self.stuck.firsts());
             self.queue.settled(many);
             die::pass(Point::Settled);
@@ -256,7 +266,15 @@ impl Keeper {
         {
             self.pins.press(oldest.last_lsn, self.progress.durable());
             let (upto, until) = (oldest.last_lsn, clock::now().checked_sub(MOVE_AFTER));
-            let append = |settlement: &Settlement| self.queue.push(settlement.again().encode(), |_, _| {});
+            let append = |lsn: Lsn, settlement: &Settlement| {
+                // As much as there is room for now; the rest when there is more.
+                let room = self.queue.try_reserve(settlement.bytes())?;
+                let unit = Unit {
+                    room: vec![room],
+                    ..settlement.again(lsn)
+                };
+                Some(self.queue.push(unit.encode(), |_, _| {}))
+            };
             if let Some(until) = until.filter(|_| rules::hold(Rule::StuckIsMoved, &self.root)) {
                 self.stuck.move_up(upto, until, append);
             }
@@ -309,7 +327,7 @@ impl Keeper {
                 return Ok(());
             }
             if keeps {
-                self.add_spare(spare);
+                self.add_spare(spare, self.segment_bytes);
             }
         }
         Ok(())
@@ -327,8 +345,8 @@ impl Keeper {
         segment::spare_path(&self.dir, self.next_spare)
     }
 
-    fn add_spare(&self, spare: PathBuf) {
-        let usable = self.segment_bytes.saturating_sub(WASTE_BYTES);
+    fn add_spare(&self, spare: PathBuf, bytes: u64) {
+        let usable = bytes.saturating_sub(WASTE_BYTES);
         self.queue.add_room(|state| state.spares.push((spare, usable)));
     }
 
@@ -356,7 +374,7 @@ impl Keeper {
         }
         let spare = self.spare_path();
         match self.allocate(&spare, wanted) {
-            Ok(()) => self.add_spare(spare),
+            Ok(bytes) => self.add_spare(spare, bytes),
             Err(error) => {
                 let _ = self.disk.remove(&spare);
                 let why: Arc<str> = format!("no more room could be made for it: {error}").into();
@@ -366,14 +384,24 @@ impl Keeper {
         }
     }
 
-    /// Zeroes are written unless somebody waits: a write into them changes no metadata, and is a quarter faster.
-    fn allocate(&self, spare: &std::path::Path, wanted: bool) -> io::Result<()> {
-        let file = self.disk.allocate(spare, self.segment_bytes)?;
+    /// Zeroes are written unless somebody waits: a write into them changes no metadata, and is a quarter faster. Somebody who waits on
+    /// a full disk is served by less: deletes make room, and must be written for that. Answers how long it is.
+    fn allocate(&self, spare: &std::path::Path, wanted: bool) -> io::Result<u64> {
+        let file = match self.disk.allocate(spare, self.segment_bytes) {
+            Ok(file) => file,
+            Err(error) if wanted && segment::is_full(&error) => {
+                segment::allocate_first(&self.disk, spare, self.segment_bytes)?;
+                self.disk.sync_file(spare)?;
+                return Ok(std::fs::metadata(spare)?.len());
+            }
+            Err(error) => return Err(error),
+        };
         if !wanted {
             self.disk.zero(spare, &file, self.segment_bytes)?;
         }
         drop(file);
-        self.disk.sync_file(spare)
+        self.disk.sync_file(spare)?;
+        Ok(self.segment_bytes)
     }
 
     /// The writer has ended, and every store is closed.
@@ -390,8 +418,11 @@ impl Keeper {
         // Their stores could not move the pages; nobody has them open now.
         self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
         if self.pins.oldest().is_some() {
-            // For want of room, perhaps, and there is some that is needed less.
+            // For want of room, perhaps, and there is some that is needed less; what lies behind the last batch by nobody.
             while self.drop_spare() {}
+            if let Err(error) = Segment::cut(&self.disk, &last.path, last.at) {
+                tracing::warn!(%error, "the end of the journal cannot be cut off");
+            }
             self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
         }
         if self.pins.oldest().is_some() {

@@ -125,6 +125,7 @@ impl LocalJournal {
             filled: Default::default(),
             backlog: Default::default(),
             stuck: Default::default(),
+            retried: None,
             told_at: 0,
             settled: last,
             next_spare: recovered.next_spare,

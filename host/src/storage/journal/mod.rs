@@ -42,7 +42,7 @@ pub(crate) use local::{JournalOptions, LocalJournal};
 #[cfg(test)]
 pub(crate) use memory::MemoryJournal;
 pub(crate) use pins::Pins;
-pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled};
+pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled, wait_stuck};
 pub(crate) use queue::{JournalFull, Reservation};
 pub(crate) use recovery::{Recovered, inspect as inspect_journal};
 pub(crate) use unit::{Committed, Pages, TreeAppend, TreeUnit, Unit};

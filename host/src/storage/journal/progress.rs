@@ -172,6 +172,19 @@ pub(crate) async fn wait_durable(receiver: &mut watch::Receiver<Durability>, lsn
     }
 }
 
+/// Waits until the files of an object cannot be written.
+pub(crate) async fn wait_stuck(progress: &Progress, object: ObjectId) {
+    let mut settled = progress.settled();
+    if settled
+        .wait_for(|settled| settled.stuck.contains_key(&object))
+        .await
+        .is_err()
+    {
+        // The journal is gone, and nothing of it is going to happen.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Waits until the files of an object show everything up to `lsn`. Ends as well when the journal has failed or is closed: nothing of it
 /// is going to happen then.
 pub(crate) async fn wait_settled(progress: &Progress, object: ObjectId, lsn: Lsn) {

@@ -61,6 +61,8 @@ pub(crate) struct Recovered {
     pub(crate) bytes: u64,
     /// Databases that were brought up to date.
     pub(crate) databases: usize,
+    /// Databases that were missing; what the journal held of them is kept beside their place.
+    pub(crate) lost: usize,
     /// Objects whose index is known from the journal: by namespace directory and object.
     pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
     /// Objects of which the journal knew more than could be put into their index.
@@ -133,7 +135,17 @@ pub(super) fn recover(
     }
     // Also if it is there: the process that made it may have been killed before this.
     disk.sync_dir(root)?;
-    let mut read = read(dir, |_, _| Ok(()))?;
+    let (mut again, mut first) = (Vec::new(), None);
+    let mut read = read(dir, |lsn, unit| {
+        first.get_or_insert(lsn);
+        if unit.again != Lsn::ZERO {
+            again.push((unit.again, lsn, unit));
+        }
+        Ok(())
+    })?;
+    // What repeats a unit stands for it only if that one was released, and then it comes before all others.
+    again.retain(|(origin, ..)| first.is_some_and(|first| *origin < first));
+    again.sort_by_key(|(origin, lsn, _)| (*origin, *lsn));
     if was_dirty && read.segments.is_empty() && read.obsolete.is_empty() && has_namespaces(root)? {
         return Err(JournalError::Missing(dir.into()));
     }
@@ -157,8 +169,11 @@ pub(super) fn recover(
             "recovering from the journal"
         );
         let mut redo = Redo::new(root, disk.clone());
+        again.into_iter().for_each(|(.., unit)| redo.plan(unit));
         each_unit(&read.segments, |_, unit| {
-            redo.plan(unit);
+            if unit.again == Lsn::ZERO {
+                redo.plan(unit);
+            }
             Ok(())
         })?;
         die::pass(Point::RedoPlanned);
@@ -166,14 +181,17 @@ pub(super) fn recover(
         die::pass(Point::RedoPrepared);
         let mut done = 0;
         each_unit(&read.segments, |_, unit| {
-            redo.apply(&unit)?;
+            // What repeats another one has no pages.
+            if unit.again == Lsn::ZERO {
+                redo.apply(&unit)?;
+            }
             die::pass(Point::RedoUnit);
             done += 1;
             redo.tell(done, read.units);
             Ok(())
         })?;
         let redone = redo.finish()?;
-        recovered.databases = redone.databases;
+        (recovered.databases, recovered.lost) = (redone.databases, redone.lost);
         (recovered.objects, recovered.doubtful) = (redone.objects, redone.doubtful);
         die::pass(Point::RedoDone);
     }
@@ -208,7 +226,7 @@ pub(super) fn recover(
         None => {
             let spare = segment::spare_path(dir, recovered.next_spare);
             recovered.next_spare += 1;
-            with_room(disk, read.segments.last(), &mut spares, || {
+            with_room(disk, &ends_of(&read.segments), &mut spares, || {
                 segment::allocate_first(disk, &spare, options.segment_bytes)
             })?;
             spare
@@ -241,6 +259,7 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
         return Ok(());
     }
     // A segment is begun when all before it is durable.
+    let ends = ends_of(&read.segments);
     let Some(old) = read.segments.last_mut() else {
         return Ok(());
     };
@@ -263,7 +282,7 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
     };
     let again = batch::moved(&batch, &header.id);
     let spare = segment::spare_path(dir, next_spare(&read.spares));
-    with_room(disk, Some(old), &mut read.spares, || {
+    with_room(disk, &ends, &mut read.spares, || {
         disk.allocate(&spare, BLOCK_BYTES as u64 + again.len() as u64).map(drop)
     })?;
     let segment = Segment::begin_with(disk, dir, &spare, header, &again)?;
@@ -278,18 +297,25 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
     Ok(())
 }
 
-/// Does what needs room on the disk. If that is full, what is needed less is given up: what lies behind the last batch, and
+/// Where the batches of segments end.
+fn ends_of(segments: &[Old]) -> Vec<(PathBuf, u64)> {
+    segments.iter().map(|old| (old.path.clone(), old.end)).collect()
+}
+
+/// Does what needs room on the disk. If that is full, what is needed less is given up: what lies behind the last batches, and
 /// spares.
 fn with_room(
     disk: &Disk,
-    last: Option<&Old>,
+    ends: &[(PathBuf, u64)],
     spares: &mut Vec<PathBuf>,
     make: impl Fn() -> io::Result<()>,
 ) -> Result<(), JournalError> {
     let mut made = make();
     let is_full = |made: &io::Result<()>| made.as_ref().is_err_and(segment::is_full);
-    if let (true, Some(last)) = (is_full(&made), last) {
-        Segment::cut(disk, &last.path, last.end)?;
+    if is_full(&made) {
+        for (path, end) in ends {
+            Segment::cut(disk, path, *end)?;
+        }
         made = make();
     }
     while let (true, Some(spare)) = (is_full(&made), spares.last()) {

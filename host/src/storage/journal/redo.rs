@@ -50,6 +50,8 @@ struct IndexPlan {
 pub(super) struct Redone {
     /// Databases that the journal spoke of.
     pub(super) databases: usize,
+    /// Those that were missing.
+    pub(super) lost: usize,
     /// Objects whose index is what the journal says.
     pub(super) objects: BTreeSet<(PathBuf, ObjectId)>,
     /// Objects whose index lacks what the journal said of them.
@@ -162,7 +164,7 @@ impl Redo {
                 DatabaseChange::Pages(pages) => {
                     plan.current += u32::from(pages.whole);
                     let is_newest = plan.current == plan.generations && !plan.removed;
-                    if (is_newest || !rules::hold(Rule::GenerationsAreApart, &self.root)) && !plan.lost {
+                    if is_newest || !rules::hold(Rule::GenerationsAreApart, &self.root) {
                         self.write(&file, pages)?;
                     }
                 }
@@ -174,16 +176,20 @@ impl Redo {
     }
 
     fn write(&mut self, file: &DbFile, pages: &Pages) -> Result<(), JournalError> {
-        let path = file.path();
+        let mut path = file.path();
         let plan = self.databases.get_mut(file).expect("it was planned");
         if pages.whole || !self.open.contains_key(file) {
             let opened = match self.disk.open(&path, pages.whole) {
                 Ok(opened) => opened,
+                // The rest of it is nowhere. Its facet says so; others can be served, and what the journal holds is kept.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // The rest of it is nowhere. Its facet says so; others can be served.
-                    tracing::error!(file = %path.display(), "a database is missing; its newest commits cannot be recovered");
-                    plan.lost = true;
-                    return Ok(());
+                    let lost = file.lost_path();
+                    if !std::mem::replace(&mut plan.lost, true) {
+                        tracing::error!(file = %path.display(), kept = %lost.display(), "a database is missing; its newest \
+                            commits are kept beside it");
+                        drop(self.disk.open(&lost, true)?);
+                    }
+                    self.disk.open(&lost, false)?
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -193,6 +199,9 @@ impl Redo {
             self.open.insert(file.clone(), opened);
         }
         plan.page_count = Some(pages.page_count);
+        if plan.lost {
+            path = file.lost_path();
+        }
         let opened = &self.open[file];
         let mut raw = pages.unpacked().map_err(|why| JournalError::Damaged {
             path: path.clone(),
@@ -217,16 +226,20 @@ impl Redo {
                 die::pass(Point::RedoRemoved);
                 continue;
             }
-            if let (Some(pages), false) = (plan.page_count, plan.lost) {
-                let path = file.path();
+            if let Some(pages) = plan.page_count {
+                let path = match plan.lost {
+                    true => file.lost_path(),
+                    false => file.path(),
+                };
                 let opened = self.disk.open(&path, false)?;
                 self.disk.set_len(&path, &opened, u64::from(pages) * PAGE_BYTES)?;
                 die::pass(Point::RedoLength);
             }
         }
         let databases = self.databases.len();
+        let lost = self.databases.values().filter(|plan| plan.lost).count();
         let mut redone = self.indexes()?;
-        redone.databases = databases;
+        (redone.databases, redone.lost) = (databases, lost);
         Ok(redone)
     }
 

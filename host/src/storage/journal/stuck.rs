@@ -2,7 +2,7 @@
 //! order, and tried again; and it takes no new commits until its files can be written. Where they hold the journal, they are
 //! written again at its head, so that it can let go of its tail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,12 +18,31 @@ pub(crate) type Firsts = BTreeMap<ObjectId, Lsn>;
 #[derive(Default)]
 pub(super) struct Stuck {
     objects: BTreeMap<ObjectId, Waiting>,
-    /// Units that are written again, by their new numbers; and whose they are, and under which number they wait.
+    /// Units that are written again, by their new numbers; and whose they are, and which they were.
     moving: BTreeMap<Lsn, (ObjectId, Lsn)>,
 }
 
+/// What a unit does to files, which is not done.
+struct Item {
+    /// The unit that holds it in the journal now.
+    at: Lsn,
+    /// The unit that it was.
+    origin: Lsn,
+    settlement: Settlement,
+}
+
+impl Item {
+    fn new(lsn: Lsn, settlement: Settlement) -> Self {
+        Self {
+            at: lsn,
+            origin: lsn,
+            settlement,
+        }
+    }
+}
+
 struct Waiting {
-    work: VecDeque<(Lsn, Settlement)>,
+    work: VecDeque<Item>,
     /// As it was when it came: what waits for it knows it by that.
     first: Lsn,
     why: Arc<str>,
@@ -44,7 +63,7 @@ impl Stuck {
         let object = settlement.object;
         tracing::error!(%object, %error, "the files of an object cannot be written; it is refused until they can be, and others go on");
         let waiting = Waiting {
-            work: VecDeque::from([(lsn, settlement)]),
+            work: VecDeque::from([Item::new(lsn, settlement)]),
             first: lsn,
             why: error.to_string().into(),
             since: clock::now(),
@@ -52,35 +71,41 @@ impl Stuck {
         self.objects.insert(object, waiting);
     }
 
-    /// True for a unit that was only written again: what it does is done, or waits, under its old number.
+    /// True for a unit that was only written again: what it does is done, or waits where the first one did.
     pub(super) fn has_moved(&mut self, lsn: Lsn) -> bool {
-        let Some((object, before)) = self.moving.remove(&lsn) else {
+        let Some((object, origin)) = self.moving.remove(&lsn) else {
             return false;
         };
         let waiting = self.objects.get_mut(&object);
-        let found = waiting.and_then(|waiting| waiting.work.iter_mut().find(|(lsn, _)| *lsn == before));
-        if let Some((waits, _)) = found {
-            *waits = lsn;
+        if let Some(item) = waiting.and_then(|waiting| waiting.work.iter_mut().find(|item| item.origin == origin)) {
+            item.at = lsn;
         }
         true
     }
 
-    /// Has what waits since before `until`, and lies at `upto` or before, written again.
-    pub(super) fn move_up(&mut self, upto: Lsn, until: Instant, mut append: impl FnMut(&Settlement) -> Lsn) {
+    /// Has what waits since before `until`, and lies at `upto` or before, written again, as far as `append` takes it.
+    pub(super) fn move_up(
+        &mut self,
+        upto: Lsn,
+        until: Instant,
+        mut append: impl FnMut(Lsn, &Settlement) -> Option<Lsn>,
+    ) {
+        let under_way: BTreeSet<_> = self.moving.values().copied().collect();
         for (object, waiting) in self.objects.iter().filter(|(_, waiting)| waiting.since <= until) {
-            let is_moving = |lsn: Lsn| self.moving.values().any(|moving| *moving == (*object, lsn));
-            let old = waiting.work.iter().filter(|(lsn, _)| *lsn <= upto && !is_moving(*lsn));
-            let moved: Vec<_> = old
-                .map(|(lsn, settlement)| (append(settlement), (*object, *lsn)))
-                .collect();
-            self.moving.extend(moved);
+            let old = waiting.work.iter().filter(|item| item.at <= upto);
+            for item in old.filter(|item| !under_way.contains(&(*object, item.origin))) {
+                let Some(moved) = append(item.origin, &item.settlement) else {
+                    return;
+                };
+                self.moving.insert(moved, (*object, item.origin));
+            }
         }
     }
 
     /// A later unit of an object that is stuck.
     pub(super) fn follow(&mut self, lsn: Lsn, settlement: Settlement) {
         if let Some(waiting) = self.objects.get_mut(&settlement.object) {
-            waiting.work.push_back((lsn, settlement));
+            waiting.work.push_back(Item::new(lsn, settlement));
         }
     }
 
@@ -91,8 +116,8 @@ impl Stuck {
     ) -> Option<io::Error> {
         let mut failure = None;
         self.objects.retain(|object, waiting| {
-            while let Some((lsn, settlement)) = waiting.work.front_mut() {
-                if let Err(error) = carry_out(*lsn, settlement) {
+            while let Some(item) = waiting.work.front_mut() {
+                if let Err(error) = carry_out(item.origin, &mut item.settlement) {
                     waiting.why = error.to_string().into();
                     failure = Some(error);
                     return true;
@@ -109,7 +134,7 @@ impl Stuck {
     pub(super) fn oldest(&self) -> Option<(Lsn, ObjectId, Instant)> {
         let firsts = self.objects.iter();
         let firsts = firsts.filter_map(|(object, waiting)| {
-            let first = waiting.work.iter().map(|(lsn, _)| *lsn).min()?;
+            let first = waiting.work.iter().map(|item| item.at).min()?;
             Some((first, *object, waiting.since))
         });
         firsts.min_by_key(|(lsn, ..)| *lsn)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
 
+use super::Lsn;
 use super::journal_capnp as wire;
 use super::queue::Reservation;
 use crate::ids::{FileId, ObjectId};
@@ -32,6 +33,8 @@ pub(crate) struct Unit {
     pub(crate) tree: TreeUnit,
     /// Room that was set aside for that.
     pub(crate) room: Vec<Reservation>,
+    /// The unit that this one repeats, or [`Lsn::ZERO`].
+    pub(crate) again: Lsn,
 }
 
 /// What a unit does to an object's `.facets` file.
@@ -157,12 +160,20 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
+    /// What it takes in a unit.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.tree {
+            TreeUnit::Unchanged | TreeUnit::Removed => 0,
+            TreeUnit::Append(append) => append.bytes(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.tree == TreeUnit::Unchanged && self.removed.is_empty()
     }
 
-    /// A unit that does the same. Doing it twice changes nothing: records have numbers, and what was removed is gone.
-    pub(super) fn again(&self) -> Unit {
+    /// A unit that repeats that one.
+    pub(super) fn again(&self, lsn: Lsn) -> Unit {
         Unit {
             dir: self.dir.clone(),
             object: self.object,
@@ -171,6 +182,7 @@ impl Settlement {
             removed: self.removed.clone(),
             tree: self.tree.clone(),
             room: Vec::new(),
+            again: lsn,
         }
     }
 
@@ -209,6 +221,7 @@ impl Unit {
         let namespace = self.dir.file_name().unwrap_or_default().to_string_lossy();
         unit.set_namespace(namespace.as_ref());
         unit.set_object(&self.object.0);
+        unit.set_again(self.again.0);
         let many = self.members.len() + self.adopted.len() + self.removed.len();
         let many = u32::try_from(many).expect("a tree has at most 65,536 facets");
         let mut databases = unit.reborrow().init_databases(many);
@@ -308,6 +321,8 @@ pub(super) struct Decoded {
     pub(super) object: ObjectId,
     pub(super) databases: Vec<(FileId, DatabaseChange)>,
     pub(super) tree: TreeUnit,
+    /// The unit that it repeats, or [`Lsn::ZERO`].
+    pub(super) again: Lsn,
 }
 
 /// Reads a complete unit. Only what encoding can make is accepted.
@@ -354,6 +369,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         }
     };
     Ok(Decoded {
+        again: Lsn(unit.get_again()),
         namespace,
         object,
         databases,

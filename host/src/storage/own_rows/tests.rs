@@ -93,3 +93,30 @@ fn any_bytes_can_be_read_as_an_identity() {
         }
     }
 }
+
+/// Whether there is anything to copy is told alike by the pages and by SQLite.
+#[test]
+fn what_counts_as_data_counts_on_pages_too() {
+    let cases = [
+        ("", false),
+        ("PRAGMA user_version = 7", true),
+        ("CREATE TABLE t(x)", true),
+        ("CREATE TABLE t(x); DROP TABLE t", false),
+    ];
+    for (text, has_data) in cases {
+        let dir = Dir::new();
+        let mut store = dir.store(1, false);
+        // An alarm alone is none.
+        store.set_alarm(5, 0).unwrap();
+        if !text.is_empty() {
+            sql(&mut store, text).unwrap();
+        }
+        committed(&mut store);
+        assert_eq!(store.has_data().unwrap(), has_data, "SQLite: {text}");
+        store.close().unwrap();
+        let file = std::fs::read(dir.file(1).path()).unwrap();
+        let page = |number: u32| &file[(number as usize - 1) * PAGE..][..PAGE];
+        let found = super::has_data(page(1), page(KV_ROOT));
+        assert!(found.is_none_or(|found| found == has_data), "pages: {text}: {found:?}");
+    }
+}

@@ -66,6 +66,7 @@ impl Data {
             removed: Vec::new(),
             tree: TreeUnit::Unchanged,
             room: Vec::new(),
+            again: Lsn::ZERO,
         }
     }
 
@@ -316,6 +317,7 @@ fn trees_follow_the_journal_and_removed_files_go() {
     let gone = journal.append(Unit {
         tree: TreeUnit::Removed,
         room: Vec::new(),
+        again: Lsn::ZERO,
         ..tree_unit(&data, 4, create(9))
     });
     runtime.block_on(wait_settled(journal.progress(), OBJECT, gone));

@@ -134,6 +134,7 @@ fn a_full_disk_lets_a_journal_be_closed_and_opened_and_takes_deletes() {
         adopted: Vec::new(),
         removed: vec![FileId::ROOT],
         room: Vec::new(),
+        again: crate::storage::Lsn::ZERO,
         tree: TreeUnit::Unchanged,
     });
     journal.progress().wait(lsn).unwrap();

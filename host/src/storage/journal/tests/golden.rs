@@ -47,6 +47,7 @@ fn unit(members: Vec<Committed>, adopted: &[u32], removed: &[u32], tree: TreeUni
         removed: files(removed),
         tree,
         room: Vec::new(),
+        again: Lsn::ZERO,
     }
 }
 

@@ -22,6 +22,16 @@ fn small() -> Data {
     data
 }
 
+/// Somebody else's object.
+fn stranger(data: &Data, journal: &Arc<LocalJournal>) -> FacetStore {
+    let file = crate::storage::DbFile {
+        object: crate::ids::ObjectId([8; 32]),
+        ..data.file(0)
+    };
+    crate::sys::layout::make_homes(&data.file(0).dir).unwrap();
+    FacetStore::new(file, String::new(), false, 1 << 30, Arc::default(), journal.clone())
+}
+
 /// Everybody else writes twice what the journal holds, and is never refused.
 fn others_go_on(data: &Data, journal: &Arc<LocalJournal>) {
     let mut other = data.store(journal, 9, false);
@@ -193,13 +203,7 @@ fn an_object_whose_files_cannot_be_written_waits_by_itself() {
     let mut own = data.store(&journal, 1, false);
     own.kv_put("k", b"v").unwrap();
     assert_eq!(own.end_turn().unwrap_err().code(), "io");
-    // Somebody else's object.
-    let other = crate::ids::ObjectId([8; 32]);
-    let file = crate::storage::DbFile {
-        object: other,
-        ..data.file(0)
-    };
-    let mut store = FacetStore::new(file, String::new(), false, 1 << 30, Arc::default(), journal.clone());
+    let mut store = stranger(&data, &journal);
     let mut random = Random::new(1);
     for _ in 0..MUCH / VALUE_BYTES as u64 {
         put(&mut store, &random.noise(VALUE_BYTES));
@@ -228,4 +232,56 @@ fn an_object_whose_files_cannot_be_written_waits_by_itself() {
     own.close().unwrap();
     assert!(journal.close());
     assert_eq!(facets(&data), 3);
+}
+
+/// What a later unit has begun anew, or removed, stays so, though what came before it was written again behind it.
+#[test]
+fn what_is_written_again_comes_before_all_else() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let object = data.file(0).object;
+    let index = crate::index::path(&data.file(0).dir, object);
+    std::fs::create_dir(&index).unwrap();
+    let append = |seq: u64, anew: bool, file: u32| Unit {
+        tree: TreeUnit::Append(TreeAppend::new(object, anew, FileId(9), seq, &[create(file)])),
+        ..data.unit()
+    };
+    let fill = |other: &mut FacetStore, random: &mut Random, segments: usize| {
+        let before = data.names(".log").last().cloned();
+        let mut seen = 0;
+        let mut last = before;
+        while seen < segments {
+            put(other, &random.noise(VALUE_BYTES));
+            other.checkpoint_between_turns().unwrap();
+            let now = data.names(".log").last().cloned();
+            seen += usize::from(now != last);
+            last = now;
+        }
+    };
+    let mut other = stranger(&data, &journal);
+    let mut random = Random::new(1);
+    journal.append(append(1, true, 1));
+    let old = journal.append(append(2, false, 2));
+    journal.progress().wait(old).unwrap();
+    // In a later segment: the file begins anew, with another facet.
+    fill(&mut other, &mut random, 2);
+    let anew = journal.append(append(3, true, 3));
+    journal.progress().wait(anew).unwrap();
+    // The first segments go: the first two units are at the head now.
+    while data.names(".log").iter().any(|log| log.ends_with("0000000001.log")) {
+        put(&mut other, &random.noise(VALUE_BYTES));
+        other.checkpoint_between_turns().unwrap();
+    }
+    std::fs::remove_dir(&index).unwrap();
+    let killed = data.killed();
+    let (after, _) = killed.open(true).unwrap();
+    let loaded = crate::index::load(&crate::index::path(&killed.file(0).dir, object), object);
+    let entries: Vec<_> = loaded.unwrap().unwrap().entries.into_keys().collect();
+    assert_eq!(entries, [FileId(3)]);
+    drop(after);
+    other.close().unwrap();
+    while journal.stuck(object).is_some() {
+        std::thread::yield_now();
+    }
+    assert!(journal.close());
 }

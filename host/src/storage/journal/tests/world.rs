@@ -472,6 +472,7 @@ impl Object {
             removed: removed.into_iter().map(FileId).collect(),
             tree,
             room: Vec::new(),
+            again: Lsn::ZERO,
         })
     }
 
