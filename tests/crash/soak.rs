@@ -23,7 +23,7 @@ const MUCH_BYTES: usize = 400_000;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What one client does again and again.
-type Step = Box<dyn FnMut(&Client) -> Result<()> + Send>;
+type Step<'a> = Box<dyn FnMut(&Client) -> Result<()> + Send + 'a>;
 
 #[derive(Default)]
 struct Done {
@@ -68,16 +68,7 @@ fn a_small_journal_under_everything_at_once_is_empty_afterwards() -> Result<()> 
     let mut most = 0;
     thread::scope(|scope| -> Result<()> {
         let (url, over, done) = (&url, &over, &done);
-        let mut workers = Vec::new();
-        let mut work = |mut step: Step| {
-            workers.push(scope.spawn(move || -> Result<()> {
-                let client = Client::new();
-                while !over.load(Ordering::SeqCst) {
-                    step(&client)?;
-                }
-                Ok(())
-            }));
-        };
+        let mut steps: Vec<Step<'_>> = Vec::new();
         for tree in 0..TREES {
             let on = format!("t/tree-{tree}");
             let put = |key: &str, value: &str| json!([{"op": "kv.put", "key": key, "value": value}]);
@@ -85,34 +76,42 @@ fn a_small_journal_under_everything_at_once_is_empty_afterwards() -> Result<()> 
             // Two clients: while one turn is made durable, the next one runs.
             for _ in 0..2 {
                 let (name, small) = (name.clone(), small.clone());
-                work(Box::new(move |client| {
+                steps.push(Box::new(move |client| {
                     done.turns.fetch_add(1, Ordering::Relaxed);
                     expect("busy", run_in_child(client, url, &name, "busy", small.clone()))
                 }));
             }
             let (name, small) = (on.clone(), put("k", "v"));
-            work(Box::new(move |client| {
+            steps.push(Box::new(move |client| {
                 expect("doomed", run_in_child(client, url, &name, "doomed", small.clone()))
             }));
             let name = on.clone();
-            work(Box::new(move |client| {
+            steps.push(Box::new(move |client| {
                 done.deletes.fetch_add(1, Ordering::Relaxed);
                 let delete = json!([{"op": "facet.delete", "name": "doomed"}]);
                 expect("delete", client.run(url, &name, &delete))
             }));
             let name = on;
-            work(Box::new(move |client| {
+            steps.push(Box::new(move |client| {
                 done.clones.fetch_add(1, Ordering::Relaxed);
                 let clone = json!([{"op": "facet.clone", "src": "busy", "dst": "copy"}]);
                 expect("clone", client.run(url, &name, &clone))
             }));
         }
         let mut seed = 1;
-        work(Box::new(move |client| {
+        steps.push(Box::new(move |client| {
             done.much.fetch_add(1, Ordering::Relaxed);
             let much: Value = json!([{"op": "kv.put", "key": "much", "value": noise(&mut seed)}]);
             expect("much", client.run(url, "t/much", &much))
         }));
+        let work = |mut step: Step<'_>| -> Result<()> {
+            let client = Client::new();
+            while !over.load(Ordering::SeqCst) {
+                step(&client)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = steps.into_iter().map(|step| scope.spawn(move || work(step))).collect();
         while Instant::now() < deadline && workers.iter().all(|worker| !worker.is_finished()) {
             most = most.max(segments(&journal)?);
             thread::sleep(LOOK_EVERY);
