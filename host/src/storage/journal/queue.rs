@@ -21,7 +21,7 @@ const UNSETTLED_UNITS_MAX: u64 = 65_536;
 const RESERVE_WAIT_MS: u64 = 5_000;
 /// How long the writer waits for a segment, with committed units in its hand, before the journal fails: a start recovers,
 /// waiting does not.
-const SPARE_WAIT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
+const SPARE_WAIT: Duration = Duration::from_secs(if cfg!(test) { 10 } else { 30 });
 /// Room that only deletes may use, which set nothing aside: a full journal must still take them.
 const DELETES_BYTES: u64 = 4 << 20;
 /// What a unit takes beside its pages: its message, and the rest of a block.
