@@ -560,7 +560,8 @@ impl Object {
         }
         let sealed = self.seal(parent, &mut above, content, changes);
         match sealed {
-            Ok(()) => close(stores),
+            // As the isolate does: whose file is nobody's any more commits nothing.
+            Ok(()) => stores.iter().for_each(|store| store.lock().unwrap().forsake()),
             Err(_) => {
                 self.facets.extend(gone);
                 close(stores);
