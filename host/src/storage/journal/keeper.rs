@@ -411,6 +411,8 @@ impl Keeper {
         if self.queue.has_failed() {
             return false;
         }
+        // The last chance, however short ago it was tried.
+        self.retried = None;
         self.settle();
         if !self.stuck.is_empty() {
             return false;

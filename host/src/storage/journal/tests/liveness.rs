@@ -8,6 +8,8 @@ use super::basic::{Data, create, put, put_only};
 use super::random::Random;
 use crate::ids::{FacetName, FileId};
 use crate::index::TreeChange;
+use crate::storage::journal::rules::Rule;
+use crate::storage::journal::rules::tests::Without;
 use crate::storage::journal::*;
 use crate::storage::store::FacetStore;
 
@@ -284,4 +286,65 @@ fn what_is_written_again_comes_before_all_else() {
         std::thread::yield_now();
     }
     assert!(journal.close());
+}
+
+/// Whether somebody else is refused while an object whose files cannot be written has the tail of the journal.
+fn is_refused_behind_a_stuck_object(without: Option<Rule>) -> bool {
+    let data = small();
+    let _without = Without::new(without, data.root());
+    let (journal, _) = data.open(false).unwrap();
+    std::fs::create_dir(crate::index::path(&data.file(0).dir, data.file(0).object)).unwrap();
+    let append = TreeAppend::new(data.file(0).object, true, FileId(1), 1, &[create(1)]);
+    journal.append(Unit {
+        tree: TreeUnit::Append(append),
+        ..data.unit()
+    });
+    let mut other = stranger(&data, &journal);
+    let mut random = Random::new(1);
+    (0..MUCH / VALUE_BYTES as u64).any(|_| {
+        other.kv_put("k", &random.noise(VALUE_BYTES)).unwrap();
+        match other.end_turn() {
+            Ok(committed) => {
+                let lsn = other.record_alone(committed.expect("it has written"));
+                journal.progress().wait(lsn).unwrap();
+                other.checkpoint_between_turns().unwrap();
+                false
+            }
+            Err(error) => {
+                assert_eq!(error.code(), "journal-full");
+                true
+            }
+        }
+    })
+}
+
+#[test]
+fn what_is_stuck_is_moved() {
+    assert!(!is_refused_behind_a_stuck_object(None));
+    assert!(is_refused_behind_a_stuck_object(Some(Rule::StuckIsMoved)));
+}
+
+#[test]
+fn a_stop_tries_what_is_stuck_once_more() {
+    for _ in 0..20 {
+        let data = small();
+        let (journal, _) = data.open(false).unwrap();
+        let index = crate::index::path(&data.file(0).dir, data.file(0).object);
+        std::fs::create_dir(&index).unwrap();
+        let append = TreeAppend::new(data.file(0).object, true, FileId(1), 1, &[create(1)]);
+        journal.append(Unit {
+            tree: TreeUnit::Append(append),
+            ..data.unit()
+        });
+        while journal.stuck(data.file(0).object).is_none() {
+            std::thread::yield_now();
+        }
+        // Until it has been tried again, just now or not.
+        for _ in 0..200 {
+            let lsn = journal.append(data.unit());
+            journal.progress().wait(lsn).unwrap();
+        }
+        std::fs::remove_dir(&index).unwrap();
+        assert!(journal.close(), "its files could be written");
+    }
 }
