@@ -100,7 +100,7 @@ impl Rig {
             most_at_once: AtomicUsize::new(0),
             waited: Mutex::default(),
         });
-        let durability = watch::channel(Durability::UpTo(Lsn(0))).0;
+        let durability = watch::channel(Durability::UpTo(Lsn::local(0))).0;
         tokio::spawn(keep_index(alarms.clone(), durability.subscribe()));
         tokio::spawn(run(alarms.clone(), clock.clone(), deliver.clone(), slots));
         Self {
@@ -117,11 +117,12 @@ impl Rig {
     fn commit(&mut self, file: u32, change: AlarmChange) {
         self.lsn += 1;
         let AlarmKey { object, file } = key(file);
-        self.alarms.committed(object, Lsn(self.lsn), &[(file, change)], &[]);
+        self.alarms
+            .committed(object, Lsn::local(self.lsn), &[(file, change)], &[]);
     }
 
     fn durable(&self) {
-        self.durability.send_replace(Durability::UpTo(Lsn(self.lsn)));
+        self.durability.send_replace(Durability::UpTo(Lsn::local(self.lsn)));
     }
 
     async fn order(&mut self) -> Order {
@@ -155,7 +156,7 @@ impl Rig {
     /// What the index says once everything durable is in it.
     async fn stop(self) -> (tempfile::TempDir, HashMap<u32, u64>) {
         self.alarms.stop();
-        self.alarms.close(Lsn(self.lsn)).unwrap();
+        self.alarms.close(Lsn::local(self.lsn)).unwrap();
         let index = AlarmIndex::open(self.dir.path()).unwrap();
         let all = index.due(index::Place::default(), u64::MAX, 100).unwrap();
         index.close().unwrap();
@@ -255,7 +256,7 @@ async fn the_index_gets_what_is_durable_and_nothing_else() {
     rig.durable();
     rig.commit(2, AlarmChange::Due(START_MS + 90_000));
     // Written by whoever knows that the journal has come so far.
-    rig.alarms.settle(Lsn(2)).unwrap();
+    rig.alarms.settle(Lsn::local(2)).unwrap();
     let index = rig.alarms.index().take().unwrap();
     assert_eq!(index.due_of(key(1)).unwrap(), Some(START_MS + 10_000));
     assert_eq!(index.due_of(key(2)).unwrap(), Some(START_MS + 20_000));
@@ -275,7 +276,7 @@ async fn a_stop_that_leaves_something_undurable_leaves_no_index() {
     let mut rig = Rig::new(10);
     rig.commit(1, AlarmChange::Due(START_MS + 10_000));
     rig.alarms.stop();
-    rig.alarms.close(Lsn(0)).unwrap();
+    rig.alarms.close(Lsn::local(0)).unwrap();
     assert!(!rig.dir.path().join("alarms.sqlite").exists());
 }
 
@@ -355,12 +356,13 @@ async fn a_facet_that_is_not_reached_is_tried_again_later() {
 async fn databases_that_go_take_their_alarms_along() {
     let mut rig = Rig::new(10);
     // Nothing was ever set here: nothing to look for.
-    rig.alarms.committed(ObjectId([7; 32]), Lsn(1), &[], &[FileId(1)]);
+    rig.alarms
+        .committed(ObjectId([7; 32]), Lsn::local(1), &[], &[FileId(1)]);
     assert!(rig.alarms.state().unsettled.is_empty());
     rig.commit(1, AlarmChange::Due(START_MS + 100));
     rig.commit(2, AlarmChange::Due(START_MS + 100));
     rig.alarms
-        .committed(ObjectId([7; 32]), Lsn(3), &[], &[FileId(1), FileId(5)]);
+        .committed(ObjectId([7; 32]), Lsn::local(3), &[], &[FileId(1), FileId(5)]);
     rig.lsn = 3;
     rig.durable();
     rig.later(100);

@@ -2,10 +2,11 @@
 
 use super::TreeChange;
 use super::codec;
+use super::head::{HEAD_AT, Head};
 use crate::ids::{FileId, ObjectId};
 
 /// Bytes before the first record.
-pub(super) const HEADER_BYTES: usize = 64;
+pub(super) const HEADER_BYTES: usize = 96;
 /// Bytes before a record's body.
 pub(super) const FRAME_BYTES: usize = 16;
 /// A record is this or a multiple of it long, because Cap'n Proto's messages are; so records begin at multiples.
@@ -13,7 +14,7 @@ pub(super) const ALIGN_BYTES: usize = 8;
 
 const MAGIC: [u8; 8] = *b"facetdFI";
 /// A higher version is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Header {
     pub(super) next_file: FileId,
     /// The sequence number of the first record.
     pub(super) first_seq: u64,
+    /// None if it was written in part: a crash leaves that, and recovery mends it.
+    pub(super) head: Option<Head>,
 }
 
 /// What a reader finds at a place.
@@ -35,7 +38,7 @@ pub(super) enum Found<'a> {
 }
 
 /// The header of a new file. `next_file` is no longer free once a record names it; `first_seq` is the number of the record
-/// that follows.
+/// that follows. It says nothing of the object's history: see [`Head::put`].
 pub(crate) fn encode_header(object: ObjectId, next_file: FileId, first_seq: u64) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend(MAGIC);
@@ -45,6 +48,8 @@ pub(crate) fn encode_header(object: ObjectId, next_file: FileId, first_seq: u64)
     header.extend(object.0);
     header.extend([0; 4]);
     header.extend(crc32c::crc32c(&header).to_le_bytes());
+    debug_assert_eq!(header.len(), HEAD_AT);
+    header.extend(Head::default().encode());
     debug_assert_eq!(header.len(), HEADER_BYTES);
     header
 }
@@ -95,6 +100,7 @@ pub(super) fn decode_header(bytes: &[u8], object: ObjectId) -> Result<Header, St
     Ok(Header {
         next_file: FileId(u32_at(bytes, 12)),
         first_seq: u64_at(bytes, 16),
+        head: Head::decode(bytes),
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{self, Found, HEADER_BYTES};
-use super::{IndexError, TreeChange, codec, lost_path, rewrite};
+use super::{Head, IndexError, TreeChange, Unshown, codec, lost_path, rewrite};
 use crate::ids::{FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::Startup;
 
@@ -37,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) next_file: FileId,
     /// The number of the next record.
     pub(crate) next_seq: u64,
+    /// How far the object's history has come, as far as this says.
+    pub(crate) head: Head,
 }
 
 impl Loaded {
@@ -48,6 +50,7 @@ impl Loaded {
             entries: BTreeMap::new(),
             next_file,
             next_seq,
+            head: Head::default(),
         }
     }
 
@@ -61,11 +64,17 @@ impl Loaded {
 }
 
 /// Reads the index at `path`; none if there is none. Rewrites a file that is mostly history, so the object must not be
-/// loaded twice. After a crash, [`super::redo`] comes first.
-pub(crate) fn load(path: &Path, object: ObjectId) -> Result<Option<Loaded>, IndexError> {
+/// loaded twice. `unshown`: what the journal knows of its history beyond that. After a crash, [`super::redo`] comes first.
+pub(crate) fn load(path: &Path, object: ObjectId, unshown: Unshown) -> Result<Option<Loaded>, IndexError> {
     let Some((mut loaded, bytes)) = read(path, object)? else {
         return Ok(None);
     };
+    match unshown {
+        Unshown::Nothing => {}
+        Unshown::Durable(head) => loaded.head = head,
+        // A new file could say less than the old one is about to be told.
+        Unshown::Queued => return Ok(Some(loaded)),
+    }
     rewrite::if_mostly_dead(path, object, &mut loaded, bytes)?;
     Ok(Some(loaded))
 }
@@ -101,6 +110,7 @@ pub(super) fn parse(bytes: &[u8], object: ObjectId) -> Result<(Loaded, usize), S
     }
     let header = frame::decode_header(&bytes[..HEADER_BYTES], object)?;
     let mut loaded = Loaded::nothing(header.next_file, header.first_seq);
+    loaded.head = header.head.ok_or("the checksum of its history's head is wrong")?;
     let mut startups = codec::Startups::default();
     // A parent exists when its child is created. Without deletes nothing can change that.
     let mut deletes = false;

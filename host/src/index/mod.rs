@@ -3,6 +3,7 @@
 
 mod codec;
 mod frame;
+mod head;
 mod load;
 mod redo;
 mod rewrite;
@@ -28,8 +29,9 @@ use crate::ids::{FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::Startup;
 
 pub(crate) use frame::{encode_header, encode_record};
+pub(crate) use head::{Head, Place, Unshown, head, head_bytes, look};
 pub(crate) use load::{Entry, Loaded, load, read};
-pub(crate) use redo::{RedoRecord, image as records_image, redone};
+pub(crate) use redo::{RedoRecord, Redone, image as records_image, redone};
 pub(crate) use salvage::{image, salvage};
 
 /// One change of an object's tree.

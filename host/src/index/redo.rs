@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::frame::{self, Found, HEADER_BYTES};
 use super::load::{failed, parse};
-use super::{IndexError, codec};
+use super::{Head, IndexError, Place, codec, look};
 use crate::ids::ObjectId;
 
 /// A record as the journal holds it.
@@ -21,29 +21,54 @@ pub(crate) struct RedoRecord {
     pub(crate) seq: u64,
 }
 
-/// The bytes that the file at `path` must have after the last of `records`, which follow each other; none if it has them. If
-/// the file begins with the first of them, it is made of them alone, unless it was written anew since: then it is complete up
-/// to where that was.
-pub(crate) fn redone(path: &Path, object: ObjectId, records: &[RedoRecord]) -> Result<Option<Vec<u8>>, IndexError> {
-    let Some(first) = records.first() else { return Ok(None) };
+/// What has to be done to an index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Redone {
+    /// Nothing: there is none, and no record of one.
+    Nothing,
+    /// Its head is to be written.
+    Head,
+    /// It must become this.
+    Anew(Vec<u8>),
+}
+
+/// What is to be done to the file at `path`, so that it ends with the last of `records`, which follow each other, and says that the
+/// history has come to `head`. If the file begins with the first of them, it is made of them alone, unless it was written anew
+/// since: then it is complete up to where that was.
+pub(crate) fn redone(path: &Path, object: ObjectId, records: &[RedoRecord], head: Head) -> Result<Redone, IndexError> {
+    let Some(first) = records.first() else {
+        return match look(path, object).map_err(failed("read", path))? {
+            Place::Of(_) => Ok(Redone::Head),
+            // Its object says so; what is there is left as it is.
+            Place::Nothing | Place::Strange => Ok(Redone::Nothing),
+        };
+    };
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(failed("read", path)(error)),
     };
     let unbroken = records.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1);
-    let image = if !first.header.is_empty() && unbroken {
+    let mut image = if !first.header.is_empty() && unbroken {
         image(records)
     } else {
         extended(&bytes, object, records).map_err(|why| IndexError::Damaged { path: path.into(), why })?
     };
+    // A head alone is written in place.
+    let mut bytes = bytes;
+    head.put(&mut bytes);
+    head.put(&mut image);
+    let is_same = image == bytes;
     // Whatever was made of it must make sense as a whole.
     let whole = parse(&image, object).and_then(|(_, good)| match good == image.len() {
         true => Ok(()),
         false => Err("the journal's records do not fit to it".to_owned()),
     });
     whole.map_err(|why| IndexError::Damaged { path: path.into(), why })?;
-    Ok((image != bytes).then_some(image))
+    Ok(match is_same {
+        true => Redone::Head,
+        false => Redone::Anew(image),
+    })
 }
 
 /// These records, one behind the other.

@@ -58,6 +58,7 @@ pub(super) fn if_mostly_dead(
 pub(super) fn image(object: ObjectId, loaded: &Loaded) -> (Vec<u8>, u64) {
     let mut seq = loaded.next_seq;
     let mut image = encode_header(object, loaded.next_file, seq);
+    loaded.head.put(&mut image);
     for changes in creations(loaded).chunks(RECORD_FACETS) {
         image.extend(encode_record(seq, changes));
         seq += 1;

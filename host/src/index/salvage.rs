@@ -26,7 +26,15 @@ pub(crate) fn salvage(bytes: &[u8], object: ObjectId) -> Salvaged {
         None => Err("it is too short to be an index".to_owned()),
     };
     match header {
-        Ok(header) => (found.loaded.next_file, found.loaded.next_seq) = (header.next_file, header.first_seq),
+        Ok(header) => {
+            (found.loaded.next_file, found.loaded.next_seq) = (header.next_file, header.first_seq);
+            match header.head {
+                Some(head) => found.loaded.head = head,
+                None => found
+                    .damage
+                    .push("the checksum of its history's head is wrong".to_owned()),
+            }
+        }
         Err(why) => found.damage.push(why),
     }
     let (mut at, mut bad_from) = (HEADER_BYTES.min(bytes.len()), None);

@@ -8,11 +8,10 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use crate::error::{CallError, Outcome};
-use crate::ids::FileId;
 use crate::isolate::{FacetState, GuestEnd, Pending, executor};
-use crate::live::{Effect, Fate, HeldSources, Killed, Sealed, TurnEnd};
+use crate::live::{Effect, Fate, HeldSources, Killed, Made, Sealed, TurnEnd};
 use crate::object::{Cause, CopiesError, TurnChanges};
-use crate::storage::{Lsn, Reservation, StorageError};
+use crate::storage::{Copied, Lsn, Reservation, StorageError};
 
 /// What the running turn has done beside writing.
 #[derive(Default)]
@@ -25,7 +24,7 @@ pub(crate) struct Turn {
     /// Nobody waits for what it writes.
     unconfirmed: bool,
     /// Databases that were copied.
-    adopted: Vec<FileId>,
+    copied: Vec<Copied>,
     copying: Option<Copying>,
 }
 
@@ -79,7 +78,7 @@ impl Turn {
 enum Copying {
     Holding(Pin<Box<dyn Future<Output = HeldSources> + Send>>),
     /// Answers which were not made.
-    Making(Pin<Box<dyn Future<Output = Result<Vec<FileId>, CallError>> + Send>>),
+    Making(Pin<Box<dyn Future<Output = Result<Made, CallError>> + Send>>),
 }
 
 impl FacetState {
@@ -145,7 +144,7 @@ impl FacetState {
             committed,
             changes: std::mem::take(&mut self.turn.changes),
             room,
-            adopted: std::mem::take(&mut self.turn.adopted),
+            copied: std::mem::take(&mut self.turn.copied),
             effects: std::mem::take(&mut self.turn.effects),
             dep: self.dep,
             unconfirmed: std::mem::take(&mut self.turn.unconfirmed),
@@ -183,9 +182,10 @@ impl FacetState {
         ended
     }
 
-    /// Room in the journal for what the turn has changed of the tree; deletes need none.
+    /// Room in the journal for what the turn has changed of the tree, and for what copies differ in; deletes need none.
     fn room_for_changes(&self) -> Result<Option<Reservation>, GuestEnd> {
-        let bytes = self.turn.changes.recorded_bytes() as u64;
+        let copied = self.turn.copied.iter().map(|copied| copied.pages.bytes.len() as u64);
+        let bytes = self.turn.changes.recorded_bytes() as u64 + copied.sum::<u64>();
         if bytes == 0 {
             return Ok(None);
         }
@@ -225,7 +225,7 @@ impl FacetState {
 
     /// True while databases are copied. When they all are, the turn ends.
     pub(super) fn poll_copying(&mut self, cx: &mut std::task::Context<'_>) -> Result<bool, GuestEnd> {
-        let unmade = loop {
+        let made = loop {
             match &mut self.turn.copying {
                 None => return Ok(false),
                 Some(Copying::Holding(holding)) => {
@@ -236,16 +236,16 @@ impl FacetState {
                 }
                 Some(Copying::Making(making)) => match making.as_mut().poll(cx) {
                     Poll::Pending => return Ok(true),
-                    Poll::Ready(Ok(unmade)) => break unmade,
+                    Poll::Ready(Ok(made)) => break made,
                     Poll::Ready(Err(error)) => return Err(GuestEnd::Commit(error.message)),
                 },
             }
         };
         self.turn.copying = None;
         self.gate.set_host(false);
-        self.turn.adopted.retain(|file| !unmade.contains(file));
+        self.turn.copied.extend(made.copied);
         let changes = &mut self.turn.changes;
-        self.object.decide(|tree, _| tree.unmake(changes, &unmade));
+        self.object.decide(|tree, _| tree.unmake(changes, &made.unmade));
         if self.turn.changes.has_undecided() {
             // No event has come in, but those that were in flight went on meanwhile, and one has cloned something.
             self.seal_turn()?;
@@ -263,10 +263,7 @@ impl FacetState {
             .decide(|tree, _| tree.fix_copies(changes, |node| held.contains(node)));
         let object = self.object.clone();
         match fixed {
-            Ok(copies) => {
-                self.turn.adopted.extend(copies.iter().map(|copy| copy.to));
-                Ok(Copying::Making(Box::pin(object.copy_databases(held, copies))))
-            }
+            Ok(copies) => Ok(Copying::Making(Box::pin(object.copy_databases(held, copies)))),
             Err(CopiesError::NotHeld(sources)) => Ok(Copying::Holding(Box::pin(object.hold_sources(held, sources)))),
             Err(CopiesError::Tree(error)) => Err(GuestEnd::Commit(format!("the clone could not be made: {error}"))),
         }
@@ -354,7 +351,7 @@ mod tests {
             message: "too long".into(),
         };
         for lost in turn.lost_answers(3) {
-            lost.lose(&cause, Lsn(7));
+            lost.lose(&cause, Lsn::local(7));
         }
         for (heard, outcome) in [
             (&mut heard_before, Outcome::Unknown),
@@ -366,7 +363,7 @@ mod tests {
                 (error.kind, &*error.code, error.outcome),
                 (Kind::Broken, "wall", outcome)
             );
-            assert_eq!(reply.dep, Lsn(7));
+            assert_eq!(reply.dep, Lsn::local(7));
         }
     }
 }

@@ -16,7 +16,12 @@ use crate::live::Object;
 use crate::live::pause::Pause;
 use crate::live::visit::{Holder, Lent, Loan, blocking, join};
 use crate::object::{Copy, NodeId, Source};
-use crate::storage::{DbFile, FacetStore, StorageError, remove_db, sync_copies};
+use crate::storage::journal::rules::{self, Rule};
+use crate::storage::{Announced, Copied, DbFile, FacetStore, StorageError, remove_db, sync_copies, wait_durable};
+use crate::sys::die::{self, Point};
+
+/// What it takes in the journal to announce a copy, at most.
+const ANNOUNCED_BYTES: u64 = 64;
 
 /// Tells a copy that is being made that nobody waits for it any more.
 #[derive(Default)]
@@ -42,18 +47,26 @@ struct Order {
 }
 
 impl Order {
-    /// False if there is nothing to be copied.
-    fn carry_out(&self, source: &mut FacetStore) -> Result<bool, StorageError> {
+    /// None if there is nothing to be copied.
+    fn carry_out(&self, source: &mut FacetStore) -> Result<Option<Copied>, StorageError> {
         if self.unwanted.load(Ordering::SeqCst) {
-            return Ok(false);
+            return Ok(None);
         }
         let made = source.copy_committed_to(&self.dst, &self.dst_path)?;
         if self.unwanted.load(Ordering::SeqCst) {
             // Its turn was lost meanwhile, and what was there of the copy has been removed already.
             remove_db(&self.dst).map_err(StorageError::from_io)?;
         }
-        Ok(made)
+        let file = self.dst.file;
+        Ok(made.map(|pages| Copied { file, pages }))
     }
+}
+
+/// What has become of copies.
+pub(crate) struct Made {
+    pub(crate) copied: Vec<Copied>,
+    /// Those that were not made because nothing is stored in their sources.
+    pub(crate) unmade: Vec<FileId>,
 }
 
 /// Sources that do not change until this is dropped.
@@ -81,13 +94,14 @@ impl Object {
         held
     }
 
-    /// Makes the copies, in order. Answers the files that were not made because nothing is stored in their sources.
+    /// Makes the copies, in order, once it is durable that whatever lies in their files is nobody's yet.
     pub(crate) async fn copy_databases(
         self: Arc<Self>,
         held: HeldSources,
         copies: Vec<Copy>,
-    ) -> Result<Vec<FileId>, CallError> {
+    ) -> Result<Made, CallError> {
         let wanted = Wanted::default();
+        self.announce_copies(&copies).await?;
         let (mut done, mut lent) = (Vec::new(), Vec::new());
         for copy in copies {
             let order = Order {
@@ -115,12 +129,42 @@ impl Object {
             lent.push((copy.to, self.lent(loan, &source), order));
         }
         done.extend(carry_out(lent).await.map_err(not_made)?);
-        let (made, unmade): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, made)| *made);
-        let made: Vec<_> = made.into_iter().map(|(file, _)| self.db_file(file)).collect();
+        let (mut copied, mut unmade) = (Vec::new(), Vec::new());
+        for (file, made) in done {
+            match made {
+                Some(made) => copied.push(made),
+                None => {
+                    self.host.journal.pins().is_copied(&self.db_file(file));
+                    unmade.push(file);
+                }
+            }
+        }
+        let files: Vec<_> = copied.iter().map(|copied| self.db_file(copied.file)).collect();
         let disk = self.host.disk.clone();
-        let synced = blocking(move || sync_copies(&disk, &made)).await;
+        let synced = blocking(move || sync_copies(&disk, &files)).await;
         synced.map_err(not_made)?;
-        Ok(unmade.into_iter().map(|(file, _)| file).collect())
+        Ok(Made { copied, unmade })
+    }
+
+    /// After a crash nobody could tell a copy that was being made from a database whose index is lost.
+    async fn announce_copies(self: &Arc<Self>, copies: &[Copy]) -> Result<(), CallError> {
+        if copies.is_empty() || !rules::hold(Rule::CopyIsAnnounced, &self.namespace.dir) {
+            return Ok(());
+        }
+        let journal = self.host.journal.clone();
+        let bytes = ANNOUNCED_BYTES * copies.len() as u64;
+        let room = blocking(move || journal.reserve(bytes)).await;
+        let room = room.map_err(|full| not_made(StorageError::journal(full)))?;
+        let announced = copies.iter().map(|copy| Announced {
+            file: copy.to,
+            from: copy.file,
+        });
+        let lsn = self.announce(announced.collect(), room);
+        let mut durability = self.host.journal.progress().durability();
+        let durable = wait_durable(&mut durability, lsn).await;
+        durable.map_err(|failed| not_made(StorageError::journal(failed)))?;
+        die::pass(Point::CopiesAnnounced);
+        Ok(())
     }
 
     /// What is committed stays as it is until the answer is dropped.
@@ -144,7 +188,7 @@ impl Object {
 }
 
 /// Makes copies of databases that nobody has open, one after the other on one thread. Answers which were made.
-async fn carry_out(copies: Vec<(FileId, Lent, Order)>) -> Result<Vec<(FileId, bool)>, StorageError> {
+async fn carry_out(copies: Vec<(FileId, Lent, Order)>) -> Result<Vec<(FileId, Option<Copied>)>, StorageError> {
     if copies.is_empty() {
         return Ok(Vec::new());
     }
@@ -162,7 +206,7 @@ fn not_made(error: StorageError) -> CallError {
 }
 
 /// Copies the database of a facet that is paused.
-async fn copy_paused(pause: &Pause, order: Order) -> Result<bool, StorageError> {
+async fn copy_paused(pause: &Pause, order: Order) -> Result<Option<Copied>, StorageError> {
     let control = pause.control();
     let order = Arc::new(order);
     loop {

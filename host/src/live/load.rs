@@ -20,7 +20,7 @@ impl Object {
         id: ObjectId,
     ) -> Result<Arc<Self>, IndexError> {
         let path = index::path(&namespace.dir, id);
-        let loaded = index::load(&path, id)?;
+        let loaded = index::load(&path, id, host.journal.unshown(&namespace.dir, id))?;
         let database = layout::database(&namespace.dir, id, FileId::ROOT);
         let file = match &loaded {
             None if database.exists() => return Err(IndexError::Missing { path, database }),

@@ -20,7 +20,7 @@ mod stub;
 mod visit;
 mod waits;
 
-pub(crate) use clone::HeldSources;
+pub(crate) use clone::{HeldSources, Made};
 pub(crate) use closing::closing;
 pub(crate) use control::{Control, Ending};
 pub(crate) use effects::{Call, Effect, Forwarder};

@@ -21,7 +21,7 @@ use crate::namespace::Namespace;
 use crate::object::{
     Cause, Delivery, Epoch, IncarnationId, Kill, NodeId, Owner, Start, Stored, Tree, TreeChange, TurnChanges,
 };
-use crate::storage::{Committed, DbFile, Lsn, Reservation, TreeUnit, Unit, wait_settled};
+use crate::storage::{Announced, Committed, Copied, DbFile, Lsn, Reservation, TreeUnit, Unit, wait_settled};
 
 /// A root facet and the tree below it, in memory while anything of it runs or anybody holds a stub of it.
 pub(crate) struct Object {
@@ -51,8 +51,10 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) members: Vec<Committed>,
+    /// Copies that are going to be made.
+    pub(super) copying: Vec<Announced>,
     /// Copies that were made.
-    pub(super) adopted: Vec<FileId>,
+    pub(super) copied: Vec<Copied>,
     pub(super) tree: Vec<TreeChange>,
     /// Databases that are gone.
     pub(super) removed: Vec<FileId>,
@@ -188,6 +190,16 @@ impl Object {
                 Some(self.record(&mut inner, changes))
             }
         }
+    }
+
+    /// Says that copies are going to be made of what is committed now.
+    pub(super) fn announce(self: &Arc<Self>, copying: Vec<Announced>, room: Reservation) -> Lsn {
+        let changes = Changes {
+            copying,
+            room: vec![room],
+            ..Changes::default()
+        };
+        self.record(&mut self.lock(), changes)
     }
 
     /// Puts an event into the facet's mailbox and starts the facet if need be. Answers the epoch it was delivered in.
@@ -340,7 +352,8 @@ impl Object {
             dir: self.namespace.dir.clone(),
             object: self.id,
             members: changes.members,
-            adopted: changes.adopted,
+            copying: changes.copying,
+            copied: changes.copied,
             removed: changes.removed,
             tree,
             room: changes.room,

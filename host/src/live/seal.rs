@@ -7,7 +7,7 @@ use crate::ids::FileId;
 use crate::live::object::Changes;
 use crate::live::{Control, Effect, Forwarder, Object};
 use crate::object::{TreeChange, TurnChanges};
-use crate::storage::{Committed, Lsn, Reservation};
+use crate::storage::{Committed, Copied, Lsn, Reservation};
 
 /// What a turn has done.
 pub(crate) struct TurnEnd {
@@ -18,7 +18,7 @@ pub(crate) struct TurnEnd {
     /// Room in the journal for what they record.
     pub(crate) room: Option<Reservation>,
     /// Databases that were copied for it.
-    pub(crate) adopted: Vec<FileId>,
+    pub(crate) copied: Vec<Copied>,
     pub(crate) effects: Vec<Effect>,
     /// What the facet's state depended on before this turn.
     pub(crate) dep: Lsn,
@@ -86,15 +86,16 @@ impl Object {
             let waits = !turn.unconfirmed || record.iter().any(reshapes) || !files.is_empty();
             // What is not stored can be restarted and deleted without a word.
             counts = committed.as_ref().map(Committed::created);
-            if committed.is_some() || !record.is_empty() || !files.is_empty() || !turn.adopted.is_empty() {
+            if committed.is_some() || !record.is_empty() || !files.is_empty() || !turn.copied.is_empty() {
                 let recorded = self.record(
                     &mut inner,
                     Changes {
                         members: committed.into_iter().collect(),
-                        adopted: turn.adopted,
+                        copied: turn.copied,
                         tree: record,
                         removed: files,
                         room: turn.room.into_iter().collect(),
+                        ..Changes::default()
                     },
                 );
                 if fate != Fate::Forgotten {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, IndexError};
+use crate::index::{self, IndexError, Unshown};
 use crate::storage::journal::rules::{self, Rule};
 use crate::storage::{DbFile, Disk, Recovered, is_blank};
 use crate::sys::die::{self, Point};
@@ -57,7 +57,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::
     }
     for (object, files) in objects {
         let path = index::path(dir, object);
-        let known = match index::load(&path, object) {
+        let known = match index::load(&path, object, Unshown::Nothing) {
             Ok(known) => known,
             Err(error @ (IndexError::Damaged { .. } | IndexError::Missing { .. })) => {
                 error!(%object, %error, "an index cannot be used; its files are left alone");

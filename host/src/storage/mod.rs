@@ -49,8 +49,8 @@ pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::{Cell, TableDump};
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
-    Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation, TreeAppend,
-    TreeUnit, Unit, inspect_journal, wait_durable, wait_settled, wait_stuck,
+    Announced, Committed, Copied, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation,
+    TreeAppend, TreeUnit, Unit, inspect_journal, wait_durable, wait_settled, wait_stuck,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use page::PAGE_BYTES;

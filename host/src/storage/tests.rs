@@ -486,7 +486,7 @@ fn a_copy_is_what_fold_with_its_own_identity() {
     let dir = Dir::new();
     let mut source = dir.store(1, false);
     let target = dir.file(9);
-    assert!(!source.copy_committed_to(&target, "facet-9").unwrap());
+    assert!(source.copy_committed_to(&target, "facet-9").unwrap().is_none());
     source.kv_put("a", &[3; 300_000]).unwrap();
     sql(&mut source, "CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
     committed(&mut source);
@@ -496,7 +496,7 @@ fn a_copy_is_what_fold_with_its_own_identity() {
         "invalid-argument"
     );
     source.discard_turn();
-    assert!(source.copy_committed_to(&target, "facet-9").unwrap());
+    assert!(source.copy_committed_to(&target, "facet-9").unwrap().is_some());
     source.kv_put("a", b"later").unwrap();
     committed(&mut source);
     let mut copy = dir.store(9, true);
@@ -510,11 +510,11 @@ fn a_copy_is_what_fold_with_its_own_identity() {
     assert_eq!(wrong.kv_get("a").unwrap_err().code(), "identity");
     // A closed source is opened for it, an emptied one gives nothing.
     source.close().unwrap();
-    assert!(source.copy_committed_to(&dir.file(10), "facet-10").unwrap());
+    assert!(source.copy_committed_to(&dir.file(10), "facet-10").unwrap().is_some());
     assert_eq!(dir.store(10, true).kv_get("a").unwrap().unwrap(), b"later");
     source.delete_all().unwrap();
     committed(&mut source);
-    assert!(!source.copy_committed_to(&dir.file(11), "facet-11").unwrap());
+    assert!(source.copy_committed_to(&dir.file(11), "facet-11").unwrap().is_none());
     assert!(!dir.file(11).path().exists());
 }
 

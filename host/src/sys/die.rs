@@ -35,6 +35,8 @@ macro_rules! points {
 points! {
     /// The journal is about to be read, after every start.
     Opening = "opening",
+    /// The copies of a clone are announced, and nothing of them is made.
+    CopiesAnnounced = "copies-announced",
     /// A clone has made the file of a copy, with nothing in it.
     CopyCreated = "copy-created",
     /// It holds what its source holds, and says that it is its source.
@@ -65,6 +67,8 @@ points! {
     IndexCleared = "index-cleared",
     /// An index of nothing is gone.
     IndexRemoved = "index-removed",
+    /// An index says how far the history of its object has come.
+    HeadShown = "head-shown",
     /// A database is gone, what lies beside it is not.
     DatabaseUnlinked = "database-unlinked",
     /// All that belonged to a database is gone.
@@ -97,6 +101,8 @@ points! {
     RedoIndexWritten = "redo-index-written",
     /// And has got its name.
     RedoIndexRenamed = "redo-index-renamed",
+    /// An index says how far the history of its object has come.
+    RedoHeadShown = "redo-head-shown",
     /// All units are carried out.
     RedoDone = "redo-done",
     /// A database that nobody names is gone.

@@ -121,14 +121,15 @@ fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn the_golden_file_is_what_this_version_writes_and_reads() {
     if std::env::var_os("FACETD_WRITE_GOLDEN").is_some() {
-        std::fs::write("/tmp/golden.facets", file_of(&history())).unwrap();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/index/load/golden.facets");
+        std::fs::write(path, file_of(&history())).unwrap();
     }
     assert!(
         GOLDEN == file_of(&history()),
         "the format has changed: raise its version, keep reading the old one"
     );
     let (_dir, path) = on_disk(GOLDEN);
-    let loaded = load(&path, OBJECT).unwrap().unwrap();
+    let loaded = load(&path, OBJECT, Unshown::Nothing).unwrap().unwrap();
     let files: Vec<_> = loaded.entries.keys().map(|file| file.0).collect();
     assert_eq!(
         (files, loaded.next_file, loaded.next_seq),
@@ -163,7 +164,10 @@ fn a_file_cut_anywhere_is_a_prefix_or_refused() {
     let prefixes = prefixes();
     for cut in 0..=GOLDEN.len() {
         let (_dir, path) = on_disk(&GOLDEN[..cut]);
-        match (load(&path, OBJECT), prefixes.iter().find(|(_, good)| *good == cut)) {
+        match (
+            load(&path, OBJECT, Unshown::Nothing),
+            prefixes.iter().find(|(_, good)| *good == cut),
+        ) {
             (Ok(Some(loaded)), Some((expected, _))) => assert_eq!(loaded, *expected, "cut at {cut}"),
             (Err(_), None) => {}
             (loaded, _) => panic!("cut at {cut}: {loaded:?}"),
@@ -197,9 +201,9 @@ fn damage_in_the_middle_leaves_the_file_alone() {
     let mut bytes = GOLDEN.to_vec();
     bytes[HEADER_BYTES + FRAME_BYTES + 3] ^= 1;
     let (_dir, path) = on_disk(&bytes);
-    let error = load(&path, OBJECT).unwrap_err().to_string();
+    let error = load(&path, OBJECT, Unshown::Nothing).unwrap_err().to_string();
     assert!(
-        error.contains("record 9 at byte 64 is damaged, and good records follow"),
+        error.contains("record 9 at byte 96 is damaged, and good records follow"),
         "{error}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
@@ -266,12 +270,12 @@ fn a_file_of_history_is_rewritten_and_ids_are_not_used_again() {
     let bytes = file_of(&history);
     let (dir, path) = on_disk(&bytes);
     let (before, _) = parse(&bytes, OBJECT).unwrap();
-    let loaded = load(&path, OBJECT).unwrap().unwrap();
+    let loaded = load(&path, OBJECT, Unshown::Nothing).unwrap().unwrap();
     let rewritten = std::fs::read(&path).unwrap();
     assert!(rewritten.len() * 50 < bytes.len());
     assert_eq!((&loaded.entries, loaded.next_file), (&before.entries, FileId(600)));
     assert!(loaded.next_seq > before.next_seq);
-    assert_eq!(load(&path, OBJECT).unwrap().unwrap(), loaded);
+    assert_eq!(load(&path, OBJECT, Unshown::Nothing).unwrap().unwrap(), loaded);
     assert_eq!(dir.path().read_dir().unwrap().count(), 1);
     // Nothing lives: still no id is used twice.
     history.push(vec![
@@ -279,7 +283,7 @@ fn a_file_of_history_is_rewritten_and_ids_are_not_used_again() {
         TreeChange::Delete { file: FileId(1) },
     ]);
     let (_dir, path) = on_disk(&file_of(&history));
-    let loaded = load(&path, OBJECT).unwrap().unwrap();
+    let loaded = load(&path, OBJECT, Unshown::Nothing).unwrap().unwrap();
     assert!(loaded.entries.is_empty() && loaded.next_file == FileId(600));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), HEADER_BYTES as u64);
 }

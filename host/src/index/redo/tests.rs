@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{ClassDigest, FacetName, FileId};
-use crate::index::{TreeChange, encode_header, encode_record, load};
+use crate::index::{TreeChange, Unshown, encode_header, encode_record, load};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 
 const OBJECT: ObjectId = ObjectId([9; 32]);
@@ -47,6 +47,13 @@ fn file_of(records: &[RedoRecord]) -> Vec<u8> {
     parts.flatten().collect()
 }
 
+fn write_head(path: &Path, head: Head) {
+    use std::os::unix::fs::FileExt as _;
+    let (at, bytes) = crate::index::head_bytes(head);
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&bytes, at).unwrap();
+}
+
 /// What redo makes of a file: how many facets it has then.
 fn redone(file: Option<&[u8]>, records: &[RedoRecord]) -> Result<usize, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -55,12 +62,19 @@ fn redone(file: Option<&[u8]>, records: &[RedoRecord]) -> Result<usize, String> 
     if let Some(bytes) = file {
         std::fs::write(&path, bytes).unwrap();
     }
-    if let Some(image) = super::redone(&path, OBJECT, records).map_err(|error| error.to_string())? {
-        std::fs::write(&path, image).unwrap();
+    let head = Head { seq: 7, hash: 77 };
+    match super::redone(&path, OBJECT, records, head).map_err(|error| error.to_string())? {
+        Redone::Anew(image) => std::fs::write(&path, image).unwrap(),
+        Redone::Head => write_head(&path, head),
+        Redone::Nothing => panic!("there are records"),
     }
-    let again = super::redone(&path, OBJECT, records).unwrap();
-    assert_eq!(again, None, "doing it twice changes nothing");
-    let loaded = load(&path, OBJECT).map_err(|error| error.to_string())?;
+    let before = std::fs::read(&path).unwrap();
+    let again = super::redone(&path, OBJECT, records, head).unwrap();
+    assert_eq!(again, Redone::Head, "doing it twice changes nothing");
+    write_head(&path, head);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(crate::index::head(&path, OBJECT).unwrap(), Some(head));
+    let loaded = load(&path, OBJECT, Unshown::Nothing).map_err(|error| error.to_string())?;
     Ok(loaded.expect("it was made").entries.len())
 }
 

@@ -304,13 +304,13 @@ fn a_copy_has_no_alarm() {
     store.set_alarm(5_000, 1_000).unwrap();
     alarm_of(&mut store);
     assert!(
-        !store.copy_committed_to(&dir.file(2), "facet-2").unwrap(),
+        store.copy_committed_to(&dir.file(2), "facet-2").unwrap().is_none(),
         "an alarm alone is nothing to copy"
     );
     assert!(!dir.file(2).path().exists());
     store.kv_put("k", b"v").unwrap();
     alarm_of(&mut store);
-    assert!(store.copy_committed_to(&dir.file(2), "facet-2").unwrap());
+    assert!(store.copy_committed_to(&dir.file(2), "facet-2").unwrap().is_some());
     let mut copy = dir.store(2, true);
     assert_eq!(copy.alarm().unwrap(), None);
     assert_eq!(copy.kv_get("k").unwrap().as_deref(), Some(&b"v"[..]));

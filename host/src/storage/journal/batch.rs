@@ -65,7 +65,7 @@ impl Batch {
         }
         self.chunks += 1;
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN_BYTES), 0);
-        self.bytes.extend(lsn.0.to_le_bytes());
+        self.bytes.extend(lsn.word().to_le_bytes());
         let bytes = u32::try_from(bytes).expect("a chunk has at most a MiB");
         self.bytes.extend(bytes.to_le_bytes());
         let flags = if first { FIRST } else { 0 } | if last { LAST } else { 0 };
@@ -85,8 +85,8 @@ impl Batch {
         header[8..12].copy_from_slice(&body.to_le_bytes());
         header[12..16].copy_from_slice(&self.chunks.to_le_bytes());
         header[16..32].copy_from_slice(id);
-        header[32..40].copy_from_slice(&self.first_lsn.0.to_le_bytes());
-        header[40..48].copy_from_slice(&synced.0.to_le_bytes());
+        header[32..40].copy_from_slice(&self.first_lsn.word().to_le_bytes());
+        header[40..48].copy_from_slice(&synced.word().to_le_bytes());
         header[48..56].copy_from_slice(&oldest.to_le_bytes());
         let crc = checksum(&self.bytes);
         self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -152,8 +152,8 @@ pub(super) fn read<'a>(bytes: &'a [u8], id: &SegmentId) -> Option<Found<'a>> {
     }
     let chunks = chunks(&batch[HEADER_BYTES..], u32_at(header, 12))?;
     Some(Found {
-        first_lsn: Lsn(u64_at(header, 32)),
-        synced: Lsn(u64_at(header, 40)),
+        first_lsn: Lsn::of_word(u64_at(header, 32)),
+        synced: Lsn::of_word(u64_at(header, 40)),
         oldest: u64_at(header, 48),
         chunks,
         padded_bytes: batch.len().next_multiple_of(BLOCK_BYTES),
@@ -169,7 +169,7 @@ fn chunks(body: &[u8], count: u32) -> Option<Vec<Chunk<'_>>> {
         let flags = u32_at(header, 12);
         at += CHUNK_HEADER_BYTES;
         found.push(Chunk {
-            lsn: Lsn(u64_at(header, 0)),
+            lsn: Lsn::of_word(u64_at(header, 0)),
             first: flags & FIRST != 0,
             last: flags & LAST != 0,
             bytes: body.get(at..at.checked_add(bytes)?)?,

@@ -200,6 +200,15 @@ impl Disk {
         })
     }
 
+    /// Writes into a file that is there; one that is not is no error.
+    pub(super) fn write_there(&self, path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+        match self.open(path, false) {
+            Ok(file) => self.write(path, &file, bytes, at),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a file so long.
     pub(super) fn set_len(&self, path: &Path, file: &File, bytes: u64) -> io::Result<()> {
         self.run(Op::Write(path), || file.set_len(bytes))

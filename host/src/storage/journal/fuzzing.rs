@@ -30,8 +30,8 @@ pub(crate) fn decode(bytes: &[u8]) {
     let Ok(decoded) = unit::decode(bytes) else { return };
     for (_, change) in &decoded.databases {
         match change {
-            DatabaseChange::Pages(pages) => drop(pages.unpacked()),
-            DatabaseChange::Adopted | DatabaseChange::Removed => {}
+            DatabaseChange::Pages(pages) | DatabaseChange::Copied(pages) => drop(pages.unpacked()),
+            DatabaseChange::Copying(_) | DatabaseChange::Removed => {}
         }
     }
 }

@@ -19,16 +19,23 @@ struct Unit {
   namespace @0 :Text;
   # 32 bytes.
   object @1 :Data;
-  databases @2 :List(Database);
-  index :union {
-    unchanged @3 :Void;
-    append @4 :Append;
-    # The `.facets` file is gone: no facet but the root is stored.
-    removed @5 :Void;
-  }
+  # The object's units are numbered from 1, without a gap.
+  seq @2 :UInt64;
+  # The hash of the object's unit before this one; 0 for the first.
+  prev @3 :UInt64;
+  # When it was queued, by the host's clock: milliseconds since 1970. For people; nothing is decided by it.
+  atMs @4 :UInt64;
   # The number of a unit that this one repeats, because files could not be written for long; 0: of none. It counts where that one is
-  # not in the journal any more, and before all others.
-  again @6 :UInt64;
+  # not in the journal any more, and before all others. It has no place among the object's units: `seq` and `prev` say what comes
+  # after all of them that its files must have shown then.
+  again @5 :UInt64;
+  databases @6 :List(Database);
+  index :union {
+    unchanged @7 :Void;
+    append @8 :Append;
+    # The `.facets` file is gone: no facet but the root is stored.
+    removed @9 :Void;
+  }
 }
 
 struct Database {
@@ -37,10 +44,13 @@ struct Database {
   union {
     # Pages of a commit.
     pages @1 :Pages;
-    # The database was made as a copy, and was complete on disk before this unit was written.
-    adopted @2 :Void;
+    # A copy is going to be made: of what this database of the object is here, between the object's units. It is nobody's until a
+    # unit says `copied`; if none does, it goes.
+    copying @2 :UInt32;
+    # The copy that was announced so is complete on disk, and somebody's: what was copied, with these pages over it.
+    copied @3 :Pages;
     # The database is gone.
-    removed @3 :Void;
+    removed @4 :Void;
   }
 }
 

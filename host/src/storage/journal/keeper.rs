@@ -1,7 +1,7 @@
 //! Files follow the journal, never the other way round: what a unit does to files is done once it is durable, and a segment
 //! goes when nothing in it is needed any more and a barrier has made durable whatever stands for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
+use super::heads::{Heads, Key};
 use super::queue::{Queue, WASTE_BYTES, Writing};
 use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
@@ -16,6 +17,7 @@ use super::stuck::Stuck;
 use super::unit::{Settlement, TreeUnit, Unit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
+use crate::index::{self, Head};
 use crate::storage::file::remove_companions;
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
@@ -32,6 +34,8 @@ const MOVE_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 
 const TELL_AT_PERCENT: [u64; 3] = [50, 75, 90];
 /// Held so long by the same one, and half full, the host is not well.
 const HELD_TROUBLES: Duration = Duration::from_secs(600);
+/// So many histories are shown before the segment is full.
+const UNSHOWN_MAX: usize = 16_384;
 /// From this part of the cap on, databases are asked for checkpoints.
 const PRESSURE_PART: u64 = 2;
 
@@ -52,8 +56,8 @@ pub(super) struct Durable {
     pub(super) upto: Lsn,
     /// Units since the last time.
     pub(super) many: u64,
-    /// What those that do something to files do.
-    pub(super) work: Vec<(Lsn, Settlement)>,
+    /// What each of them does to files.
+    pub(super) units: Vec<(Lsn, Settlement)>,
 }
 
 /// A segment that is not written any more.
@@ -69,6 +73,9 @@ pub(super) struct Keeper {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<Progress>,
     pub(super) pins: Arc<Pins>,
+    pub(super) heads: Arc<Heads>,
+    /// How far histories have come that their indexes do not show, with the units that they are: all are durable.
+    pub(super) unshown: HashMap<Key, (Lsn, Head)>,
     pub(super) disk: Disk,
     /// The data directory.
     pub(super) root: PathBuf,
@@ -115,6 +122,9 @@ impl Keeper {
             }
             self.settle();
             self.look_for_directory();
+            if self.unshown.len() >= UNSHOWN_MAX {
+                self.show_heads();
+            }
             if release {
                 self.release();
                 self.make_spare();
@@ -145,6 +155,7 @@ impl Keeper {
             stuck,
             backlog,
             retried,
+            unshown,
             ..
         } = self;
         let carry_out = |lsn: Lsn, settlement: &mut Settlement| {
@@ -152,6 +163,10 @@ impl Keeper {
             carry_out(disk, settlement)?;
             for file in settlement.removed_files() {
                 pins.backfilled(&file, lsn);
+            }
+            // Somebody's, or nobody's and gone.
+            for file in settlement.copied_files().chain(settlement.removed_files()) {
+                pins.is_copied(&file);
             }
             Ok(())
         };
@@ -166,8 +181,12 @@ impl Keeper {
         let mut upto = None;
         let mut many = 0;
         for durable in backlog.drain(..) {
-            for (lsn, mut settlement) in durable.work {
+            for (lsn, mut settlement) in durable.units {
                 if stuck.has_moved(lsn) {
+                    continue;
+                }
+                unshown.insert((settlement.dir.clone(), settlement.object), (lsn, settlement.head));
+                if settlement.is_empty() {
                     continue;
                 }
                 if stuck.holds(settlement.object) {
@@ -194,6 +213,31 @@ impl Keeper {
         // A spare can be had again, room for what was acknowledged cannot wait.
         if failure.as_ref().is_some_and(segment::is_full) {
             self.drop_spare();
+        }
+    }
+
+    /// Has indexes say how far histories have come, before what they have come by is let go. What cannot be written waits with
+    /// what else its object's files cannot show.
+    fn show_heads(&mut self) {
+        if !rules::hold(Rule::HeadsAreShown, &self.root) {
+            self.unshown.clear();
+            return;
+        }
+        let was_stuck = self.stuck.firsts();
+        for (key, (lsn, head)) in self.unshown.drain() {
+            let (dir, object) = &key;
+            let mut settlement = Settlement::of_head(dir.clone(), *object, head);
+            if self.stuck.holds(*object) {
+                self.stuck.follow(lsn, settlement);
+            } else if let Err(error) = carry_out(&self.disk, &mut settlement) {
+                self.stuck.begin(lsn, settlement, &error);
+            } else {
+                self.heads.is_shown(&key, head);
+            }
+        }
+        if was_stuck != self.stuck.firsts() {
+            self.queue.set_stuck(self.stuck.reasons());
+            self.progress.settle(self.settled, self.stuck.firsts());
         }
     }
 
@@ -273,18 +317,25 @@ impl Keeper {
                     room: vec![room],
                     ..settlement.again(lsn)
                 };
-                Some(self.queue.push(unit.encode(), |_, _| {}))
+                Some(
+                    self.queue
+                        .push(unit.encode(settlement.head, clock::unix_ms()), |_, _| {}),
+                )
             };
             if let Some(until) = until.filter(|_| rules::hold(Rule::StuckIsMoved, &self.root)) {
                 self.stuck.move_up(upto, until, append);
             }
         }
-        let mut needed = Lsn(u64::MAX);
+        if !self.filled.is_empty() {
+            // Of the unit that goes on behind a segment, too: without its beginning it is nothing.
+            self.show_heads();
+        }
+        let mut needed = Lsn::MAX;
         if rules::hold(Rule::PinsHoldSegments, &self.root) {
             needed = needed.min(self.pins.oldest().unwrap_or(needed));
         }
         if rules::hold(Rule::SettledBeforeRelease, &self.root) {
-            needed = needed.min(Lsn(self.settled.0 + 1));
+            needed = needed.min(self.settled.next());
             needed = self.stuck.oldest().map_or(needed, |(lsn, ..)| needed.min(lsn));
         }
         self.watch_room();
@@ -414,18 +465,19 @@ impl Keeper {
         // The last chance, however short ago it was tried.
         self.retried = None;
         self.settle();
+        self.show_heads();
         if !self.stuck.is_empty() {
             return false;
         }
         // Their stores could not move the pages; nobody has them open now.
-        self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
+        self.pins.fold_abandoned(Lsn::MAX, self.progress.durable());
         if self.pins.oldest().is_some() {
             // For want of room, perhaps, and there is some that is needed less; what lies behind the last batch by nobody.
             while self.drop_spare() {}
             if let Err(error) = Segment::cut(&self.disk, &last.path, last.at) {
                 tracing::warn!(%error, "the end of the journal cannot be cut off");
             }
-            self.pins.fold_abandoned(Lsn(u64::MAX), self.progress.durable());
+            self.pins.fold_abandoned(Lsn::MAX, self.progress.durable());
         }
         if self.pins.oldest().is_some() {
             return false;
@@ -473,7 +525,7 @@ impl Keeper {
         let header = Header {
             id: new_id()?,
             number: last.header.number + 1,
-            first_lsn: Lsn(self.queue.last().0 + 1),
+            first_lsn: self.queue.last().next(),
             previous: [0; 16],
             previous_end: 0,
             oldest: last.header.number + 1,
@@ -509,6 +561,22 @@ fn carry_out(disk: &Disk, settlement: &mut Settlement) -> io::Result<()> {
         }
     }
     settlement.tree = TreeUnit::Unchanged;
+    if settlement.shows {
+        match index::look(&path, settlement.object)? {
+            // Nothing of the object is stored any more.
+            index::Place::Nothing => {}
+            index::Place::Strange => {
+                let message = format!("{} is not the index of its object any more", path.display());
+                return Err(io::Error::other(message));
+            }
+            index::Place::Of(_) => {
+                let (at, bytes) = index::head_bytes(settlement.head);
+                disk.write_there(&path, &bytes, at)?;
+                die::pass(Point::HeadShown);
+            }
+        }
+        settlement.shows = false;
+    }
     settlement.removed_files().try_for_each(|file| {
         disk.remove(&file.path())?;
         die::pass(Point::DatabaseUnlinked);

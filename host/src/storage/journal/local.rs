@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::disk::Disk;
+use super::heads::{Heads, Unshown};
 use super::keeper::{Keeper, Task};
 use super::queue::Queue;
 use super::recovery::{self, JournalError, Recovered};
@@ -14,6 +15,7 @@ use super::segment::Segment;
 use super::writer::Writer;
 use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
 use crate::ids::ObjectId;
+use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
 /// Bytes of a segment: long enough that a barrier for each costs little, short enough to be spare.
@@ -76,6 +78,7 @@ pub(crate) struct LocalJournal {
     queue: Arc<Queue>,
     progress: Arc<Progress>,
     pins: Arc<Pins>,
+    heads: Arc<Heads>,
     tasks: Mutex<Sender<Task>>,
     threads: Mutex<Option<Threads>>,
 }
@@ -103,8 +106,9 @@ impl LocalJournal {
             ..options.clone()
         };
         let (segment, spares, recovered) = recovery::recover(root, &dir, was_dirty, options, mend)?;
-        let last = Lsn(segment.header.first_lsn.0 - 1);
+        let last = segment.header.first_lsn.previous();
         let (queue, progress, pins) = (Queue::new(last), Progress::new(last), Arc::<Pins>::default());
+        let heads = Arc::<Heads>::default();
         let usable = options.segment_bytes.saturating_sub(super::queue::WASTE_BYTES);
         queue.add_room(|state| {
             state.segment_bytes = segment.room();
@@ -116,6 +120,8 @@ impl LocalJournal {
             queue: queue.clone(),
             progress: progress.clone(),
             pins: pins.clone(),
+            heads: heads.clone(),
+            unshown: Default::default(),
             disk: options.disk.clone(),
             root: root.to_owned(),
             dir: dir.clone(),
@@ -151,6 +157,7 @@ impl LocalJournal {
             queue,
             progress,
             pins,
+            heads,
             tasks: Mutex::new(tasks),
             threads: Mutex::new(Some(threads)),
         };
@@ -187,12 +194,25 @@ impl Journal for LocalJournal {
         self.queue.try_reserve(bytes)
     }
 
+    fn unshown(&self, dir: &Path, object: ObjectId) -> Unshown {
+        self.heads.unshown(&(dir.into(), object), self.progress.durable())
+    }
+
     fn append(&self, unit: Unit) -> Lsn {
         die::pass(Point::Appending);
-        let lsn = self.queue.push(unit.encode(), |lsn, unit| {
-            for file in &unit.files {
-                self.pins.pin(file, lsn);
-            }
+        let key = (unit.dir.clone(), unit.object);
+        let lsn = self.heads.lengthen(key, |before| {
+            let unit = unit.encode(before, clock::unix_ms());
+            let head = unit.settlement.head;
+            let lsn = self.queue.push(unit, |lsn, unit| {
+                for file in &unit.files {
+                    self.pins.pin(file, lsn);
+                }
+                for file in &unit.announced {
+                    self.pins.announce(unit.settlement.file(*file), lsn);
+                }
+            });
+            (lsn, head)
         });
         die::pass(Point::Appended);
         lsn

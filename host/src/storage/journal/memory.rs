@@ -53,8 +53,8 @@ impl MemoryJournal {
 
     fn publish(&self, state: &State) {
         if !state.held && !state.ended {
-            self.progress.publish(Lsn(state.last));
-            self.progress.settle(Lsn(state.last), Default::default());
+            self.progress.publish(Lsn::local(state.last));
+            self.progress.settle(Lsn::local(state.last), Default::default());
         }
     }
 }
@@ -78,7 +78,7 @@ impl Journal for MemoryJournal {
     fn append(&self, unit: Unit) -> Lsn {
         self.locked(|state| {
             state.last += 1;
-            let lsn = Lsn(state.last);
+            let lsn = Lsn::local(state.last);
             if !state.ended {
                 for member in &unit.members {
                     self.pins.pin(&member.file, lsn);

@@ -5,8 +5,11 @@ mod batch;
 mod disk;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod heads;
+mod history;
 mod keeper;
 mod local;
+mod lsn;
 mod pins;
 mod progress;
 mod queue;
@@ -33,28 +36,22 @@ mod memory;
 )]
 mod journal_capnp;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::ids::ObjectId;
 
 pub(crate) use disk::Disk;
+pub(crate) use heads::Unshown;
 pub(crate) use local::{JournalOptions, LocalJournal};
+pub(crate) use lsn::Lsn;
 #[cfg(test)]
 pub(crate) use memory::MemoryJournal;
 pub(crate) use pins::Pins;
 pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled, wait_stuck};
 pub(crate) use queue::{JournalFull, Reservation};
 pub(crate) use recovery::{Recovered, inspect as inspect_journal};
-pub(crate) use unit::{Committed, Pages, TreeAppend, TreeUnit, Unit};
-
-/// The number of a unit; 0 stands for nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub(crate) struct Lsn(pub(crate) u64);
-
-impl Lsn {
-    /// Before every commit: always durable.
-    pub(crate) const ZERO: Self = Self(0);
-}
+pub(crate) use unit::{Announced, Committed, Copied, Pages, TreeAppend, TreeUnit, Unit};
 
 /// Where commits become durable.
 pub(crate) trait Journal: Send + Sync {
@@ -67,6 +64,10 @@ pub(crate) trait Journal: Send + Sync {
     fn try_reserve(&self, bytes: u64) -> Option<Reservation>;
     /// Queues what one unit committed and answers its number. Never waits.
     fn append(&self, unit: Unit) -> Lsn;
+    /// How far an object's history has come, if its files may not say so yet.
+    fn unshown(&self, _dir: &Path, _object: ObjectId) -> Unshown {
+        Unshown::Nothing
+    }
     /// How far it has come.
     fn progress(&self) -> &Arc<Progress>;
     /// Which databases have pages that are only in the journal.

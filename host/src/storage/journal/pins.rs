@@ -1,7 +1,7 @@
 //! A segment is kept as long as it holds the only copy of a page: from the first commit that is not in the database file
 //! until a checkpoint has moved all of them there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
@@ -26,6 +26,9 @@ struct State {
     pinned: HashMap<DbFile, Pinned>,
     /// The first commit of each that is not in its file.
     oldest: BTreeSet<(Lsn, DbFile)>,
+    /// Copies that are being made, and the units that announce them: without those nobody would know, after a crash, that the files
+    /// are nobody's.
+    announced: BTreeMap<(Lsn, DbFile), Instant>,
     /// Who can be asked for a checkpoint.
     stores: HashMap<DbFile, Attended>,
     /// Databases beside which lies a log that this process wrote, or may: it may be read, others may not.
@@ -95,14 +98,30 @@ impl Pins {
 
     /// No segment that holds this number or a later one can go.
     pub(super) fn oldest(&self) -> Option<Lsn> {
-        self.lock().oldest.first().map(|(lsn, _)| *lsn)
+        self.oldest_named().map(|(lsn, ..)| lsn)
+    }
+
+    /// A copy is going to be made, as the unit of that number says.
+    pub(super) fn announce(&self, file: DbFile, lsn: Lsn) {
+        self.lock().announced.insert((lsn, file), clock::now());
+    }
+
+    /// A copy is somebody's, or its file is gone.
+    pub(crate) fn is_copied(&self, file: &DbFile) {
+        self.lock().announced.retain(|(_, announced), _| announced != file);
     }
 
     /// Who holds that, and since when.
     pub(super) fn oldest_named(&self) -> Option<(Lsn, DbFile, Instant)> {
         let state = self.lock();
-        let (lsn, file) = state.oldest.first()?;
-        Some((*lsn, file.clone(), state.pinned[file].since))
+        let pinned = state
+            .oldest
+            .first()
+            .map(|(lsn, file)| (*lsn, file, state.pinned[file].since));
+        let announced = state.announced.first_key_value();
+        let announced = announced.map(|((lsn, file), since)| (*lsn, file, *since));
+        let oldest = pinned.into_iter().chain(announced).min_by_key(|(lsn, ..)| *lsn);
+        oldest.map(|(lsn, file, since)| (lsn, file.clone(), since))
     }
 
     /// From now on this store can be asked for a checkpoint.
@@ -156,7 +175,7 @@ impl Pins {
         let pressed = oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
         let closed = pressed.filter(|(_, file)| !logs.contains_key(file) && pinned[file].newest <= durable);
         for (first, file) in closed.cloned().collect::<Vec<_>>() {
-            tracing::warn!(file = %file.path().display(), unit = first.0, "a closed database was kept in the journal");
+            tracing::warn!(file = %file.path().display(), unit = %first, "a closed database was kept in the journal");
             pinned.remove(&file);
             oldest.remove(&(first, file));
         }

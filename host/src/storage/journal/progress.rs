@@ -56,7 +56,7 @@ impl Progress {
     /// Everything up to `last` is done.
     pub(super) fn new(last: Lsn) -> Arc<Self> {
         Arc::new(Self {
-            durable: AtomicU64::new(last.0),
+            durable: AtomicU64::new(last.word()),
             durability: watch::channel(Durability::UpTo(last)).0,
             settled: watch::channel(Settled {
                 upto: last,
@@ -71,7 +71,7 @@ impl Progress {
 
     /// Every unit up to this one is durable.
     pub(crate) fn durable(&self) -> Lsn {
-        Lsn(self.durable.load(Ordering::Acquire))
+        Lsn::of_word(self.durable.load(Ordering::Acquire))
     }
 
     pub(crate) fn durability(&self) -> watch::Receiver<Durability> {
@@ -109,7 +109,7 @@ impl Progress {
     }
 
     pub(super) fn publish(&self, lsn: Lsn) {
-        self.durable.store(lsn.0, Ordering::Release);
+        self.durable.store(lsn.word(), Ordering::Release);
         self.durability.send_if_modified(|state| match state {
             Durability::UpTo(before) => {
                 *before = lsn;

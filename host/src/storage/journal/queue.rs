@@ -49,7 +49,7 @@ pub(super) struct Queue {
 pub(super) struct State {
     units: VecDeque<(Lsn, Encoded)>,
     /// The number that was given last.
-    last: u64,
+    last: Lsn,
     closing: bool,
     failed: Option<Arc<str>>,
     queued_bytes: u64,
@@ -130,7 +130,7 @@ impl Queue {
         Arc::new(Self {
             state: Mutex::new(State {
                 units: VecDeque::new(),
-                last: last.0,
+                last,
                 closing: false,
                 failed: None,
                 queued_bytes: 0,
@@ -213,8 +213,8 @@ impl Queue {
         let reservations = std::mem::take(&mut unit.reservations);
         let lsn = {
             let mut state = self.lock();
-            state.last += 1;
-            let lsn = Lsn(state.last);
+            let lsn = state.last.next();
+            state.last = lsn;
             // After the end numbers are given still, and never become durable: what they stand for must not be forgotten, or
             // it would be taken for what is durable.
             numbered(lsn, &unit);
@@ -420,7 +420,7 @@ impl Queue {
     }
 
     pub(super) fn last(&self) -> Lsn {
-        Lsn(self.lock().last)
+        self.lock().last
     }
 }
 

@@ -169,12 +169,13 @@ pub(super) fn recover(
             "recovering from the journal"
         );
         let mut redo = Redo::new(root, disk.clone());
-        again.into_iter().for_each(|(.., unit)| redo.plan(unit));
-        each_unit(&read.segments, |_, unit| {
-            if unit.again == Lsn::ZERO {
-                redo.plan(unit);
-            }
-            Ok(())
+        let misfit = |why: String| damaged(dir, why);
+        for (_, lsn, unit) in again {
+            redo.plan(lsn, unit).map_err(misfit)?;
+        }
+        each_unit(&read.segments, |lsn, unit| match unit.again {
+            Lsn::ZERO => redo.plan(lsn, unit).map_err(misfit),
+            _ => Ok(()),
         })?;
         die::pass(Point::RedoPlanned);
         redo.prepare()?;
@@ -444,7 +445,7 @@ pub(super) fn read(
         segments,
         obsolete,
         spares,
-        next_lsn: Lsn(reader.next.0.max(1)),
+        next_lsn: reader.next.max(Lsn::local(1)),
         units: reader.units,
         next_number,
     })
@@ -530,7 +531,7 @@ fn refuse_if_acknowledged(path: &Path, bytes: &[u8], at: usize, header: &Header)
             format!(
                 "its batch at byte {at} cannot be read, and the one of unit {} behind it says that it was acknowledged: \
                  everything up to unit {} was",
-                batch.first_lsn.0, batch.synced.0
+                batch.first_lsn, batch.synced
             ),
         )),
         None => Ok(()),
@@ -568,7 +569,7 @@ impl Assembler {
     ) -> Result<(), Broken> {
         // After a clean stop numbers may be skipped at the beginning of a segment only.
         if chunk.lsn != self.next {
-            let why = format!("unit {} where {} should be", chunk.lsn.0, self.next.0);
+            let why = format!("unit {} where {} should be", chunk.lsn, self.next);
             return Err(Broken::Here(why));
         }
         match (&mut self.partial, chunk.first) {
@@ -576,19 +577,19 @@ impl Assembler {
             (Some(bytes), false) => bytes.extend_from_slice(chunk.bytes),
             (None, false) if self.headless => {}
             (None, false) | (Some(_), true) => {
-                return Err(Broken::Here(format!("a piece of unit {} is missing", chunk.lsn.0)));
+                return Err(Broken::Here(format!("a piece of unit {} is missing", chunk.lsn)));
             }
         }
         if !chunk.last {
             return Ok(());
         }
-        self.next = Lsn(chunk.lsn.0 + 1);
+        self.next = chunk.lsn.next();
         self.headless = false;
         let Some(bytes) = self.partial.take() else {
             return Ok(());
         };
         let decoded =
-            unit::decode(&bytes).map_err(|why| Broken::Here(format!("unit {} makes no sense: {why}", chunk.lsn.0)))?;
+            unit::decode(&bytes).map_err(|why| Broken::Here(format!("unit {} makes no sense: {why}", chunk.lsn)))?;
         self.units += 1;
         each(chunk.lsn, decoded).map_err(Broken::Other)
     }

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Lsn;
 use super::disk::Disk;
+use super::history::History;
 use super::recovery::JournalError;
 use super::rules::{self, Rule};
 use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, IndexError, RedoRecord};
+use crate::index::{self, Head, IndexError, RedoRecord};
 use crate::storage::file::DbFile;
 use crate::storage::page::{self, PAGE, PAGE_BYTES};
 use crate::sys::clock;
@@ -31,6 +33,8 @@ struct DatabasePlan {
     /// How often it begins in the journal.
     generations: u32,
     removed: bool,
+    /// A copy was announced, and is nobody's so far.
+    announced: bool,
     /// As far as units were applied.
     current: u32,
     page_count: Option<u32>,
@@ -56,6 +60,8 @@ pub(super) struct Redone {
     pub(super) objects: BTreeSet<(PathBuf, ObjectId)>,
     /// Objects whose index lacks what the journal said of them.
     pub(super) doubtful: BTreeSet<(PathBuf, ObjectId)>,
+    /// Files that were to become copies, and are gone.
+    pub(super) unmade: usize,
 }
 
 pub(super) struct Redo {
@@ -64,6 +70,9 @@ pub(super) struct Redo {
     dirs: HashMap<String, Arc<Path>>,
     databases: BTreeMap<DbFile, DatabasePlan>,
     indexes: BTreeMap<(Arc<Path>, ObjectId), IndexPlan>,
+    histories: BTreeMap<(Arc<Path>, ObjectId), History>,
+    /// Objects whose files are of another time than the journal, and why.
+    misfits: BTreeMap<(Arc<Path>, ObjectId), String>,
     open: HashMap<DbFile, File>,
     told: Instant,
 }
@@ -76,6 +85,8 @@ impl Redo {
             dirs: HashMap::new(),
             databases: BTreeMap::new(),
             indexes: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            misfits: BTreeMap::new(),
             open: HashMap::new(),
             told: clock::now(),
         }
@@ -95,21 +106,28 @@ impl Redo {
     }
 
     /// The first time through: what becomes of each file.
-    pub(super) fn plan(&mut self, unit: Decoded) {
+    pub(super) fn plan(&mut self, lsn: Lsn, unit: Decoded) -> Result<(), String> {
+        let key = (self.dir(&unit.namespace), unit.object);
+        let history = self.histories.entry(key).or_default();
+        match unit.again {
+            Lsn::ZERO => history.add(lsn, &unit)?,
+            _ => history.vouch(&unit),
+        }
         for (file, change) in &unit.databases {
             let file = self.file(&unit, *file);
             let plan = self.databases.entry(file).or_default();
             match change {
                 DatabaseChange::Pages(Pages { whole: false, .. }) => {}
-                DatabaseChange::Pages(_) | DatabaseChange::Adopted => {
+                DatabaseChange::Pages(_) | DatabaseChange::Copied(_) => {
                     plan.generations += 1;
-                    plan.removed = false;
+                    (plan.removed, plan.announced) = (false, false);
                 }
-                DatabaseChange::Removed => plan.removed = true,
+                DatabaseChange::Copying(_) => plan.announced = true,
+                DatabaseChange::Removed => (plan.removed, plan.announced) = (true, false),
             }
         }
         if unit.tree == TreeUnit::Unchanged {
-            return;
+            return Ok(());
         }
         let key = (self.dir(&unit.namespace), unit.object);
         let plan = self.indexes.entry(key).or_default();
@@ -135,6 +153,7 @@ impl Redo {
                 plan.records.insert(append.seq, record);
             }
         }
+        Ok(())
     }
 
     /// Before anything is written: a log that an earlier process left would hide it.
@@ -142,12 +161,41 @@ impl Redo {
         for dir in self.dirs.values() {
             crate::sys::layout::make_homes(dir)?;
         }
+        self.find_misfits()?;
         if rules::hold(Rule::StrangeLogIsRemoved, &self.root) {
             for file in self.databases.keys() {
                 self.remove_companions(file)?;
             }
         }
         Ok(())
+    }
+
+    /// What the files of an object say of its history. None if there is no index of it, or it was written in part.
+    fn shown(dir: &Path, object: ObjectId) -> Result<Option<Head>, JournalError> {
+        let path = index::path(dir, object);
+        index::head(&path, object).map_err(|error| JournalError::Io(format!("cannot read {}: {error}", path.display())))
+    }
+
+    /// What the journal holds of an object whose files are of another time is kept beside them.
+    fn find_misfits(&mut self) -> Result<(), JournalError> {
+        if !rules::hold(Rule::HistoriesGoOn, &self.root) {
+            return Ok(());
+        }
+        for (key, history) in &self.histories {
+            let (dir, object) = key;
+            let shown = Self::shown(dir, *object)?;
+            // One that is missing or damaged is another matter.
+            let Some(why) = shown.and_then(|shown| history.misfit(shown)) else {
+                continue;
+            };
+            tracing::error!(%object, why, "an object's files are of another time than the journal; what that holds is kept beside them");
+            self.misfits.insert(key.clone(), why);
+        }
+        Ok(())
+    }
+
+    fn is_misfit(&self, file: &DbFile) -> bool {
+        !self.misfits.is_empty() && self.misfits.contains_key(&(file.dir.clone(), file.object))
     }
 
     fn remove_companions(&self, file: &DbFile) -> io::Result<()> {
@@ -168,8 +216,8 @@ impl Redo {
                         self.write(&file, pages)?;
                     }
                 }
-                DatabaseChange::Adopted => plan.current += 1,
-                DatabaseChange::Removed => {}
+                DatabaseChange::Copied(_) => plan.current += 1,
+                DatabaseChange::Copying(_) | DatabaseChange::Removed => {}
             }
         }
         Ok(())
@@ -177,16 +225,22 @@ impl Redo {
 
     fn write(&mut self, file: &DbFile, pages: &Pages) -> Result<(), JournalError> {
         let mut path = file.path();
+        let is_misfit = self.is_misfit(file);
         let plan = self.databases.get_mut(file).expect("it was planned");
         if pages.whole || !self.open.contains_key(file) {
-            let opened = match self.disk.open(&path, pages.whole) {
+            let found = match is_misfit {
+                true => Err(io::ErrorKind::NotFound.into()),
+                false => self.disk.open(&path, pages.whole),
+            };
+            let opened = match found {
                 Ok(opened) => opened,
-                // The rest of it is nowhere. Its facet says so; others can be served, and what the journal holds is kept.
+                // The rest of it is nowhere, or of another time. Its facet says so; others can be served, and what the journal holds
+                // is kept.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let lost = file.lost_path();
                     if !std::mem::replace(&mut plan.lost, true) {
-                        tracing::error!(file = %path.display(), kept = %lost.display(), "a database is missing; its newest \
-                            commits are kept beside it");
+                        tracing::error!(file = %path.display(), kept = %lost.display(), "a database is missing, or of another time; \
+                            its newest commits are kept beside it");
                         drop(self.disk.open(&lost, true)?);
                     }
                     self.disk.open(&lost, false)?
@@ -219,8 +273,17 @@ impl Redo {
     /// Lengths, what was removed, and the indexes.
     pub(super) fn finish(mut self) -> Result<Redone, JournalError> {
         self.open.clear();
+        let mut unmade = 0;
         for (file, plan) in &self.databases {
-            if plan.removed {
+            if self.is_misfit(file) && (plan.removed || plan.announced) {
+                // Nothing of it is taken away.
+                continue;
+            }
+            if plan.announced {
+                tracing::info!(file = %file.path().display(), "removed a copy that was never anybody's");
+                unmade += 1;
+            }
+            if plan.removed || plan.announced {
                 self.disk.remove(&file.path())?;
                 self.remove_companions(file)?;
                 die::pass(Point::RedoRemoved);
@@ -239,30 +302,54 @@ impl Redo {
         let databases = self.databases.len();
         let lost = self.databases.values().filter(|plan| plan.lost).count();
         let mut redone = self.indexes()?;
-        (redone.databases, redone.lost) = (databases, lost);
+        (redone.databases, redone.lost, redone.unmade) = (databases, lost, unmade);
         Ok(redone)
     }
 
     /// All new files are written before one barrier, and named after it: a name must not outlive what it stands for.
     fn indexes(&mut self) -> Result<Redone, JournalError> {
         let (mut redone, mut written) = (Redone::default(), Vec::new());
-        for ((dir, object), plan) in std::mem::take(&mut self.indexes) {
+        let mut plans = std::mem::take(&mut self.indexes);
+        for (at, history) in std::mem::take(&mut self.histories) {
+            let plan = plans.remove(&at).unwrap_or_default();
+            let misfit = self.misfits.get(&at);
+            let (dir, object) = at;
             let path = index::path(&dir, object);
             let key = (dir.to_path_buf(), object);
-            if plan.removed && plan.records.is_empty() {
+            if plan.removed && plan.records.is_empty() && misfit.is_none() {
                 self.disk.remove(&path)?;
                 die::pass(Point::RedoIndexRemoved);
                 redone.objects.insert(key);
                 continue;
             }
+            let speaks = !plan.records.is_empty();
             let records: Vec<_> = plan.records.into_values().collect();
-            match index::redone(&path, object, &records) {
-                Ok(image) => {
-                    redone.objects.insert(key);
-                    let Some(image) = image else { continue };
-                    let temporary = path.with_extension("facets.new");
-                    self.write_anew(&temporary, &image)?;
-                    written.push((temporary, path));
+            let head = history.head_from(Self::shown(&dir, object)?.unwrap_or_default());
+            let becomes = match misfit {
+                None => index::redone(&path, object, &records, head),
+                Some(why) => Err(IndexError::Damaged {
+                    path: path.clone(),
+                    why: why.clone(),
+                }),
+            };
+            match becomes {
+                Ok(becomes) => {
+                    if speaks {
+                        redone.objects.insert(key);
+                    }
+                    match becomes {
+                        index::Redone::Nothing => {}
+                        index::Redone::Head => {
+                            let (place, bytes) = index::head_bytes(head);
+                            self.disk.write_there(&path, &bytes, place)?;
+                            die::pass(Point::RedoHeadShown);
+                        }
+                        index::Redone::Anew(image) => {
+                            let temporary = path.with_extension("facets.new");
+                            self.write_anew(&temporary, &image)?;
+                            written.push((temporary, path));
+                        }
+                    }
                 }
                 Err(error @ IndexError::Io { .. }) => return Err(JournalError::Io(error.to_string())),
                 // The object says so to whoever calls it. What the journal holds of it goes with the journal, and is kept.
@@ -276,7 +363,7 @@ impl Redo {
                         Err(error) => return Err(JournalError::Io(format!("cannot read {}: {error}", lost.display()))),
                     };
                     let records = index::records_image(&records);
-                    if image.ends_with(&records) {
+                    if image.ends_with(&records) && lost.exists() {
                         continue;
                     }
                     image.extend(records);

@@ -34,6 +34,12 @@ pub(crate) enum Rule {
     SegmentHasNewId,
     /// A new segment has its name before anything is acknowledged in it.
     SegmentIsNamed,
+    /// A file says how far its object's history has come before what it has come by is let go.
+    HeadsAreShown,
+    /// A copy is announced before its file is made.
+    CopyIsAnnounced,
+    /// A history that does not go on where the files of its object are is not carried out.
+    HistoriesGoOn,
     /// A batch says that a segment is not needed before it goes.
     ReleaseIsWritten,
     /// What files do not show for long is written again at the head.

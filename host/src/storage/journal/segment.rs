@@ -12,7 +12,7 @@ use super::rules::{self, Rule};
 
 const MAGIC: [u8; 8] = *b"facetdJS";
 /// A higher version is refused.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 88;
 
 /// What the first block of a segment says.
@@ -38,7 +38,7 @@ impl Header {
         bytes.extend([0; 4]);
         bytes.extend(self.id);
         bytes.extend(self.number.to_le_bytes());
-        bytes.extend(self.first_lsn.0.to_le_bytes());
+        bytes.extend(self.first_lsn.word().to_le_bytes());
         bytes.extend(self.previous);
         bytes.extend(self.previous_end.to_le_bytes());
         bytes.extend(self.oldest.to_le_bytes());
@@ -66,7 +66,7 @@ impl Header {
         Ok(Self {
             id: id(16),
             number: word(32),
-            first_lsn: Lsn(word(40)),
+            first_lsn: Lsn::of_word(word(40)),
             previous: id(48),
             previous_end: word(64),
             oldest: word(72),

@@ -104,8 +104,13 @@ impl Stuck {
 
     /// A later unit of an object that is stuck.
     pub(super) fn follow(&mut self, lsn: Lsn, settlement: Settlement) {
-        if let Some(waiting) = self.objects.get_mut(&settlement.object) {
-            waiting.work.push_back(Item::new(lsn, settlement));
+        let Some(waiting) = self.objects.get_mut(&settlement.object) else {
+            return;
+        };
+        match waiting.work.back_mut() {
+            // A unit is written again as one.
+            Some(last) if last.origin == lsn => last.settlement.shows |= settlement.shows,
+            Some(_) | None => waiting.work.push_back(Item::new(lsn, settlement)),
         }
     }
 

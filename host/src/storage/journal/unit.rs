@@ -11,7 +11,7 @@ use super::Lsn;
 use super::journal_capnp as wire;
 use super::queue::Reservation;
 use crate::ids::{FileId, ObjectId};
-use crate::index::{self, TreeChange};
+use crate::index::{self, Head, TreeChange};
 use crate::storage::alarm::AlarmChange;
 use crate::storage::file::DbFile;
 use crate::storage::page::PAGE_BYTES;
@@ -25,8 +25,10 @@ pub(crate) struct Unit {
     pub(crate) object: ObjectId,
     /// The databases that were committed.
     pub(crate) members: Vec<Committed>,
-    /// Databases that were made as copies, and are complete on disk.
-    pub(crate) adopted: Vec<FileId>,
+    /// Copies that are going to be made.
+    pub(crate) copying: Vec<Announced>,
+    /// Copies that are complete on disk, and somebody's from now on.
+    pub(crate) copied: Vec<Copied>,
     /// Databases that are gone: their files are removed once this is durable.
     pub(crate) removed: Vec<FileId>,
     /// What happens to the `.facets` file.
@@ -46,6 +48,24 @@ pub(crate) enum TreeUnit {
     Append(TreeAppend),
     /// It goes: no facet but the root is stored.
     Removed,
+}
+
+/// A copy of a database that is going to be made: whatever lies in its file before it is [`Copied`] is nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Announced {
+    /// The copy.
+    pub(crate) file: FileId,
+    /// Of what: as it is behind the object's units so far.
+    pub(crate) from: FileId,
+}
+
+/// A copy of a database that was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Copied {
+    /// The copy.
+    pub(crate) file: FileId,
+    /// In what it differs from what was copied.
+    pub(crate) pages: Pages,
 }
 
 /// One database's commit.
@@ -157,9 +177,28 @@ pub(super) struct Settlement {
     pub(super) object: ObjectId,
     pub(super) tree: TreeUnit,
     pub(super) removed: Vec<FileId>,
+    /// Copies that need not be announced any more.
+    pub(super) copied: Vec<FileId>,
+    /// How far the object's history has come with this.
+    pub(super) head: Head,
+    /// The index is to say that.
+    pub(super) shows: bool,
 }
 
 impl Settlement {
+    /// The index is to say how far the history has come, and nothing else is to be done.
+    pub(super) fn of_head(dir: Arc<Path>, object: ObjectId, head: Head) -> Self {
+        Self {
+            dir,
+            object,
+            tree: TreeUnit::Unchanged,
+            removed: Vec::new(),
+            copied: Vec::new(),
+            head,
+            shows: true,
+        }
+    }
+
     /// What it takes in a unit.
     pub(super) fn bytes(&self) -> u64 {
         match &self.tree {
@@ -169,16 +208,17 @@ impl Settlement {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tree == TreeUnit::Unchanged && self.removed.is_empty()
+        self.tree == TreeUnit::Unchanged && self.removed.is_empty() && self.copied.is_empty() && !self.shows
     }
 
-    /// A unit that repeats that one.
+    /// A unit that repeats that one; it is encoded with the head of that one.
     pub(super) fn again(&self, lsn: Lsn) -> Unit {
         Unit {
             dir: self.dir.clone(),
             object: self.object,
             members: Vec::new(),
-            adopted: Vec::new(),
+            copying: Vec::new(),
+            copied: Vec::new(),
             removed: self.removed.clone(),
             tree: self.tree.clone(),
             room: Vec::new(),
@@ -190,12 +230,20 @@ impl Settlement {
         index::path(&self.dir, self.object)
     }
 
-    pub(super) fn removed_files(&self) -> impl Iterator<Item = DbFile> {
-        self.removed.iter().map(|file| DbFile {
+    pub(super) fn file(&self, file: FileId) -> DbFile {
+        DbFile {
             dir: self.dir.clone(),
             object: self.object,
-            file: *file,
-        })
+            file,
+        }
+    }
+
+    pub(super) fn removed_files(&self) -> impl Iterator<Item = DbFile> {
+        self.removed.iter().map(|file| self.file(*file))
+    }
+
+    pub(super) fn copied_files(&self) -> impl Iterator<Item = DbFile> {
+        self.copied.iter().map(|file| self.file(*file))
     }
 }
 
@@ -206,6 +254,8 @@ pub(super) struct Encoded {
     pub(super) settlement: Settlement,
     /// The databases it commits to.
     pub(super) files: Vec<DbFile>,
+    /// Copies that it announces.
+    pub(super) announced: Vec<FileId>,
     pub(super) reservations: Vec<Reservation>,
 }
 
@@ -214,15 +264,38 @@ const PACKED_MAX: u64 = 256;
 /// Bytes of the length that precedes the message.
 const LENGTH_BYTES: usize = 8;
 
+/// Stands for everything that was written before it.
+fn hash(parts: &[Vec<u8>]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    short(&hasher.finalize())
+}
+
+fn short(hash: &blake3::Hash) -> u64 {
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    u64::from_le_bytes(*first)
+}
+
 impl Unit {
-    pub(super) fn encode(self) -> Encoded {
+    /// `before`: how far the object's history had come. `at_ms`: what a clock says.
+    pub(super) fn encode(mut self, before: Head, at_ms: u64) -> Encoded {
+        if let TreeUnit::Append(append) = &mut self.tree {
+            // A file that begins anew goes on with the history of the one before.
+            before.put(&mut append.header);
+        }
         let mut message = Builder::new_default();
         let mut unit = message.init_root::<wire::unit::Builder<'_>>();
         let namespace = self.dir.file_name().unwrap_or_default().to_string_lossy();
         unit.set_namespace(namespace.as_ref());
         unit.set_object(&self.object.0);
-        unit.set_again(self.again.0);
-        let many = self.members.len() + self.adopted.len() + self.removed.len();
+        let seq = before.seq + 1;
+        unit.set_seq(seq);
+        unit.set_prev(before.hash);
+        unit.set_at_ms(at_ms);
+        unit.set_again(self.again.word());
+        let many = self.members.len() + self.copying.len() + self.copied.len() + self.removed.len();
         let many = u32::try_from(many).expect("a tree has at most 65,536 facets");
         let mut databases = unit.reborrow().init_databases(many);
         let mut at = 0;
@@ -234,10 +307,16 @@ impl Unit {
             member.pages.write(pages);
             at += 1;
         }
-        for file in &self.adopted {
+        for announced in &self.copying {
             let mut database = databases.reborrow().get(at);
-            database.set_file(file.0);
-            database.set_adopted(());
+            database.set_file(announced.file.0);
+            database.set_copying(announced.from.0);
+            at += 1;
+        }
+        for copied in &self.copied {
+            let mut database = databases.reborrow().get(at);
+            database.set_file(copied.file.0);
+            copied.pages.write(database.init_copied());
             at += 1;
         }
         for file in &self.removed {
@@ -262,11 +341,18 @@ impl Unit {
         head.extend((body.len() as u64).to_le_bytes());
         head.extend(body);
         let (mut parts, mut files, mut reservations) = (vec![head], Vec::new(), self.room);
+        let announced = self.copying.iter().map(|announced| announced.file).collect();
+        let copied: Vec<_> = self.copied.iter().map(|copied| copied.file).collect();
         for member in self.members {
             parts.push(member.pages.bytes);
             files.push(member.file);
             reservations.push(member.reservation);
         }
+        parts.extend(self.copied.into_iter().map(|copied| copied.pages.bytes));
+        let head = Head {
+            seq,
+            hash: hash(&parts),
+        };
         Encoded {
             parts,
             settlement: Settlement {
@@ -274,8 +360,12 @@ impl Unit {
                 object: self.object,
                 tree: self.tree,
                 removed: self.removed,
+                copied,
+                head,
+                shows: false,
             },
             files,
+            announced,
             reservations,
         }
     }
@@ -309,7 +399,9 @@ impl Pages {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum DatabaseChange {
     Pages(Pages),
-    Adopted,
+    /// Of that one.
+    Copying(FileId),
+    Copied(Pages),
     Removed,
 }
 
@@ -319,6 +411,10 @@ pub(super) struct Decoded {
     /// Name of the namespace's directory.
     pub(super) namespace: String,
     pub(super) object: ObjectId,
+    /// How far the object's history had come before it.
+    pub(super) before: Head,
+    /// What the next one says of this one.
+    pub(super) hash: u64,
     pub(super) databases: Vec<(FileId, DatabaseChange)>,
     pub(super) tree: TreeUnit,
     /// The unit that it repeats, or [`Lsn::ZERO`].
@@ -327,6 +423,7 @@ pub(super) struct Decoded {
 
 /// Reads a complete unit. Only what encoding can make is accepted.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
+    let hash = short(&blake3::hash(bytes));
     let text = |error: capnp::Error| error.to_string();
     let (length, rest) = bytes.split_at_checked(LENGTH_BYTES).ok_or("it has no message")?;
     let length = u64::from_le_bytes(length.try_into().expect("it has eight bytes"));
@@ -348,7 +445,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     for database in unit.get_databases().map_err(text)? {
         let change = match database.which().map_err(|error| error.to_string())? {
             wire::database::Pages(pages) => DatabaseChange::Pages(read_pages(pages.map_err(text)?, &mut rest)?),
-            wire::database::Adopted(()) => DatabaseChange::Adopted,
+            wire::database::Copying(from) => DatabaseChange::Copying(FileId(from)),
+            wire::database::Copied(pages) => DatabaseChange::Copied(read_pages(pages.map_err(text)?, &mut rest)?),
             wire::database::Removed(()) => DatabaseChange::Removed,
         };
         databases.push((FileId(database.get_file()), change));
@@ -368,8 +466,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
             })
         }
     };
+    let seq = unit.get_seq();
     Ok(Decoded {
-        again: Lsn(unit.get_again()),
+        before: Head {
+            seq: seq.checked_sub(1).ok_or("units of an object are numbered from 1")?,
+            hash: unit.get_prev(),
+        },
+        hash,
+        again: Lsn::of_word(unit.get_again()),
         namespace,
         object,
         databases,

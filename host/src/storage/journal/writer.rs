@@ -111,7 +111,7 @@ impl Writer {
             None => self.segment.has_last_block(),
         };
         if !fits {
-            let (lsn, begins) = first.unwrap_or((Lsn(self.progress.durable().0 + 1), true));
+            let (lsn, begins) = first.unwrap_or((self.progress.durable().next(), true));
             self.next_segment(lsn, begins)?;
         }
         let oldest = self.queue.oldest();
@@ -157,12 +157,8 @@ impl Writer {
     fn settle(&self, units: Vec<(Lsn, Settlement)>) {
         let Some((upto, _)) = units.last() else { return };
         let (upto, many) = (*upto, units.len() as u64);
-        let work = units
-            .into_iter()
-            .filter(|(_, settlement)| !settlement.is_empty())
-            .collect();
         // The keeper ends after this thread.
-        let _ = self.keeper.send(Task::Settle(Durable { upto, many, work }));
+        let _ = self.keeper.send(Task::Settle(Durable { upto, many, units }));
     }
 
     /// `first_lsn`: of the batch that is about to be written, and whether that unit `begins` there.
@@ -198,7 +194,7 @@ impl Writer {
             number: filled.header.number,
             path: filled.path,
             bytes: filled.bytes,
-            last_lsn: if begins { Lsn(first_lsn.0 - 1) } else { first_lsn },
+            last_lsn: if begins { first_lsn.previous() } else { first_lsn },
         };
         let _ = self.keeper.send(Task::Filled(filled));
         Ok(())

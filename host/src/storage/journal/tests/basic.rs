@@ -62,7 +62,8 @@ impl Data {
             dir: self.file(0).dir,
             object: OBJECT,
             members: Vec::new(),
-            adopted: Vec::new(),
+            copying: Vec::new(),
+            copied: Vec::new(),
             removed: Vec::new(),
             tree: TreeUnit::Unchanged,
             room: Vec::new(),
@@ -302,7 +303,11 @@ fn trees_follow_the_journal_and_removed_files_go() {
     runtime.block_on(wait_settled(journal.progress(), OBJECT, last));
     assert!(!data.file(1).path().exists());
     let index = index::path(&data.file(0).dir, OBJECT);
-    let entries = |path: &Path| index::load(path, OBJECT).unwrap().map(|found| found.entries.len());
+    let entries = |path: &Path| {
+        index::load(path, OBJECT, index::Unshown::Nothing)
+            .unwrap()
+            .map(|found| found.entries.len())
+    };
     assert_eq!(entries(&index), Some(1));
     let earlier = index::path(&killed.file(0).dir, OBJECT);
     // Whatever of it had reached the disk.
@@ -545,7 +550,7 @@ fn a_change_of_files_that_fails_half_way_is_not_done_twice() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(wait_settled(journal.progress(), OBJECT, lsn));
     assert!(failing.0.lock().unwrap().is_none(), "nothing failed");
-    let loaded = index::load(&index::path(&data.file(0).dir, OBJECT), OBJECT)
+    let loaded = index::load(&index::path(&data.file(0).dir, OBJECT), OBJECT, index::Unshown::Nothing)
         .unwrap()
         .unwrap();
     assert_eq!(loaded.next_seq, 3);

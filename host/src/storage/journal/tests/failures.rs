@@ -253,13 +253,13 @@ impl Life<'_> {
             if last < self.floor {
                 return Err(format!(
                     "unit {} was acknowledged, and {} is the last",
-                    self.floor.0, last.0
+                    self.floor, last
                 ));
             }
             if let Some(difference) = model::difference(&history.at(last), &found) {
                 return Err(format!(
                     "after unit {} (acknowledged: {}): {difference}",
-                    last.0, self.floor.0
+                    last, self.floor
                 ));
             }
             if is_served {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::model::object_id;
 use super::random::Random;
 use crate::ids::{ClassDigest, FacetName, FileId};
-use crate::index::TreeChange;
+use crate::index::{Head, TreeChange};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::file::DbFile;
 use crate::storage::journal::batch::{BLOCK_BYTES, Batch};
 use crate::storage::journal::segment::{self, Header};
 use crate::storage::journal::unit::Decoded;
-use crate::storage::journal::{Committed, Lsn, Pages, Reservation, TreeAppend, TreeUnit, Unit, recovery};
+use crate::storage::journal::{
+    Announced, Committed, Copied, Lsn, Pages, Reservation, TreeAppend, TreeUnit, Unit, recovery,
+};
 
 const GOLDEN: &[u8] = include_bytes!("golden.journal");
 /// Set: writes the file anew, after a deliberate change of the format.
@@ -37,13 +39,29 @@ fn committed(file: u32, whole: bool, pages: &[(u32, Vec<u8>)]) -> Committed {
     }
 }
 
-fn unit(members: Vec<Committed>, adopted: &[u32], removed: &[u32], tree: TreeUnit) -> Unit {
+fn announced(file: u32) -> Announced {
+    let from = FileId(1);
+    Announced {
+        file: FileId(file),
+        from,
+    }
+}
+
+fn copy(file: u32) -> Copied {
+    Copied {
+        file: FileId(file),
+        pages: Pages::new(false, 3, vec![2], vec![6; 4096]),
+    }
+}
+
+fn unit(members: Vec<Committed>, copied: &[u32], removed: &[u32], tree: TreeUnit) -> Unit {
     let files = |files: &[u32]| files.iter().copied().map(FileId).collect();
     Unit {
         dir: Path::new("t").into(),
         object: object_id(5),
         members,
-        adopted: files(adopted),
+        copying: copied.iter().map(|file| announced(*file)).collect(),
+        copied: copied.iter().map(|file| copy(*file)).collect(),
         removed: files(removed),
         tree,
         room: Vec::new(),
@@ -106,13 +124,24 @@ fn units() -> Vec<Unit> {
     ]
 }
 
+/// As they follow each other.
+fn encoded() -> Vec<Vec<u8>> {
+    let mut head = Head { seq: 4, hash: 0x1122 };
+    let encode = |(at_ms, unit): (u64, Unit)| {
+        let encoded = unit.encode(head, at_ms);
+        head = encoded.settlement.head;
+        encoded.parts.concat()
+    };
+    (1_800_000_000_000..).zip(units()).map(encode).collect()
+}
+
 /// A segment that begins with the end of an earlier unit, and holds a batch for each unit, but for the third, which is
 /// written in two.
 fn golden() -> Vec<u8> {
     let header = Header {
         id: ID,
         number: 3,
-        first_lsn: Lsn(FIRST),
+        first_lsn: Lsn::local(FIRST),
         previous: [9; 16],
         previous_end: 8192,
         oldest: 3,
@@ -120,9 +149,9 @@ fn golden() -> Vec<u8> {
     let mut bytes = header.encode();
     let mut write = |lsn: u64, first: bool, last: bool, piece: &[u8], synced: u64| {
         let mut batch = Batch::new();
-        batch.begin_chunk(Lsn(lsn), first, last, piece.len());
+        batch.begin_chunk(Lsn::local(lsn), first, last, piece.len());
         batch.extend(piece);
-        bytes.extend(batch.finish(&ID, Lsn(synced), 3));
+        bytes.extend(batch.finish(&ID, Lsn::local(synced), 3));
     };
     write(
         FIRST,
@@ -131,8 +160,7 @@ fn golden() -> Vec<u8> {
         b"what is left of a unit that began before",
         FIRST - 1,
     );
-    for (lsn, unit) in (FIRST + 1..).zip(units()) {
-        let encoded = unit.encode().parts.concat();
+    for (lsn, encoded) in (FIRST + 1..).zip(encoded()) {
         if lsn == FIRST + 3 {
             let (one, two) = encoded.split_at(1000);
             write(lsn, true, false, one, lsn - 1);
@@ -207,7 +235,7 @@ fn of_a_segment_that_was_cut_or_changed_a_beginning_is_read() {
 #[test]
 fn decoders_take_any_bytes() {
     let mut random = Random::new(7);
-    let units: Vec<Vec<u8>> = units().into_iter().map(|unit| unit.encode().parts.concat()).collect();
+    let units = encoded();
     let index = include_bytes!("../../../index/load/golden.facets");
     for _ in 0..MUTATIONS {
         let unit = random.pick(&units).clone();

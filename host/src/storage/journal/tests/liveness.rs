@@ -170,7 +170,7 @@ fn a_facet_that_only_reads_makes_room_too() {
     let mut reader = store.lock().unwrap();
     assert!(reader.kv_get("k").unwrap().is_some());
     assert!(!reader.must_checkpoint());
-    journal.pins().press(Lsn(u64::MAX), Lsn::ZERO);
+    journal.pins().press(Lsn::MAX, Lsn::ZERO);
     assert!(reader.end_turn().unwrap().is_none());
     assert!(reader.must_checkpoint());
     reader.checkpoint().unwrap();
@@ -216,7 +216,7 @@ fn an_object_whose_files_cannot_be_written_waits_by_itself() {
     // Without what is in its way all is there.
     let facets = |data: &Data| {
         let path = crate::index::path(&data.file(0).dir, data.file(0).object);
-        crate::index::load(&path, data.file(0).object)
+        crate::index::load(&path, data.file(0).object, crate::index::Unshown::Nothing)
             .unwrap()
             .unwrap()
             .entries
@@ -277,7 +277,11 @@ fn what_is_written_again_comes_before_all_else() {
     std::fs::remove_dir(&index).unwrap();
     let killed = data.killed();
     let (after, _) = killed.open(true).unwrap();
-    let loaded = crate::index::load(&crate::index::path(&killed.file(0).dir, object), object);
+    let loaded = crate::index::load(
+        &crate::index::path(&killed.file(0).dir, object),
+        object,
+        crate::index::Unshown::Nothing,
+    );
     let entries: Vec<_> = loaded.unwrap().unwrap().entries.into_keys().collect();
     assert_eq!(entries, [FileId(3)]);
     drop(after);

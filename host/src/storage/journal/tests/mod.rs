@@ -1,10 +1,11 @@
 //! The journal's tests: what it says of itself (`basic`), what is left of it and its databases by a power failure or a kill
-//! at any moment (`failures`), each of its rules taken away (`without`), a full disk (`full`), and every call that can fail (`faults`).
+//! at any moment (`failures`), each of its rules taken away (`without`), the histories of objects (`histories`), a full disk (`full`), and every call that can fail (`faults`).
 
 mod basic;
 mod failures;
 mod full;
 mod golden;
+mod histories;
 mod liveness;
 mod model;
 mod power;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::ids::{FileId, ObjectId};
-use crate::index;
+use crate::index::{self, Unshown};
 use crate::storage::check::damaged_pages;
 use crate::storage::file::DbFile;
 use crate::storage::journal::Lsn;
@@ -101,7 +101,7 @@ impl History {
         units
             .map(|(lsn, (object, changes))| {
                 let changes: Vec<_> = changes.iter().map(short).collect();
-                format!("{}: object {object}: {}", lsn.0, changes.join(", "))
+                format!("{}: object {object}: {}", lsn, changes.join(", "))
             })
             .collect()
     }
@@ -161,9 +161,13 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
         all.entry(number).or_default().databases.insert(file, content);
     }
     for number in indexes {
-        let loaded = index::load(&index::path(dir, object_id(number)), object_id(number))
-            .map_err(|error| format!("object {number}: {error}"))?
-            .ok_or("an index is gone")?;
+        let loaded = index::load(
+            &index::path(dir, object_id(number)),
+            object_id(number),
+            Unshown::Nothing,
+        )
+        .map_err(|error| format!("object {number}: {error}"))?
+        .ok_or("an index is gone")?;
         let root = loaded.root_has_database.then(|| (0, (0, String::new(), 0)));
         let entries = loaded
             .entries

@@ -174,7 +174,7 @@ impl State {
             Op::Rename(path) => format!("rename {}", place(path)),
             Op::Remove(path) => format!("remove {}", place(path)),
         };
-        let durable = self.progress.as_ref().map_or(0, |progress| progress.durable().0);
+        let durable = self.progress.as_ref().map_or(Lsn::ZERO, |progress| progress.durable());
         self.tell(format!("{} {when} {what} (durable {durable})", self.moments));
     }
 

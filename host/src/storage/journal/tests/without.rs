@@ -147,6 +147,16 @@ fn a_released_segment_has_lost_its_name() {
 }
 
 #[test]
+fn a_file_says_how_far_a_history_has_come_before_its_units_go() {
+    let twist = Twist {
+        without: Some(Rule::HeadsAreShown),
+        writes_much: true,
+        ..Twist::default()
+    };
+    is_missed_in(twist, 0);
+}
+
+#[test]
 fn a_release_is_written_before_a_segment_goes() {
     let twist = Twist {
         without: Some(Rule::ReleaseIsWritten),

@@ -12,7 +12,10 @@ use crate::ids::{ClassDigest, FacetName, FileId};
 use crate::index::{self, TreeChange};
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
 use crate::storage::error::StorageError;
-use crate::storage::journal::{Disk, Journal, LocalJournal, Lsn, TreeAppend, TreeUnit, Unit, wait_settled};
+use crate::storage::journal::rules::{self, Rule};
+use crate::storage::journal::{
+    Announced, Copied, Disk, Journal, LocalJournal, Lsn, TreeAppend, TreeUnit, Unit, wait_settled,
+};
 use crate::storage::store::FacetStore;
 use crate::storage::sync_copies;
 
@@ -71,7 +74,7 @@ pub(super) struct Object {
 #[derive(Default)]
 struct Changes {
     tree: Vec<TreeChange>,
-    adopted: Vec<u32>,
+    copied: Vec<Copied>,
     removed: Vec<u32>,
     model: Vec<Change>,
 }
@@ -92,7 +95,12 @@ impl Object {
     /// As it lies on disk; `stored` is what is known of it.
     pub(super) fn load(host: &Host, number: u8, stored: &Stored, random: Random) -> Self {
         let path = index::path(&host.dir, object_id(number));
-        let loaded = index::load(&path, object_id(number)).unwrap();
+        let loaded = index::load(
+            &path,
+            object_id(number),
+            host.journal.unshown(&host.dir, object_id(number)),
+        )
+        .unwrap();
         let mut object = Self {
             host: host.clone(),
             number,
@@ -390,7 +398,7 @@ impl Object {
 
     /// Copies that were made for a turn that is lost.
     fn undo(&mut self, changes: &Changes) {
-        let files = changes.adopted.clone();
+        let files: Vec<_> = changes.copied.iter().map(|copied| copied.file.0).collect();
         if !files.is_empty() {
             files.iter().for_each(|file| drop(self.facets.remove(file)));
             self.queue(TreeUnit::Unchanged, Vec::new(), Vec::new(), files);
@@ -447,12 +455,12 @@ impl Object {
         let history = self.host.history.clone();
         let mut history = history.lock().unwrap();
         if self.host.splits_units && tree != TreeUnit::Unchanged && !members.is_empty() {
-            self.queue(tree, Vec::new(), changes.adopted, changes.removed);
+            self.queue(tree, Vec::new(), changes.copied, changes.removed);
             let lsn = self.queue(TreeUnit::Unchanged, members, Vec::new(), Vec::new());
             history.unit(lsn, self.number, changes.model);
             return lsn;
         }
-        let lsn = self.queue(tree, members, changes.adopted, changes.removed);
+        let lsn = self.queue(tree, members, changes.copied, changes.removed);
         history.unit(lsn, self.number, changes.model);
         lsn
     }
@@ -461,14 +469,26 @@ impl Object {
         &self,
         tree: TreeUnit,
         members: Vec<crate::storage::Committed>,
-        adopted: Vec<u32>,
+        copied: Vec<Copied>,
+        removed: Vec<u32>,
+    ) -> Lsn {
+        self.append(tree, members, Vec::new(), copied, removed)
+    }
+
+    fn append(
+        &self,
+        tree: TreeUnit,
+        members: Vec<crate::storage::Committed>,
+        copying: Vec<Announced>,
+        copied: Vec<Copied>,
         removed: Vec<u32>,
     ) -> Lsn {
         self.host.journal.append(Unit {
             dir: self.host.dir.as_path().into(),
             object: object_id(self.number),
             members,
-            adopted: adopted.into_iter().map(FileId).collect(),
+            copying,
+            copied,
             removed: removed.into_iter().map(FileId).collect(),
             tree,
             room: Vec::new(),
@@ -600,9 +620,19 @@ impl Object {
         sources.extend(self.below(file).into_iter().filter(|file| self.facets[file].has_entry));
         let mut copies = BTreeMap::from([(parent, parent)]);
         let mut changes = Changes::default();
+        for from in &sources {
+            let to = self.new_facet(copies[&self.facets[from].parent]);
+            copies.insert(*from, to);
+        }
+        if let Err(refused) = self.announce(&copies) {
+            copies
+                .into_values()
+                .filter(|to| *to != parent)
+                .for_each(|to| drop(self.facets.remove(&to)));
+            return Err(refused);
+        }
         for from in sources {
-            let to = self.new_facet(copies[&self.facets[&from].parent]);
-            copies.insert(from, to);
+            let to = copies[&from];
             if !self.facets[&from].has_database {
                 continue;
             }
@@ -611,20 +641,22 @@ impl Object {
             let store = self.store(from);
             let made = store.lock().unwrap().copy_committed_to(&dst, &path);
             let made = made.and_then(|made| match made {
-                true => sync_copies(&self.host.disk, std::slice::from_ref(&dst)).map(|()| true),
-                false => Ok(false),
+                Some(pages) => sync_copies(&self.host.disk, std::slice::from_ref(&dst)).map(|()| Some(pages)),
+                None => Ok(None),
             });
             match made {
-                Ok(true) => {
+                Ok(Some(pages)) => {
                     let content = self.facets[&from].content.clone();
-                    changes.adopted.push(to);
+                    let file = FileId(to);
+                    changes.copied.push(Copied { file, pages });
                     changes.model.push(Change::Database(to, Some(content.clone())));
                     let facet = self.facets.get_mut(&to).unwrap();
                     (facet.has_database, facet.content) = (true, content);
                 }
-                Ok(false) => {}
+                Ok(None) => self.host.journal.pins().is_copied(&dst),
                 Err(error) => {
                     self.undo(&changes);
+                    self.host.journal.pins().is_copied(&dst);
                     copies
                         .into_values()
                         .filter(|to| *to != parent)
@@ -650,6 +682,30 @@ impl Object {
             }
         }
         sealed
+    }
+
+    /// Copies are announced before their files are made.
+    fn announce(&mut self, copies: &BTreeMap<u32, u32>) -> Done {
+        if !rules::hold(Rule::CopyIsAnnounced, &self.host.dir) {
+            return Ok(());
+        }
+        let announced = copies
+            .iter()
+            .filter(|(from, _)| self.facets[from].has_database && copies[from] != **from);
+        let announced = announced.map(|(from, to)| Announced {
+            file: FileId(*to),
+            from: FileId(*from),
+        });
+        let lsn = self.append(
+            TreeUnit::Unchanged,
+            Vec::new(),
+            announced.collect(),
+            Vec::new(),
+            Vec::new(),
+        );
+        self.host.power.as_ref().inspect(|power| power.hold(false));
+        let waited = self.host.journal.progress().wait(lsn);
+        waited.map_err(|error| Refused(error.to_string()))
     }
 
     /// The facet stops; what is empty then leaves nothing.
