@@ -149,6 +149,17 @@ impl FacetStore {
         self.uncount();
     }
 
+    /// The journal holds all of the log again, if nobody is in a turn and `newest` is the last commit; the unit in which it does
+    /// stands for it.
+    pub(super) fn repeat_newest(&mut self, newest: Lsn, again: impl FnOnce(Lsn) -> Option<Lsn>) {
+        if !self.in_turn()
+            && self.newest == Newest::Recorded(newest)
+            && let Some(lsn) = again(newest)
+        {
+            self.newest = Newest::Recorded(lsn);
+        }
+    }
+
     /// The facet has been deleted meanwhile, and the last commit goes with its file.
     pub(crate) fn forget_commit(&mut self) {
         self.newest = Newest::Nothing;

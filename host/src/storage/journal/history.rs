@@ -2,7 +2,7 @@
 //! that is not so, files or journal are of another time, and carrying it out would make a mixture that never was.
 
 use super::Lsn;
-use super::unit::{Decoded, TreeUnit};
+use super::unit::Decoded;
 use crate::index::Head;
 
 /// What the journal holds of one object's history.
@@ -14,8 +14,8 @@ pub(super) struct History {
     hashes: Vec<u64>,
     /// It began anew in the journal: what the files show may be of the history before.
     begins: bool,
-    /// Nothing was stored behind the last unit, and the next one may begin anew.
-    ended: bool,
+    /// Units do not follow each other.
+    broken: Option<String>,
     /// Files must have shown so much when the journal let go of it, though they may not say so.
     vouched: Head,
 }
@@ -37,26 +37,27 @@ impl History {
     }
 
     /// The next unit.
-    pub(super) fn add(&mut self, lsn: Lsn, unit: &Decoded) -> Result<(), String> {
+    pub(super) fn add(&mut self, lsn: Lsn, unit: &Decoded) {
         let head = self.head();
-        if self.hashes.is_empty() {
-            self.before = unit.before;
-        } else if self.ended && unit.before == Head::default() {
+        if unit.before == Head::default() {
+            // Nothing was stored of the object any more; or what its file said could not be read.
             *self = Self {
                 begins: true,
                 vouched: self.vouched,
+                broken: self.broken.take(),
                 ..Self::default()
             };
+        } else if self.hashes.is_empty() {
+            self.before = unit.before;
         } else if unit.before != head {
-            return Err(format!(
-                "unit {lsn} of object {} does not follow the object's unit {}: it follows a unit {} of another hash or number",
-                unit.object, head.seq, unit.before.seq
-            ));
+            self.broken.get_or_insert_with(|| {
+                format!(
+                    "unit {lsn} of the journal follows its unit {}, and comes behind its unit {}",
+                    unit.before.seq, head.seq
+                )
+            });
         }
-        self.begins |= unit.before == Head::default();
         self.hashes.push(unit.hash);
-        self.ended = unit.tree == TreeUnit::Removed;
-        Ok(())
     }
 
     /// A unit that repeats another one, which the journal has let go of.
@@ -68,8 +69,8 @@ impl History {
 
     /// Why it does not go on where files are that say `shown`.
     pub(super) fn misfit(&self, shown: Head) -> Option<String> {
-        if self.begins || self.hashes.is_empty() {
-            return None;
+        if self.broken.is_some() || self.begins || self.hashes.is_empty() {
+            return self.broken.clone();
         }
         let (first, last) = (self.before.seq, self.head().seq);
         let files = match self.vouched.seq > shown.seq {
@@ -101,15 +102,16 @@ impl History {
 mod tests {
     use super::*;
     use crate::ids::ObjectId;
+    use crate::storage::journal::TreeUnit;
 
-    fn unit(before: Head, hash: u64, tree: TreeUnit) -> Decoded {
+    fn unit(before: Head, hash: u64) -> Decoded {
         Decoded {
             namespace: "app".to_owned(),
             object: ObjectId([1; 32]),
             before,
             hash,
             databases: Vec::new(),
-            tree,
+            tree: TreeUnit::Unchanged,
             again: Lsn::ZERO,
         }
     }
@@ -122,8 +124,7 @@ mod tests {
     fn history() -> History {
         let mut history = History::default();
         for seq in 5..8 {
-            let unit = unit(at(seq - 1), seq * 10, TreeUnit::Unchanged);
-            history.add(Lsn::local(seq), &unit).unwrap();
+            history.add(Lsn::local(seq), &unit(at(seq - 1), seq * 10));
         }
         history
     }
@@ -148,48 +149,33 @@ mod tests {
     #[test]
     fn what_a_repeated_unit_vouches_for_stands_for_files_that_could_not_be_written() {
         let mut history = history();
-        history.vouch(&unit(at(4), 0, TreeUnit::Unchanged));
-        history.vouch(&unit(at(2), 0, TreeUnit::Unchanged));
+        history.vouch(&unit(at(4), 0));
+        history.vouch(&unit(at(2), 0));
         assert_eq!(history.misfit(at(1)), None);
     }
 
     #[test]
     fn a_history_of_which_only_repeated_units_are_there_has_come_as_far_as_they_say() {
         let mut history = History::default();
-        history.vouch(&unit(at(4), 0, TreeUnit::Unchanged));
+        history.vouch(&unit(at(4), 0));
         assert_eq!((history.head_from(at(2)), history.head_from(at(6))), (at(4), at(6)));
         assert_eq!(history.misfit(at(2)), None);
     }
 
     #[test]
-    fn a_unit_that_is_missing_between_two_others_is_damage() {
-        let mut history = history();
-        assert!(
-            history
-                .add(Lsn::local(9), &unit(at(8), 90, TreeUnit::Unchanged))
-                .is_err()
-        );
-        let other = Head { seq: 7, hash: 1 };
-        assert!(
-            history
-                .add(Lsn::local(9), &unit(other, 80, TreeUnit::Unchanged))
-                .is_err()
-        );
-        assert!(
-            history
-                .add(Lsn::local(9), &unit(Head::default(), 10, TreeUnit::Unchanged))
-                .is_err(),
-            "it is not over"
-        );
+    fn a_unit_that_is_missing_between_two_others_is_told() {
+        for before in [at(8), Head { seq: 7, hash: 1 }] {
+            let mut history = history();
+            history.add(Lsn::local(9), &unit(before, 90));
+            history.add(Lsn::local(10), &unit(history.head(), 100));
+            assert!(history.misfit(at(5)).unwrap().contains("comes behind its unit 7"));
+        }
     }
 
     #[test]
     fn an_object_of_which_nothing_was_stored_begins_anew() {
         let mut history = history();
-        history.add(Lsn::local(8), &unit(at(7), 80, TreeUnit::Removed)).unwrap();
-        history
-            .add(Lsn::local(9), &unit(Head::default(), 10, TreeUnit::Unchanged))
-            .unwrap();
+        history.add(Lsn::local(9), &unit(Head::default(), 10));
         assert_eq!(history.head(), at(1));
         assert_eq!(history.misfit(at(3)), None, "files may be of the history before");
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::carried::{self, Carried};
 use super::disk::Disk;
 use super::heads::{Heads, Key};
 use super::queue::{Queue, WASTE_BYTES, Writing};
@@ -18,7 +19,7 @@ use super::unit::{Settlement, TreeUnit, Unit};
 use super::writer::new_id;
 use super::{Lsn, Pins, Progress};
 use crate::index::{self, Head};
-use crate::storage::file::remove_companions;
+use crate::storage::file::{DbFile, remove_companions};
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
@@ -29,7 +30,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 
 /// Spares that are kept; what is released beyond is removed.
 const SPARES_KEPT: usize = 1;
 /// What an object that is stuck holds of the tail is written again at the head after this.
-const MOVE_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 30_000 });
+pub(super) const MOVE_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 30_000 });
 /// Parts of the cap at which the log says who holds the journal.
 const TELL_AT_PERCENT: [u64; 3] = [50, 75, 90];
 /// Held so long by the same one, and half full, the host is not well.
@@ -88,6 +89,7 @@ pub(super) struct Keeper {
     pub(super) filled: VecDeque<Filled>,
     pub(super) backlog: VecDeque<Durable>,
     pub(super) stuck: Stuck,
+    pub(super) carried: Carried,
     /// When they were last tried again.
     pub(super) retried: Option<Instant>,
     pub(super) settled: Lsn,
@@ -133,7 +135,7 @@ impl Keeper {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.stuck.is_empty() || self.queue.lock().wanted || self.is_pressed() {
+        if !self.stuck.is_empty() || !self.carried.is_empty() || self.queue.lock().wanted || self.is_pressed() {
             return Some(RETRY_EVERY);
         }
         // The segment that is written holds what waits for a barrier as well, but is not going to be released by one.
@@ -182,7 +184,7 @@ impl Keeper {
         let mut many = 0;
         for durable in backlog.drain(..) {
             for (lsn, mut settlement) in durable.units {
-                if stuck.has_moved(lsn) {
+                if stuck.has_moved(lsn) || settlement.repeats {
                     continue;
                 }
                 unshown.insert((settlement.dir.clone(), settlement.object), (lsn, settlement.head));
@@ -200,10 +202,13 @@ impl Keeper {
         }
         let changed = was_stuck != stuck.firsts();
         if changed {
-            self.queue.set_stuck(stuck.reasons());
+            self.tell_stuck();
         }
         if let Some(upto) = upto {
             self.settled = upto;
+            for (file, lsn) in self.carried.durable(upto) {
+                self.pins.moved(&file, lsn);
+            }
         }
         if upto.is_some() || changed {
             self.progress.settle(self.settled, self.stuck.firsts());
@@ -236,9 +241,56 @@ impl Keeper {
             }
         }
         if was_stuck != self.stuck.firsts() {
-            self.queue.set_stuck(self.stuck.reasons());
+            self.tell_stuck();
             self.progress.settle(self.settled, self.stuck.firsts());
         }
+    }
+
+    /// Which objects take no commits now.
+    fn tell_stuck(&self) {
+        let mut reasons = self.carried.reasons();
+        reasons.extend(self.stuck.reasons());
+        self.queue.set_stuck(reasons);
+    }
+
+    /// What databases that cannot be written hold of the tail, up to `upto`, is written again at the head.
+    fn carry(&mut self, upto: Lsn) {
+        let pins = self.pins.clone();
+        self.carried.keep(|file| pins.newest(file).is_some());
+        if rules::hold(Rule::UnwrittenIsMoved, &self.root) {
+            let due = self.carried.due();
+            for file in due.into_iter().filter(|file| pins.holds(file, upto)) {
+                let mut queued = None;
+                pins.carry(&file, self.progress.durable(), |newest| {
+                    queued = self.repeat(&file, newest);
+                    queued
+                });
+                if let Some(lsn) = queued {
+                    self.carried.queued(&file, lsn);
+                }
+            }
+        }
+        self.tell_stuck();
+    }
+
+    fn repeat(&self, file: &DbFile, newest: Lsn) -> Option<Lsn> {
+        let (pages, head) = match carried::collect(&self.dir, file, newest) {
+            Ok(found) => found?,
+            Err(error) => {
+                // It is read while it is written. The next time it may be whole.
+                tracing::warn!(%error, file = %file.path().display(), "the journal could not be read for what holds its tail");
+                return None;
+            }
+        };
+        let room = self.queue.try_reserve(pages.bytes.len() as u64)?;
+        tracing::warn!(file = %file.path().display(), pages = pages.numbers.len(), "a database cannot be written; its pages are \
+            written again at the head of the journal, and its object is refused until it can be");
+        let unit = carried::again(file, newest, pages, room).encode(head, clock::unix_ms());
+        Some(self.queue.push(unit, |lsn, unit| {
+            for file in &unit.files {
+                self.pins.pin(file, lsn);
+            }
+        }))
     }
 
     /// Says who holds the journal: in the log when the next part of the cap is passed, and to whoever asks how the host is, when
@@ -308,8 +360,9 @@ impl Keeper {
         if (self.is_pressed() || self.queue.lock().wanted)
             && let Some(oldest) = self.filled.front()
         {
-            self.pins.press(oldest.last_lsn, self.progress.durable());
+            let failed = self.pins.press(oldest.last_lsn, self.progress.durable());
             let (upto, until) = (oldest.last_lsn, clock::now().checked_sub(MOVE_AFTER));
+            self.carried.failed(failed);
             let append = |lsn: Lsn, settlement: &Settlement| {
                 // As much as there is room for now; the rest when there is more.
                 let room = self.queue.try_reserve(settlement.bytes())?;
@@ -325,6 +378,14 @@ impl Keeper {
             if let Some(until) = until.filter(|_| rules::hold(Rule::StuckIsMoved, &self.root)) {
                 self.stuck.move_up(upto, until, append);
             }
+            self.carry(upto);
+        } else if !self.carried.is_empty() {
+            // Perhaps they can be written again.
+            let failed = self
+                .pins
+                .press_those(|_, file| self.carried.holds(file), self.progress.durable());
+            self.carried.failed(failed);
+            self.carry(Lsn::ZERO);
         }
         if !self.filled.is_empty() {
             // Of the unit that goes on behind a segment, too: without its beginning it is nothing.

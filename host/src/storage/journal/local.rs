@@ -131,6 +131,7 @@ impl LocalJournal {
             filled: Default::default(),
             backlog: Default::default(),
             stuck: Default::default(),
+            carried: Default::default(),
             retried: None,
             told_at: 0,
             settled: last,

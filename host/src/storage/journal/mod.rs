@@ -2,6 +2,7 @@
 //! after one failure nothing is acknowledged any more. A database file is only written from units that are durable.
 
 mod batch;
+mod carried;
 mod disk;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -182,15 +182,20 @@ impl Pins {
     }
 
     /// Moves the pages of databases that are pinned at `upto` or before and that nobody has open. A log can only be moved as
-    /// a whole: one that holds a commit which is not `durable` yet stays.
-    pub(super) fn fold_abandoned(&self, upto: Lsn, durable: Lsn) {
+    /// a whole: one that holds a commit which is not `durable` yet stays. Answers those that could not be moved, and why.
+    pub(super) fn fold_abandoned(&self, upto: Lsn, durable: Lsn) -> Vec<(DbFile, String)> {
         self.lift_closed(upto, durable);
+        self.fold_those(|lsn, _| lsn <= upto, durable)
+    }
+
+    fn fold_those(&self, chosen: impl Fn(Lsn, &DbFile) -> bool, durable: Lsn) -> Vec<(DbFile, String)> {
+        let mut failed = Vec::new();
         let abandoned: Vec<_> = {
             let mut state = self.lock();
             let State {
                 pinned, oldest, logs, ..
             } = &mut *state;
-            let pressed = oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
+            let pressed = oldest.iter().filter(|(lsn, file)| chosen(*lsn, file));
             let left = pressed.filter(|(_, file)| logs.get(file) == Some(&LogState::Left));
             let found = left.map(|(_, file)| (file.clone(), pinned[file].newest));
             let found: Vec<_> = found.filter(|(_, newest)| *newest <= durable).collect();
@@ -209,16 +214,78 @@ impl Pins {
             if folded.is_ok() {
                 self.backfilled(&file, newest);
             }
+            failed.extend(folded.err().map(|error| (file, error.for_operator())));
+        }
+        failed
+    }
+
+    /// The journal holds all of a database's log again, in the unit of this number: what it holds of it before that is not needed.
+    pub(super) fn moved(&self, file: &DbFile, lsn: Lsn) {
+        let mut state = self.lock();
+        let State { pinned, oldest, .. } = &mut *state;
+        if let Some(pinned) = pinned.get_mut(file)
+            && pinned.newest == lsn
+        {
+            oldest.remove(&(pinned.first, file.clone()));
+            pinned.first = lsn;
+            oldest.insert((lsn, file.clone()));
+        }
+    }
+
+    /// True if the database holds this unit or an earlier one.
+    pub(super) fn holds(&self, file: &DbFile, upto: Lsn) -> bool {
+        self.lock().pinned.get(file).is_some_and(|pinned| pinned.first <= upto)
+    }
+
+    /// Has what the log of a database holds written again, while nobody writes to it: `again` is given its newest unit, and answers
+    /// the one that repeats it. Nothing is done if it is in use, or if not all of it is durable.
+    pub(super) fn carry(&self, file: &DbFile, durable: Lsn, again: impl FnOnce(Lsn) -> Option<Lsn>) {
+        let (store, newest) = {
+            let mut state = self.lock();
+            let Some(newest) = state.pinned.get(file).map(|pinned| pinned.newest) else {
+                return;
+            };
+            if newest > durable {
+                return;
+            }
+            let store = state.stores.get(file).and_then(|attended| attended.store.upgrade());
+            if store.is_none() {
+                // Whoever wants to open it waits for that.
+                if state.logs.get(file) != Some(&LogState::Left) {
+                    return;
+                }
+                state.logs.insert(file.clone(), LogState::Folding);
+            }
+            (store, newest)
+        };
+        match store {
+            Some(store) => {
+                if let Ok(mut store) = store.try_lock() {
+                    store.repeat_newest(newest, again);
+                }
+            }
+            None => {
+                again(newest);
+                self.closed(file, false);
+                self.folded.notify_all();
+            }
         }
     }
 
     /// Asks the databases that are pinned at `upto` or before for a checkpoint. Those in a turn, or whose newest commit is not
-    /// durable yet, make it when their turn ends: turns may follow each other without a gap.
-    pub(super) fn press(&self, upto: Lsn, durable: Lsn) {
-        self.fold_abandoned(upto, durable);
+    /// durable yet, make it when their turn ends: turns may follow each other without a gap. Answers those that cannot be written,
+    /// and why.
+    pub(super) fn press(&self, upto: Lsn, durable: Lsn) -> Vec<(DbFile, String)> {
+        self.lift_closed(upto, durable);
+        self.press_those(|lsn, _| lsn <= upto, durable)
+    }
+
+    /// The same for some of all that are pinned.
+    pub(super) fn press_those(&self, chosen: impl Fn(Lsn, &DbFile) -> bool, durable: Lsn) -> Vec<(DbFile, String)> {
+        let mut failed = self.fold_those(&chosen, durable);
         let stores: Vec<_> = {
             let state = self.lock();
-            let pinned = state.oldest.iter().take_while(|(lsn, _)| *lsn <= upto);
+            let pinned = state.oldest.iter().filter(|(lsn, file)| chosen(*lsn, file));
             let attended = pinned.filter_map(|(_, file)| state.stores.get(file));
             attended
                 .filter_map(|attended| Some((attended.store.upgrade()?, attended.wanted.clone())))
@@ -233,7 +300,9 @@ impl Pins {
             };
             if let Err(error) = store.checkpoint_between_turns() {
                 tracing::warn!(%error, "a database cannot be checkpointed; the journal keeps its pages");
+                failed.push((store.file.clone(), error.for_operator()));
             }
         }
+        failed
     }
 }

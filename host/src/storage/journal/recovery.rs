@@ -135,10 +135,12 @@ pub(super) fn recover(
     }
     // Also if it is there: the process that made it may have been killed before this.
     disk.sync_dir(root)?;
-    let (mut again, mut first) = (Vec::new(), None);
+    let (mut again, mut carried, mut first) = (Vec::new(), false, None);
     let mut read = read(dir, |lsn, unit| {
         first.get_or_insert(lsn);
-        if unit.again != Lsn::ZERO {
+        if unit.is_carried() {
+            carried = true;
+        } else if unit.again != Lsn::ZERO {
             again.push((unit.again, lsn, unit));
         }
         Ok(())
@@ -169,20 +171,30 @@ pub(super) fn recover(
             "recovering from the journal"
         );
         let mut redo = Redo::new(root, disk.clone());
-        let misfit = |why: String| damaged(dir, why);
-        for (_, lsn, unit) in again {
-            redo.plan(lsn, unit).map_err(misfit)?;
+        // What is later than they are is here as well, and comes behind them.
+        if carried {
+            each_carried(&read.segments, |lsn, unit| {
+                redo.plan(lsn, unit);
+                Ok(())
+            })?;
         }
-        each_unit(&read.segments, |lsn, unit| match unit.again {
-            Lsn::ZERO => redo.plan(lsn, unit).map_err(misfit),
-            _ => Ok(()),
+        for (_, lsn, unit) in again {
+            redo.plan(lsn, unit);
+        }
+        each_unit(&read.segments, |lsn, unit| {
+            if unit.again == Lsn::ZERO {
+                redo.plan(lsn, unit);
+            }
+            Ok(())
         })?;
         die::pass(Point::RedoPlanned);
         redo.prepare()?;
         die::pass(Point::RedoPrepared);
+        if carried {
+            each_carried(&read.segments, |_, unit| redo.apply(&unit))?;
+        }
         let mut done = 0;
         each_unit(&read.segments, |_, unit| {
-            // What repeats another one has no pages.
             if unit.again == Lsn::ZERO {
                 redo.apply(&unit)?;
             }
@@ -448,6 +460,17 @@ pub(super) fn read(
         next_lsn: reader.next.max(Lsn::local(1)),
         units: reader.units,
         next_number,
+    })
+}
+
+/// Units that hold again what a database that could not be written held of the journal.
+fn each_carried(
+    segments: &[Old],
+    mut each: impl FnMut(Lsn, Decoded) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    each_unit(segments, |lsn, unit| match unit.is_carried() {
+        true => each(lsn, unit),
+        false => Ok(()),
     })
 }
 

@@ -106,11 +106,12 @@ impl Redo {
     }
 
     /// The first time through: what becomes of each file.
-    pub(super) fn plan(&mut self, lsn: Lsn, unit: Decoded) -> Result<(), String> {
+    pub(super) fn plan(&mut self, lsn: Lsn, unit: Decoded) {
         let key = (self.dir(&unit.namespace), unit.object);
         let history = self.histories.entry(key).or_default();
         match unit.again {
-            Lsn::ZERO => history.add(lsn, &unit)?,
+            Lsn::ZERO => history.add(lsn, &unit),
+            _ if unit.is_carried() => {}
             _ => history.vouch(&unit),
         }
         for (file, change) in &unit.databases {
@@ -127,7 +128,7 @@ impl Redo {
             }
         }
         if unit.tree == TreeUnit::Unchanged {
-            return Ok(());
+            return;
         }
         let key = (self.dir(&unit.namespace), unit.object);
         let plan = self.indexes.entry(key).or_default();
@@ -153,7 +154,6 @@ impl Redo {
                 plan.records.insert(append.seq, record);
             }
         }
-        Ok(())
     }
 
     /// Before anything is written: a log that an earlier process left would hide it.

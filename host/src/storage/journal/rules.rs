@@ -44,6 +44,8 @@ pub(crate) enum Rule {
     ReleaseIsWritten,
     /// What files do not show for long is written again at the head.
     StuckIsMoved,
+    /// So is what a database that cannot be written holds of the tail.
+    UnwrittenIsMoved,
     /// A released segment has lost its name before it is used again.
     ReleasedIsUnnamed,
     /// No block with an acknowledged byte is written again.

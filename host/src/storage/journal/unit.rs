@@ -183,6 +183,8 @@ pub(super) struct Settlement {
     pub(super) head: Head,
     /// The index is to say that.
     pub(super) shows: bool,
+    /// Of a unit that only repeats another one.
+    pub(super) repeats: bool,
 }
 
 impl Settlement {
@@ -196,6 +198,7 @@ impl Settlement {
             copied: Vec::new(),
             head,
             shows: true,
+            repeats: false,
         }
     }
 
@@ -363,6 +366,7 @@ impl Unit {
                 copied,
                 head,
                 shows: false,
+                repeats: self.again != Lsn::ZERO,
             },
             files,
             announced,
@@ -419,6 +423,14 @@ pub(super) struct Decoded {
     pub(super) tree: TreeUnit,
     /// The unit that it repeats, or [`Lsn::ZERO`].
     pub(super) again: Lsn,
+}
+
+impl Decoded {
+    /// It repeats what a database that could not be written held of the journal, not what is done to files.
+    pub(super) fn is_carried(&self) -> bool {
+        let has_pages = |(_, change): &(FileId, DatabaseChange)| matches!(change, DatabaseChange::Pages(_));
+        self.again != Lsn::ZERO && self.databases.iter().any(has_pages)
+    }
 }
 
 /// Reads a complete unit. Only what encoding can make is accepted.

@@ -37,12 +37,16 @@ fn stranger(data: &Data, journal: &Arc<LocalJournal>) -> FacetStore {
 /// Everybody else writes twice what the journal holds, and is never refused.
 fn others_go_on(data: &Data, journal: &Arc<LocalJournal>) {
     let mut other = data.store(journal, 9, false);
+    write_much(&mut other);
+    other.close().unwrap();
+}
+
+fn write_much(store: &mut FacetStore) {
     let mut random = Random::new(1);
     for _ in 0..MUCH / VALUE_BYTES as u64 {
-        put(&mut other, &random.noise(VALUE_BYTES));
-        other.checkpoint_between_turns().unwrap();
+        put(store, &random.noise(VALUE_BYTES));
+        store.checkpoint_between_turns().unwrap();
     }
-    other.close().unwrap();
 }
 
 #[test]
@@ -299,7 +303,11 @@ fn is_refused_behind_a_stuck_object(without: Option<Rule>) -> bool {
         tree: TreeUnit::Append(append),
         ..data.unit()
     });
-    let mut other = stranger(&data, &journal);
+    is_refused(&journal, &mut stranger(&data, &journal))
+}
+
+/// Whether that is so when somebody writes twice what the journal holds.
+fn is_refused(journal: &LocalJournal, other: &mut FacetStore) -> bool {
     let mut random = Random::new(1);
     (0..MUCH / VALUE_BYTES as u64).any(|_| {
         other.kv_put("k", &random.noise(VALUE_BYTES)).unwrap();
@@ -346,5 +354,96 @@ fn a_stop_tries_what_is_stuck_once_more() {
         }
         std::fs::remove_dir(&index).unwrap();
         assert!(journal.close(), "its files could be written");
+    }
+}
+
+/// A database whose file cannot be written for long, while somebody else writes twice what the journal holds. Whether anybody has it open
+/// then, and whether it can be written later or the host is killed.
+fn is_unwritten_for_long(is_open: bool, is_killed: bool) {
+    use crate::storage::vfs::faults::{Op, When, inject};
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"first");
+    store.kv_put("other", b"second").unwrap();
+    let second = store.end_turn().unwrap().unwrap();
+    let second = store.record_alone(second);
+    journal.progress().wait(second).unwrap();
+    let fault = inject(
+        &data.file(1).path(),
+        Op::Write,
+        When::From(1),
+        rusqlite::ffi::SQLITE_IOERR_WRITE,
+    );
+    let store = Arc::new(Mutex::new(store));
+    journal.pins().attend(&data.file(1), &store);
+    let store = is_open.then_some(store);
+    if !is_open {
+        journal.pins().leave(&data.file(1));
+    }
+    let mut other = stranger(&data, &journal);
+    write_much(&mut other);
+    other.close().unwrap();
+    assert!(fault.fired(), "nobody has tried");
+    let object = data.file(1).object;
+    assert!(journal.stuck(object).is_some(), "its log would only grow");
+    if is_killed {
+        journal.fail("the test ends it");
+        assert!(!journal.close());
+        let killed = data.killed();
+        drop(fault);
+        let (journal, _) = killed.open(true).unwrap();
+        let mut store = killed.store(&journal, 1, true);
+        assert_eq!(store.kv_get("k").unwrap().unwrap(), b"first");
+        assert_eq!(store.kv_get("other").unwrap().unwrap(), b"second");
+        return;
+    }
+    drop(fault);
+    // Somebody looks from time to time.
+    while journal.stuck(object).is_some() {
+        std::thread::yield_now();
+    }
+    let mut store = match store {
+        Some(store) => Arc::into_inner(store).unwrap().into_inner().unwrap(),
+        None => data.store(&journal, 1, true),
+    };
+    assert_eq!(store.kv_get("other").unwrap().unwrap(), b"second");
+    put(&mut store, b"third");
+    store.close().unwrap();
+    drop(store);
+    assert!(journal.close());
+    drop(journal);
+    let (journal, _) = data.open(false).unwrap();
+    assert_eq!(data.store(&journal, 1, true).kv_get("k").unwrap().unwrap(), b"third");
+}
+
+/// Whether somebody else is refused while a database cannot be written.
+fn is_refused_behind_an_unwritten_database(without: Option<Rule>) -> bool {
+    use crate::storage::vfs::faults::{Op, When, inject};
+    let data = small();
+    let _without = Without::new(without, data.root());
+    let (journal, _) = data.open(false).unwrap();
+    let store = Arc::new(Mutex::new(data.store(&journal, 1, false)));
+    put(&mut store.lock().unwrap(), b"first");
+    journal.pins().attend(&data.file(1), &store);
+    let _fault = inject(
+        &data.file(1).path(),
+        Op::Write,
+        When::From(1),
+        rusqlite::ffi::SQLITE_IOERR_WRITE,
+    );
+    is_refused(&journal, &mut stranger(&data, &journal))
+}
+
+#[test]
+fn what_a_database_that_cannot_be_written_holds_is_moved() {
+    assert!(!is_refused_behind_an_unwritten_database(None));
+    assert!(is_refused_behind_an_unwritten_database(Some(Rule::UnwrittenIsMoved)));
+}
+
+#[test]
+fn a_database_that_cannot_be_written_holds_nobody_up_and_loses_nothing() {
+    for (is_open, is_killed) in [(true, true), (true, false), (false, true), (false, false)] {
+        is_unwritten_for_long(is_open, is_killed);
     }
 }
