@@ -297,6 +297,13 @@ impl StorageError {
         Self::new(StorageCode::Interrupted, "interrupted: the facet is being stopped")
     }
 
+    /// The file is not there any more under its name, or another one is.
+    pub(super) fn moved(file: &super::file::DbFile) -> Self {
+        let message = "the database was removed, renamed or replaced while the host had it open: nothing more is written to it, \
+                       and its newest commits are kept in the journal. The operator can put the file back";
+        Self::new(StorageCode::Io, message).private(file.path().display())
+    }
+
     /// A file could not be handled.
     pub(crate) fn from_io(error: std::io::Error) -> Self {
         Self::new(

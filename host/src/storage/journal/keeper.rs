@@ -279,6 +279,9 @@ impl Keeper {
                 self.stuck.move_up(upto, until, append);
             }
         }
+        if let Some(oldest) = self.filled.front() {
+            self.pins.lift_closed(oldest.last_lsn, self.progress.durable());
+        }
         let mut needed = Lsn(u64::MAX);
         if rules::hold(Rule::PinsHoldSegments, &self.root) {
             needed = needed.min(self.pins.oldest().unwrap_or(needed));

@@ -193,6 +193,9 @@ impl Journal for LocalJournal {
             for file in &unit.files {
                 self.pins.pin(file, lsn);
             }
+            for file in unit.settlement.removed_files() {
+                self.pins.removed(&file, lsn);
+            }
         });
         die::pass(Point::Appended);
         lsn

@@ -7,6 +7,7 @@ mod full;
 mod golden;
 mod liveness;
 mod model;
+mod moved;
 mod power;
 mod random;
 mod shadow;
