@@ -10,6 +10,7 @@ mod model;
 mod moved;
 mod power;
 mod random;
+mod salvage;
 mod shadow;
 mod speed;
 mod without;
