@@ -143,9 +143,12 @@ fn kept(root: &Path) -> PathBuf {
         .expect("a free number is found before u32 ends")
 }
 
+/// A file of the journal, and what its first block says, or why that says nothing.
+type Segment = (PathBuf, Result<Header, String>);
+
 /// Reads what can be read of segments, whatever lies between.
 struct Scan {
-    segments: BTreeMap<u64, (PathBuf, Result<Header, String>)>,
+    segments: BTreeMap<u64, Segment>,
     /// The number that the new journal begins with: no segment had it.
     number: u64,
     /// What is damaged first.
@@ -171,9 +174,7 @@ impl Scan {
         }
         let number = segments.last_key_value().map_or(1, |(number, _)| number + 1);
         // What lies before a segment that nothing precedes was released, and only its removal is missing.
-        let begins = |(_, header): &(PathBuf, Result<Header, String>)| {
-            header.as_ref().is_ok_and(|header| header.previous == [0; 16])
-        };
+        let begins = |(_, header): &Segment| header.as_ref().is_ok_and(|header| header.previous == [0; 16]);
         let begin = segments
             .iter()
             .rev()
@@ -226,7 +227,7 @@ impl Scan {
     }
 
     /// Batches say which segment is the oldest that is needed. If that is not there, nobody knows what the first units build upon.
-    fn look_for_first(&mut self, segments: &[(u64, (PathBuf, Result<Header, String>))]) -> Result<(), JournalError> {
+    fn look_for_first(&mut self, segments: &[(u64, Segment)]) -> Result<(), JournalError> {
         for (_, (path, header)) in segments {
             let Ok(header) = header else { continue };
             self.oldest = self.oldest.max(header.oldest);
