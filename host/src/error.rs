@@ -1,8 +1,23 @@
 //! What a caller may see. Only the host makes these; each says whether the effect happened (S18).
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::startup::Payload;
+
+/// What an error of the operating system says to somebody who may see no path: what the system calls it, or what kind it is.
+pub(crate) fn told(error: &io::Error) -> String {
+    if let Some(code) = error.raw_os_error() {
+        return io::Error::from_raw_os_error(code).to_string();
+    }
+    let kind = error.kind().to_string();
+    // Names that the standard library has for what it has no name for.
+    match kind.as_str() {
+        "uncategorized error" | "other error" => {
+            "the operating system failed, and the operator's log says how".to_owned()
+        }
+        _ => kind,
+    }
+}
 
 /// The documented words of `call-error.kind` (see `wit/types.wit`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,5 +181,22 @@ impl fmt::Display for CallError {
 impl From<crate::ids::InvalidName> for CallError {
     fn from(error: crate::ids::InvalidName) -> Self {
         Self::new(Kind::InvalidName, "", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_is_told_by_its_name_and_without_a_path() {
+        let too_many = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        assert!(told(&too_many).contains("Too many open files"), "{}", told(&too_many));
+        let wrapped = io::Error::new(too_many.kind(), format!("/secret/place: {too_many}"));
+        let said = told(&wrapped);
+        assert!(!said.contains("uncategorized") && !said.contains("secret"), "{said}");
+        assert!(!told(&io::Error::other("/secret/place")).contains("secret"));
+        let missing = io::Error::new(io::ErrorKind::NotFound, "/secret/place");
+        assert_eq!(told(&missing), "entity not found");
     }
 }

@@ -40,8 +40,8 @@ pub use classes::ClassError;
 pub use host::{Host, HostError, ObjectRef};
 pub use live::{Report, Usage};
 pub use offline::{
-    Checked, Diagnosis, FacetUse, OfflineError, StoredClass, StoredClasses, check, classes as stored_classes, doctor,
-    recover,
+    Checked, Damage, Diagnosis, FacetUse, OfflineError, Salvage, StoredClass, StoredClasses, Treatment, check,
+    classes as stored_classes, doctor, recover, salvage,
 };
 pub use server::{DoorError, Doors, LISTEN_DEFAULT, OpenDoors, TlsError};
 pub use sys::data_dir::DataDirError;

@@ -191,6 +191,63 @@ fn an_unclean_directory_is_no_success_and_damage_in_it_is_found() -> Result<()> 
 }
 
 #[test]
+fn a_damaged_journal_is_refused_and_can_be_salvaged() -> Result<()> {
+    let mut host = Host::new(&config())?;
+    let (client, data) = (Client::new(), host.data());
+    for object in ["t/early", "t/late"] {
+        for value in 0..5 {
+            let put = json!([{"op": "kv.put", "key": "k", "value": value.to_string()}]);
+            let stored = client.run(&host.url()?, object, &put)?;
+            ensure!(stored.is_ok(), "{stored:?}");
+        }
+    }
+    host.kill()?;
+    let log = fs::read_dir(data.join("journal"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|end| end == "log"))
+        .ok_or_else(|| anyhow::anyhow!("no segment"))?;
+    let mut bytes = fs::read(&log)?;
+    let batches: Vec<_> = (4096..bytes.len())
+        .step_by(4096)
+        .filter(|at| bytes[*at..].starts_with(b"fbat"))
+        .collect();
+    // The last but one: behind it is one that says it was acknowledged.
+    let at = batches[batches.len() - 2];
+    bytes[at + 100] ^= 1;
+    fs::write(&log, &bytes)?;
+    for refused in [
+        limited(&mut host.serve_command())?,
+        facetd(&["recover", "--data", path(&data)])?,
+    ] {
+        explains(&refused, &["damaged", "facetd recover --salvage"])?;
+    }
+    let salvaged = facetd(&["recover", "--salvage", "--data", path(&data)])?;
+    explains(&salvaged, &["were carried out", "missing"])?;
+    let (early, late) = (identity::object_id("t", "early"), identity::object_id("t", "late"));
+    ensure!(
+        salvaged.stdout.contains(&format!("has lost commits: t/id:{late}")) && !salvaged.stdout.contains(&early),
+        "{salvaged:?}"
+    );
+    ensure!(data.join("journal.damaged1/files/t").is_dir(), "nothing is kept");
+    let checked = check(&data)?;
+    ensure!(
+        !checked.status.success() && checked.stdout.contains("salvaged.txt"),
+        "{checked:?}"
+    );
+    fs::remove_file(data.join("salvaged.txt"))?;
+    ensure!(check(&data)?.status.success(), "{:?}", check(&data)?);
+    let url = host.url()?;
+    for (object, value) in [("t/early", "4"), ("t/late", "2")] {
+        let found = client.run(&url, object, &json!([{"op": "kv.get", "key": "k"}]))?;
+        ensure!(
+            matches!(&found, Ok(results) if results[0]["ok"] == value),
+            "{object}: {found:?}"
+        );
+    }
+    host.stop()
+}
+
+#[test]
 fn a_lost_journal_is_not_passed_over() -> Result<()> {
     let mut host = Host::new(&config())?;
     let client = Client::new();

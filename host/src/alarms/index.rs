@@ -144,6 +144,8 @@ impl AlarmIndex {
     fn read_changed(&mut self, dir: &Path, stopped_ms: u64) -> Result<(), AlarmIndexError> {
         let shared: std::sync::Arc<Path> = dir.into();
         let io = AlarmIndexError::io(dir);
+        #[cfg(test)]
+        tests::refuse_room(&self.path)?;
         let transaction = self.conn.transaction()?;
         let mut changed = 0_u64;
         for found in databases::of_namespace(dir) {
@@ -165,24 +167,48 @@ impl AlarmIndex {
         Ok(())
     }
 
-    /// What the index of a namespace's directory says that no host uses; none if it is to be made anew anyway. Changes nothing.
-    pub(crate) fn read_unchanged(dir: &Path) -> Option<BTreeMap<AlarmKey, u64>> {
+    /// What the index of a namespace's directory says that no host uses; none if there is none, or one of another layout: the next
+    /// start makes it. Changes nothing. An error says what is wrong with it.
+    pub(crate) fn read_unchanged(dir: &Path) -> Result<Option<BTreeMap<AlarmKey, u64>>, String> {
         let path = dir.join(FILE_NAME);
+        let wrong = |why: &dyn std::fmt::Display| {
+            format!(
+                "{}: {why}; remove it while no host runs, and the next start makes it anew from the databases",
+                path.display()
+            )
+        };
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => return Err(wrong(&error)),
+        }
+        let read = || -> Result<Option<BTreeMap<AlarmKey, u64>>, AlarmIndexError> {
+            let index = Self::connect_unchanged(&path)?;
+            let sound: String = index.conn.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+            if sound != "ok" {
+                return Err(rusqlite::Error::InvalidColumnName(sound).into());
+            }
+            if index.pragma("application_id")? != APPLICATION_ID {
+                return Err(rusqlite::Error::InvalidQuery.into());
+            }
+            if index.pragma("user_version")? != FORMAT {
+                return Ok(None);
+            }
+            let all = index.due(Place::default(), u64::MAX, u32::MAX)?;
+            Ok(Some(all.into_iter().map(|place| (place.key, place.due_ms)).collect()))
+        };
+        read().map_err(|error| wrong(&format!("the index of alarms is damaged, or is none ({error})")))
+    }
+
+    fn connect_unchanged(path: &Path) -> Result<Self, rusqlite::Error> {
         let escaped =
             percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-        let conn = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags).ok()?;
-        let index = Self {
-            conn,
-            path,
+        Ok(Self {
+            conn: Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?,
+            path: path.to_owned(),
             is_whole: true,
-        };
-        let found: (i32, i32) = (index.pragma("application_id").ok()?, index.pragma("user_version").ok()?);
-        if found != (APPLICATION_ID, FORMAT) {
-            return None;
-        }
-        let all = index.due(Place::default(), u64::MAX, u32::MAX).ok()?;
-        Some(all.into_iter().map(|place| (place.key, place.due_ms)).collect())
+        })
     }
 
     fn connect(path: &Path) -> Result<Self, rusqlite::Error> {
@@ -214,6 +240,8 @@ impl AlarmIndex {
     }
 
     fn rebuild_at(dir: &Path, path: &Path) -> Result<Self, AlarmIndexError> {
+        #[cfg(test)]
+        tests::refuse_room(path)?;
         let mut index = Self::connect(path)?;
         let begun = crate::sys::clock::now();
         let (mut files, mut alarms, mut is_whole) = (0_u64, 0_u64, true);

@@ -162,6 +162,9 @@ struct Doctor {
     /// Make a new index of what is good, and keep the old one beside it
     #[arg(long)]
     repair: bool,
+    /// With --repair: databases that the index names and that are not there are taken for deleted
+    #[arg(long, requires = "repair")]
+    forget_missing: bool,
 }
 
 #[derive(Args)]
@@ -172,6 +175,9 @@ struct Recover {
     /// It is a copy that was made after a host was killed, and while none ran
     #[arg(long)]
     copied: bool,
+    /// Its journal is damaged: carry out what lies before the damage, keep the rest, and tell which objects have lost commits
+    #[arg(long)]
+    salvage: bool,
 }
 
 #[derive(Args)]

@@ -2,6 +2,8 @@
 
 use anyhow::bail;
 
+use crate::Treatment;
+
 /// Prints what is wrong, and the disk each facet takes if asked to.
 pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
     let checked = crate::check(&args.data)?;
@@ -14,8 +16,12 @@ pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
                 .name
                 .as_ref()
                 .map_or_else(String::new, |name| format!("({name:?}) "));
+            let empty = match facet.is_empty {
+                true => " (holds nothing; its file goes when the facet next stops)",
+                false => "",
+            };
             println!(
-                "{:>12} {}/id:{} {name}{}",
+                "{:>12} {}/id:{} {name}{}{empty}",
                 facet.bytes, facet.namespace, facet.object, facet.path
             );
         }
@@ -70,9 +76,38 @@ pub(super) fn classes(args: &super::Classes) -> anyhow::Result<()> {
 /// Carries out the journal.
 pub(super) fn recover(args: &super::Recover) -> anyhow::Result<()> {
     super::serve::log_to_stderr();
+    if args.salvage {
+        return salvage(args);
+    }
     let units = crate::recover(&args.data, args.copied)?;
     println!("{units} units of the journal were carried out; all databases are ordinary SQLite files now");
     Ok(())
+}
+
+/// Carries out what a damaged journal still holds.
+fn salvage(args: &super::Recover) -> anyhow::Result<()> {
+    let found = crate::salvage(&args.data, args.copied)?;
+    let units = found.units;
+    let Some(damage) = found.damage else {
+        println!(
+            "{units} units of the journal were carried out; it is not damaged. All databases are ordinary SQLite files now"
+        );
+        return Ok(());
+    };
+    println!("damaged: {}", damage.why);
+    println!("kept: {}", damage.kept.display());
+    for object in &damage.objects {
+        println!("has lost commits: {object}");
+    }
+    for problem in &found.problems {
+        println!("{problem}");
+    }
+    bail!(
+        "{units} units, up to unit {}, were carried out. Later commits are missing: {} units of the objects above, and those that \
+         cannot be read, which may be of any object. Run `facetd check`, and restore what is wrong from a backup",
+        damage.upto,
+        damage.left
+    )
 }
 
 /// Explains one object.
@@ -81,7 +116,12 @@ pub(super) fn doctor(args: &super::Doctor) -> anyhow::Result<()> {
         bail!("{:?} is no NAMESPACE/OBJECT", args.object);
     };
     let object = crate::ObjectRef::parse(object);
-    let found = crate::doctor(&args.data, namespace, &object, args.unique_key.as_deref(), args.repair)?;
+    let treatment = match (args.repair, args.forget_missing) {
+        (false, _) => Treatment::None,
+        (true, false) => Treatment::Repair,
+        (true, true) => Treatment::Forget,
+    };
+    let found = crate::doctor(&args.data, namespace, &object, args.unique_key.as_deref(), treatment)?;
     for fact in &found.facts {
         println!("{fact}");
     }

@@ -25,6 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error;
 use crate::ids::{FacetName, FileId, ObjectId, ObjectName};
 use crate::startup::Startup;
 
@@ -119,7 +120,7 @@ impl IndexError {
     /// Without the host's paths, and without what another object's file says.
     pub(crate) fn for_guests(&self) -> String {
         match self {
-            Self::Io { what, error, .. } => format!("cannot {what} the index of this object: {}", error.kind()),
+            Self::Io { what, error, .. } => format!("cannot {what} the index of this object: {}", error::told(error)),
             Self::Missing { .. } => {
                 "the index of this object is missing. Nothing is changed; restore it from a backup, or \
                                      have `facetd doctor --repair` make it anew (the operator's log says where it was)"

@@ -161,6 +161,9 @@ impl Life {
             },
         );
         storage.tell_alarm(move |due_ms| alarms.found(key, due_ms));
+        // This task keeps the object until it has closed the store.
+        let object = Arc::downgrade(&self.object);
+        storage.record_by(move |committed| object.upgrade()?.record_alone(committed));
         let storage = Arc::new(Mutex::new(storage));
         self.object.host.journal.pins().attend(&launched.file, &storage);
         // Both are set once, here.

@@ -10,7 +10,7 @@ use crate::alarms::{AlarmIndex, AlarmKey};
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
 use crate::storage::{
-    DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank, stored_alarm,
+    DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank, is_emptied, stored_alarm,
 };
 use crate::sys::data_dir::DataDir;
 use crate::sys::layout::{self, Found};
@@ -43,6 +43,8 @@ pub struct FacetUse {
     pub path: String,
     /// Bytes of its database file.
     pub bytes: u64,
+    /// Nothing is in it any more: it goes when the facet next stops.
+    pub is_empty: bool,
 }
 
 /// Checks the journal, the indexes and the databases of a data directory that no host uses. After an unclean stop, only those
@@ -58,6 +60,7 @@ pub fn check(root: &Path) -> Result<Checked, OfflineError> {
     if let Err(error) = data.refuse_copy() {
         checked.problems.push(error.to_string());
     }
+    checked.problems.extend(super::salvage::reminder(root));
     let journal = match inspect_journal(root) {
         Ok(journal) => Some(journal),
         Err(error) => {
@@ -98,8 +101,8 @@ struct Namespace {
     astray: Vec<PathBuf>,
     /// As an unclean stop has left it: logs lie beside databases, and databases that are nobody's.
     is_unclean: bool,
-    /// What the index of alarms says, less what was compared; none if it is made anew by the next start.
-    alarms: Option<BTreeMap<AlarmKey, u64>>,
+    /// What the index of alarms says, less what was compared; none if it is made anew by the next start. Or what is wrong with it.
+    alarms: Result<Option<BTreeMap<AlarmKey, u64>>, String>,
 }
 
 impl Namespace {
@@ -113,7 +116,11 @@ impl Namespace {
             indexes: BTreeSet::new(),
             astray: Vec::new(),
             is_unclean: changed.is_some(),
-            alarms: AlarmIndex::read_unchanged(dir),
+            // After an unclean stop it is behind the databases, and goes with the recovery.
+            alarms: match changed {
+                Some(_) => Ok(None),
+                None => AlarmIndex::read_unchanged(dir),
+            },
         };
         for file in layout::walk(dir) {
             let file = file?;
@@ -174,7 +181,14 @@ impl Namespace {
             };
             checked.problems.push(format!("{}: {why}", place.display()));
         }
-        for (AlarmKey { object, file }, due_ms) in self.alarms.take().unwrap_or_default() {
+        let alarms = match std::mem::replace(&mut self.alarms, Ok(None)) {
+            Ok(alarms) => alarms.unwrap_or_default(),
+            Err(why) => {
+                checked.problems.push(why);
+                BTreeMap::new()
+            }
+        };
+        for (AlarmKey { object, file }, due_ms) in alarms {
             let database = self.database(object, file);
             // One that is there has been told of.
             if !database.path().exists() {
@@ -186,7 +200,7 @@ impl Namespace {
 
     /// Compares the alarm of a database with what the index says.
     fn check_alarm(&mut self, database: &DbFile, checked: &mut Checked) {
-        let Some(alarms) = &mut self.alarms else { return };
+        let Ok(Some(alarms)) = &mut self.alarms else { return };
         let DbFile { object, file, .. } = *database;
         let known = alarms.remove(&AlarmKey { object, file });
         // What cannot be read has been told of.
@@ -264,6 +278,8 @@ impl Namespace {
             name,
             path: path.to_owned(),
             bytes,
+            // What cannot be read has been told of.
+            is_empty: is_emptied(database).unwrap_or(false),
         });
     }
 

@@ -13,7 +13,7 @@ use crate::index::{self, Entry, Loaded};
 use crate::namespace::object_id;
 use crate::offline::OfflineError;
 use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
-use crate::storage::{Belongs, DbFile, bound_sqlite_memory, check_database, whose};
+use crate::storage::{Belongs, DbFile, bound_sqlite_memory, check_database, inspect_journal, whose};
 use crate::sys::data_dir::{DataDir, sync_dir};
 use crate::sys::layout::{self, Found};
 
@@ -33,21 +33,33 @@ pub struct Diagnosis {
     pub repaired: bool,
 }
 
-/// Explains an object of a data directory that no host uses. `unique_key`: the namespace's, if it is not its name. With
-/// `repair`, makes what can be made.
+/// What may be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Treatment {
+    /// Nothing: it is only explained.
+    None,
+    /// What can be made is made; what is missing stays missing, and its facet says so.
+    Repair,
+    /// And what the index names and is missing is taken for deleted.
+    Forget,
+}
+
+/// Explains an object of a data directory that no host uses. `unique_key`: the namespace's, if it is not its name.
 pub fn doctor(
     root: &Path,
     namespace: &str,
     object: &ObjectRef,
     unique_key: Option<&str>,
-    repair: bool,
+    treatment: Treatment,
 ) -> Result<Diagnosis, OfflineError> {
     bound_sqlite_memory();
-    let data = match repair {
-        true => DataDir::open_idle(root)?,
-        false => DataDir::open_to_read(root)?,
+    let data = match treatment {
+        Treatment::Repair | Treatment::Forget => DataDir::open_idle(root)?,
+        Treatment::None => DataDir::open_to_read(root)?,
     };
-    if data.was_dirty {
+    // Without DIRTY as well: somebody may have removed it.
+    let waits = inspect_journal(data.root()).map_or(true, |journal| journal.units > 0);
+    if data.was_dirty || waits {
         let message =
             "the host did not stop cleanly: run `facetd recover`, or start the host, before anything is judged";
         return Err(OfflineError::Recover(message.to_owned()));
@@ -64,12 +76,12 @@ pub fn doctor(
     };
     let id = object_id(unique_key.unwrap_or(namespace), object).map_err(OfflineError::Recover)?;
     let mut patient = Patient::read(dir, id)?;
-    patient.judge();
+    patient.judge(treatment == Treatment::Forget);
     if let (true, ObjectRef::Name(name)) = (patient.damaged, object) {
         // It leads to the object.
         patient.loaded.name = ObjectName::new(name).ok();
     }
-    if repair && !patient.found.repairs.is_empty() {
+    if treatment != Treatment::None && !patient.found.repairs.is_empty() {
         patient.repair()?;
     }
     Ok(patient.found)
@@ -154,13 +166,18 @@ impl Patient {
         }
     }
 
-    fn judge(&mut self) {
+    /// `forget`: what is missing is taken for deleted.
+    fn judge(&mut self, forget: bool) {
         for (file, bytes) in self.databases.clone() {
             self.judge_database(file, bytes);
         }
-        self.judge_entries();
-        if self.damaged {
+        self.judge_entries(forget);
+        if self.damaged || forget {
             self.make_whole();
+        }
+        if self.damaged && !self.loaded.has_database(FileId::ROOT) {
+            let told = "nothing that is left says that the root has a database: if it had one, put that back first";
+            self.found.repairs.push(told.to_owned());
         }
     }
 
@@ -298,33 +315,46 @@ impl Patient {
         next
     }
 
-    /// Entries whose databases are not there.
-    fn judge_entries(&mut self) {
+    /// Entries whose databases are not there. A lost record may have deleted them; or they are lost, and acknowledged: nobody can
+    /// tell but whoever says that they are to be forgotten.
+    fn judge_entries(&mut self, forget: bool) {
         let files = [FileId::ROOT].into_iter().chain(self.loaded.entries.keys().copied());
+        // Of one whose commits could not be carried out the root's index may have lost its word.
+        let is_missed = |file: &FileId| self.loaded.has_database(*file) || self.file(*file).lost_path().exists();
         let lost: Vec<_> = files
-            .filter(|file| self.loaded.has_database(*file) && !self.databases.contains_key(file))
+            .filter(|file| is_missed(file) && !self.databases.contains_key(file))
             .collect();
         for file in lost {
             let path = self.path_of(file).unwrap_or_default();
-            if self.damaged {
-                // What a lost record has deleted has no file any more.
-                match self.loaded.entries.get_mut(&file) {
-                    Some(entry) => entry.has_database = false,
-                    None => self.loaded.root_has_database = false,
-                }
-                self.found
-                    .repairs
-                    .push(format!("{path:?} has no database, and is taken for deleted"));
-            } else {
-                let why = match file {
-                    FileId::ROOT => "restore it from a backup",
-                    FileId(_) => "restore it from a backup, or delete the facet",
-                };
-                let place = self.file(file).path().display().to_string();
-                self.found
-                    .problems
-                    .push(format!("{place}: missing, of the facet {path:?}; {why}"));
+            let place = self.file(file).path().display().to_string();
+            let kept = self.file(file).lost_path();
+            let is_kept = kept.exists();
+            let has_database = !forget || is_kept;
+            match self.loaded.entries.get_mut(&file) {
+                Some(entry) => entry.has_database = has_database,
+                None => self.loaded.root_has_database = has_database,
             }
+            if !has_database {
+                let told = format!("{path:?} has no database, and is taken for deleted");
+                self.found.repairs.push(told);
+                continue;
+            }
+            let what = match (file, is_kept) {
+                (_, true) => format!(
+                    "its newest commits are kept in {}: put the database back, and `facetd recover` completes it",
+                    kept.display()
+                ),
+                (FileId::ROOT, false) => "restore it from a backup".to_owned(),
+                (FileId(_), false) => "restore it from a backup, or delete the facet".to_owned(),
+            };
+            let else_told = match (is_kept, self.damaged) {
+                (true, _) => "",
+                (false, true) => "; if it was deleted, which a lost record may have said, repair with --forget-missing",
+                (false, false) => "; to have it taken for deleted, repair with --forget-missing",
+            };
+            self.found
+                .problems
+                .push(format!("{place}: missing, of the facet {path:?}; {what}{else_told}"));
         }
     }
 

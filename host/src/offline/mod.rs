@@ -5,6 +5,7 @@ mod classes;
 mod doctor;
 mod lost;
 mod orphans;
+mod salvage;
 
 use std::path::Path;
 
@@ -14,8 +15,9 @@ use crate::sys::data_dir::{DataDir, DataDirError};
 
 pub use check::{Checked, FacetUse, check};
 pub use classes::{StoredClass, StoredClasses, classes};
-pub use doctor::{Diagnosis, doctor};
+pub use doctor::{Diagnosis, Treatment, doctor};
 pub(crate) use orphans::clear as clear_orphans;
+pub use salvage::{Damage, Salvage, salvage};
 
 /// Why a data directory cannot be looked at or mended.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,9 @@ pub(crate) fn open_journal(
             AlarmIndex::forget(dir).map_err(std::io::Error::other)
         })
     };
+    if let Some(reminder) = salvage::reminder(data.root()) {
+        tracing::warn!("{reminder}");
+    }
     let options = &JournalOptions {
         disk: options.disk.clone().placed(data.place()),
         ..options.clone()
@@ -63,7 +68,11 @@ pub fn recover(root: &Path, copied: bool) -> Result<u64, OfflineError> {
         data.refuse_copy()?;
     }
     data.check_environment()?;
-    let (journal, recovered) = open_journal(&data, &JournalOptions::default())?;
+    carry_out(&data)
+}
+
+fn carry_out(data: &DataDir) -> Result<u64, OfflineError> {
+    let (journal, recovered) = open_journal(data, &JournalOptions::default())?;
     if !journal.close() {
         let message = "not everything could be written; see the log above, and try again";
         return Err(OfflineError::Recover(message.to_owned()));
@@ -84,3 +93,6 @@ pub fn recover(root: &Path, copied: bool) -> Result<u64, OfflineError> {
     }
     Ok(recovered.units)
 }
+
+#[cfg(test)]
+mod tests;

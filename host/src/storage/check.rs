@@ -9,6 +9,7 @@ use super::error::StorageError;
 use super::file::DbFile;
 use super::identity::{self, Belongs};
 use super::page::{self, PAGE};
+use super::store::{HAS_ALARM, HAS_KEYS, HAS_USER_OBJECTS, USER_VERSION};
 use super::vfs::{self, Opened};
 
 /// Complaints that are told for one database: damaged pages, and then as many of SQLite's.
@@ -34,6 +35,17 @@ pub(crate) fn check_without_log(file: &DbFile, path: &str) -> Vec<String> {
 pub(crate) fn whose(file: &DbFile) -> Result<Belongs, StorageError> {
     identity::check_unopened(file)?;
     identity::read(&open_unchanged(file)?.conn, file)
+}
+
+/// True if nothing is in a closed database any more, so that its file would have gone had its facet stopped since.
+pub(crate) fn is_emptied(file: &DbFile) -> Result<bool, StorageError> {
+    let opened = open_unchanged(file)?;
+    for question in [HAS_KEYS, HAS_USER_OBJECTS, USER_VERSION, HAS_ALARM] {
+        if opened.run(|conn| conn.query_row(question, (), |row| row.get::<_, i64>(0)))? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn complaints(file: &DbFile, path: &str) -> Result<Vec<String>, StorageError> {

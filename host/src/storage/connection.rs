@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "SQLite's C interface where rusqlite has none")]
 
+use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::authorizer::Authorizer;
 use super::cache::{GuestStatements, HostStatements};
@@ -224,6 +225,21 @@ impl Connected {
             vfs: opened.vfs,
             heap: Arc::new(Meter::new(Arc::clone(interrupt))),
         })
+    }
+
+    /// True if the file that is open has lost its name, or another file has it.
+    pub(super) fn has_moved(&self) -> bool {
+        let mut moved: c_int = 0;
+        // SAFETY: the connection is open, and this operation writes one integer.
+        let rc = unsafe {
+            ffi::sqlite3_file_control(
+                self.conn.handle(),
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_HAS_MOVED,
+                (&raw mut moved).cast(),
+            )
+        };
+        rc != ffi::SQLITE_OK || moved != 0
     }
 
     /// Compiles the first statement of a guest's text.

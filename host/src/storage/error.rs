@@ -10,6 +10,7 @@ use rusqlite::ffi;
 use super::connection::{COMPOUND_MAX, PATTERN_BYTES_MAX, SCHEMA_OBJECTS_MAX};
 use super::heap::HEAP_BYTES_MAX;
 use super::vfs::{Refusal, TEMPORARY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+use crate::error;
 
 /// Why an operation of a facet's storage failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -296,17 +297,24 @@ impl StorageError {
         Self::new(StorageCode::Interrupted, "interrupted: the facet is being stopped")
     }
 
+    /// The file is not there any more under its name, or another one is.
+    pub(super) fn moved(file: &super::file::DbFile) -> Self {
+        let message = "the database was removed, renamed or replaced while the host had it open: nothing more is written to it, \
+                       and its newest commits are kept in the journal. The operator can put the file back";
+        Self::new(StorageCode::Io, message).private(file.path().display())
+    }
+
     /// A file could not be handled.
     pub(crate) fn from_io(error: std::io::Error) -> Self {
         Self::new(
             StorageCode::Io,
-            format!("a file of the database cannot be used: {}", error.kind()),
+            format!("a file of the database cannot be used: {}", error::told(&error)),
         )
         .private(error)
     }
 
     pub(super) fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        let message = format!("the host cannot {what} its database: {}", error.kind());
+        let message = format!("the host cannot {what} its database: {}", error::told(error));
         Self::new(StorageCode::Io, message).private(format!("{}: {error}", path.display()))
     }
 

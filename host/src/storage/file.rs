@@ -1,6 +1,7 @@
 //! A facet's database is named by its object and file id alone, so no name that a guest chose reaches the file system.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,7 +45,26 @@ impl DbFile {
     }
 }
 
+/// Which file it is, whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Inode {
+    device: u64,
+    number: u64,
+}
+
 impl DbFile {
+    /// Which file has the database's name now; none if none has.
+    pub(crate) fn inode(&self) -> io::Result<Option<Inode>> {
+        match std::fs::metadata(self.path()) {
+            Ok(found) => Ok(Some(Inode {
+                device: found.dev(),
+                number: found.ino(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Everything that may lie beside the database.
     pub(crate) fn companion_paths(&self) -> [PathBuf; 3] {
         let path = self.path();

@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::connection::Connected;
@@ -167,7 +168,11 @@ pub(super) fn fold(file: &DbFile) -> Result<(), StorageError> {
     let opened = vfs::open(&file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Exclusive, or SQLite would make a -shm.
     opened.run(|conn| {
-        conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA wal_checkpoint(TRUNCATE)")
+        // What could not be moved stays in the log as it is, and is not tried again while that is closed.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA wal_checkpoint(TRUNCATE)")?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(())
     })
 }
 

@@ -39,7 +39,7 @@ mod value;
 mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
-pub(crate) use check::{check_database, check_without_log, whose};
+pub(crate) use check::{check_database, check_without_log, is_emptied, whose};
 pub(crate) use copy::sync_copies;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
@@ -50,7 +50,7 @@ pub(crate) use inspect::{Cell, TableDump};
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
     Announced, Committed, Copied, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation,
-    TreeAppend, TreeUnit, Unit, inspect_journal, wait_durable, wait_settled, wait_stuck,
+    Salvaged, TreeAppend, TreeUnit, Unit, inspect_journal, salvage_journal, wait_durable, wait_settled, wait_stuck,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use page::PAGE_BYTES;

@@ -60,10 +60,7 @@ impl FacetStore {
         }
         self.give_back_some()?;
         match self.end_turn()? {
-            Some(committed) => {
-                self.record_alone(committed);
-                Ok(true)
-            }
+            Some(committed) => Ok(self.record_own(committed)),
             None => Ok(false),
         }
     }

@@ -9,18 +9,18 @@ use super::connection::Connected;
 use super::error::StorageError;
 use super::file::{DbFile, remove_db};
 use super::interrupt::InterruptCell;
-use super::journal::{Journal, Lsn};
+use super::journal::{Committed, Journal, Lsn};
 use super::transaction::TxId;
 use super::value::Usage;
 use crate::budget::Budget;
 
 const BEGIN: &str = "BEGIN";
 const USED_PAGES: &str = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count";
-const HAS_USER_OBJECTS: &str = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE substr(name, 1, 7) <> '_facetd' \
+pub(super) const HAS_USER_OBJECTS: &str = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE substr(name, 1, 7) <> '_facetd' \
      AND substr(name, 1, 7) <> 'sqlite_')";
-const HAS_KEYS: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_kv)";
+pub(super) const HAS_KEYS: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_kv)";
 pub(super) const USER_VERSION: &str = "PRAGMA user_version";
-const HAS_ALARM: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_alarm)";
+pub(super) const HAS_ALARM: &str = "SELECT EXISTS(SELECT 1 FROM _facetd_alarm)";
 
 /// The database of one facet, owned by its task.
 pub(crate) struct FacetStore {
@@ -56,6 +56,8 @@ pub(crate) struct FacetStore {
     pub(super) wrote: bool,
     /// It was closed with nothing in it, and nobody has opened it since.
     pub(super) rests_empty: bool,
+    /// How commits of the host's own are recorded; none: whoever has this store has the object, too.
+    pub(super) door: Option<Door>,
     /// Told when the alarm is due, or that there is none, whenever the database is opened.
     tells_alarm: Option<TellsAlarm>,
     /// The operator has been told that the file cannot be used.
@@ -64,6 +66,9 @@ pub(crate) struct FacetStore {
 
 /// See [`FacetStore::tell_alarm`].
 type TellsAlarm = Box<dyn Fn(Option<u64>) + Send>;
+
+/// See [`FacetStore::record_by`].
+type Door = Box<dyn Fn(Committed) -> Option<Lsn> + Send>;
 
 /// What the log holds that the database file does not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,9 +113,16 @@ impl FacetStore {
             wrote: false,
             rests_empty: false,
             journal,
+            door: None,
             tells_alarm: None,
             refusal_logged: false,
         }
+    }
+
+    /// What the host commits while the facet rests is recorded by its object, as everything of it is: units of an object are
+    /// queued under its lock. `record` answers none if the facet has been deleted meanwhile.
+    pub(crate) fn record_by(&mut self, record: impl Fn(Committed) -> Option<Lsn> + Send + 'static) {
+        self.door = Some(Box::new(record));
     }
 
     /// Bounds it by what is left of a budget, too.
@@ -183,9 +195,9 @@ impl FacetStore {
         }
         if self.open.is_none() {
             let ours = self.journal.pins().open(&self.file);
-            if let Err(error) = self.refuse_strange_log(ours) {
+            if let Err(error) = self.refuse_moved().and_then(|()| self.refuse_strange_log(ours)) {
                 self.journal.pins().closed(&self.file, false);
-                return Err(error);
+                return Err(logged_once(&mut self.refusal_logged, &self.file, error));
             }
             let Self {
                 file,
@@ -196,6 +208,7 @@ impl FacetStore {
                 interrupt,
                 refusal_logged,
                 tells_alarm,
+                journal,
                 ..
             } = self;
             let mut open = match (*stored, create) {
@@ -208,14 +221,14 @@ impl FacetStore {
                     }
                     Err(error) => {
                         // Its log, if it has one, is kept: another try may succeed.
-                        self.journal.pins().closed(file, !file.wal_path().exists());
+                        journal.pins().closed(file, !file.wal_path().exists());
                         return Err(logged_once(refusal_logged, file, error.of_facet(path)));
                     }
                 },
                 (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
-                        self.journal.pins().closed(file, !ours);
+                        journal.pins().closed(file, !ours);
                         // What could not be opened must not stay behind half written; what was there before must.
                         let error = error.of_facet(path);
                         if error.code() == "identity" {
@@ -229,14 +242,14 @@ impl FacetStore {
                 },
                 (false, false) => unreachable!("nothing is opened then, see above"),
             };
+            if let Ok(Some(inode)) = file.inode() {
+                journal.pins().opened(file, inode);
+            }
             open.quota.shared = shared.clone();
             interrupt.set_handle(Some(open.conn.get_interrupt_handle()));
             if open.frames > 0 {
-                self.newest = self
-                    .journal
-                    .pins()
-                    .newest(file)
-                    .map_or(Newest::Nothing, Newest::Recorded);
+                let newest = journal.pins().newest(file);
+                self.newest = newest.map_or(Newest::Nothing, Newest::Recorded);
             }
             self.open = Some(Box::new(open));
             self.rests_empty = false;
@@ -287,7 +300,10 @@ impl FacetStore {
 
     fn begin_turn(&mut self) -> Result<(), StorageError> {
         self.checkpoint_if_long();
-        let open = self.open.as_deref_mut().expect("a turn begins on an open database");
+        // It has just been found gone.
+        let Some(open) = self.open.as_deref_mut() else {
+            return Err(StorageError::moved(&self.file).logged());
+        };
         // What an earlier turn wrote ahead and undid does not count.
         super::capture::forget_written(&open.conn);
         open.quota.begin_turn(self.stored);

@@ -27,6 +27,21 @@ const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 const OPTIMIZE: &str = "PRAGMA optimize";
 
+/// The unit of a commit that nothing else is a part of.
+pub(super) fn alone(committed: Committed) -> Unit {
+    Unit {
+        dir: committed.file.dir.clone(),
+        object: committed.file.object,
+        members: vec![committed],
+        copying: Vec::new(),
+        copied: Vec::new(),
+        removed: Vec::new(),
+        tree: TreeUnit::Unchanged,
+        room: Vec::new(),
+        again: Lsn::ZERO,
+    }
+}
+
 impl FacetStore {
     /// Ends the turn: cursors close, open explicit transactions are undone from the outermost on, the rest is committed.
     /// Answers what the journal must make durable, or none if nothing was written; [`Self::recorded`] follows. After an
@@ -185,19 +200,24 @@ impl FacetStore {
         open.reset_settings().map_err(StorageError::lost)
     }
 
+    /// Records a commit of the host's own, and says so to the store. False if the facet has been deleted meanwhile: then the commit
+    /// goes with its file, and the store is closed.
+    pub(super) fn record_own(&mut self, committed: Committed) -> bool {
+        let recorded = match &self.door {
+            Some(record) => record(committed),
+            None => Some(self.journal.append(alone(committed))),
+        };
+        match recorded {
+            Some(lsn) => self.recorded(lsn),
+            None => self.forget_commit(),
+        }
+        recorded.is_some()
+    }
+
     /// Queues a commit that is a unit of its own, and says so to the store.
+    #[cfg(test)]
     pub(crate) fn record_alone(&mut self, committed: Committed) -> Lsn {
-        let lsn = self.journal.append(Unit {
-            dir: self.file.dir.clone(),
-            object: self.file.object,
-            members: vec![committed],
-            copying: Vec::new(),
-            copied: Vec::new(),
-            removed: Vec::new(),
-            tree: TreeUnit::Unchanged,
-            room: Vec::new(),
-            again: Lsn::ZERO,
-        });
+        let lsn = self.journal.append(alone(committed));
         self.recorded(lsn);
         lsn
     }
@@ -296,6 +316,11 @@ impl FacetStore {
             durable.map_err(StorageError::journal)?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
+        if open.has_moved() {
+            // Whatever has its name now is not what the log belongs to.
+            self.disconnect();
+            return Err(StorageError::moved(&self.file));
+        }
         // What fails is asked for again.
         self.checkpoint_wanted.store(false, Ordering::SeqCst);
         open.checkpoint()?;
@@ -421,13 +446,27 @@ impl FacetStore {
             .and_then(|_| self.end_turn());
         match turn {
             Ok(Some(committed)) => {
-                self.record_alone(committed);
+                self.record_own(committed);
             }
             Ok(None) => {}
             Err(error) => {
                 self.discard_turn();
                 tracing::debug!(path = self.path, %error, "the statistics of a database were not refreshed");
             }
+        }
+    }
+
+    /// A log belongs to one file, whatever has its name now.
+    pub(super) fn refuse_moved(&self) -> Result<(), StorageError> {
+        match !self.stored
+            || self
+                .journal
+                .pins()
+                .is_in_place(&self.file)
+                .map_err(StorageError::from_io)?
+        {
+            true => Ok(()),
+            false => Err(StorageError::moved(&self.file)),
         }
     }
 

@@ -31,6 +31,12 @@ pub enum DataDirError {
          copied, run `facetd recover --copied --data` with it once"
     )]
     Copied(PathBuf),
+    /// A directory has the name of one of its files.
+    #[error(
+        "{0} is a directory, and facetd has a file of that name: move it away. If it stood in the place of DIRTY after a host was \
+         killed, put an empty file there, so that the next start recovers"
+    )]
+    NotAFile(PathBuf),
     /// There is none.
     #[error("there is no data directory {0}; name another with --data")]
     Missing(PathBuf),
@@ -55,7 +61,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     move |error| DataDirError::Io { path, error }
 }
 
-/// SQLite takes no longer path: it has 512 bytes for one, with two to spare.
+/// No longer path is made. Of those that it opens by itself, the index of alarms, SQLite takes none that is longer; it has 512
+/// bytes for one, with two to spare. One limit for all is easier to keep to than one for each.
 const PATH_BYTES_MAX: usize = 510;
 
 /// What a process holds of its data directory, and finds it by.
@@ -101,6 +108,16 @@ pub(crate) struct DataDir {
     _lock: Option<File>,
 }
 
+/// True if it is there; an error if it is a directory.
+fn is_file(path: &Path) -> Result<bool, DataDirError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(DataDirError::NotAFile(path.to_owned())),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
 fn flock(file: &File, path: &Path, root: &Path, how: FlockOperation) -> Result<(), DataDirError> {
     match rustix::fs::flock(file, how) {
         Ok(()) => Ok(()),
@@ -116,7 +133,7 @@ impl DataDir {
     /// Creates what is missing, locks, and marks the directory dirty until `clean_stop`.
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
         private_dir(root).map_err(at(root))?;
-        // SQLite refuses a path with a symbolic link in it: no link that comes later leads anywhere else.
+        // Once and for all: a link that is changed under the running host leads it nowhere else.
         let root = &root.canonicalize().map_err(at(root))?;
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_dir(parent).map_err(at(parent))?;
@@ -144,6 +161,7 @@ impl DataDir {
     pub(crate) fn open_idle(root: &Path) -> Result<Self, DataDirError> {
         let opened = Self::lock(root, FlockOperation::NonBlockingLockExclusive)?;
         let lock_path = opened.root.join("LOCK");
+        is_file(&lock_path)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -174,7 +192,7 @@ impl DataDir {
         let dir = File::open(&root).map_err(at(&root))?;
         flock(&dir, &root, &root, how)?;
         let dirty = root.join("DIRTY");
-        let was_dirty = dirty.try_exists().map_err(at(&dirty))?;
+        let was_dirty = is_file(&dirty)?;
         Ok(Self {
             was_dirty,
             is_copied: was_dirty && is_copied(&dirty).map_err(at(&dirty))?,
@@ -396,6 +414,19 @@ mod tests {
         // Without a word of which it is, as a full disk leaves it.
         std::fs::write(copy.join("DIRTY"), b"").unwrap();
         assert!(DataDir::open(&copy).unwrap().was_dirty);
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_file_is_named() {
+        for name in ["DIRTY", "LOCK"] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            let why = DataDir::open(dir.path()).unwrap_err().to_string();
+            assert!(
+                why.contains(name) && why.contains("is a directory") && why.contains("move it away"),
+                "{why}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The index on a real file system: what is brought to it, what it answers in which order, and that it is made anew where it
 //! cannot be relied upon.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::storage::journal::MemoryJournal;
@@ -157,7 +159,7 @@ fn a_database_that_was_put_back_is_believed_and_not_the_index() {
         .into();
     let expected = [place(5, sooner), place(10, same), place(50, some), place(90, later)];
     // What `facetd check` sees, and what a start makes of it.
-    assert_eq!(AlarmIndex::read_unchanged(dir.path()).unwrap().len(), 4);
+    assert_eq!(AlarmIndex::read_unchanged(dir.path()).unwrap().unwrap().len(), 4);
     let index = AlarmIndex::open(dir.path()).unwrap();
     assert_eq!(all(&index), expected);
     index.close().unwrap();
@@ -229,4 +231,45 @@ fn it_is_made_anew_where_it_is_missing_damaged_or_another() {
     assert!(!path.exists());
     assert_eq!(reopened(), expected, "forgotten");
     assert_eq!(std::fs::read(broken).unwrap(), b"no database");
+}
+
+/// Indexes that get no room on their disk.
+static WITHOUT_ROOM: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+pub(super) fn refuse_room(path: &Path) -> Result<(), rusqlite::Error> {
+    match WITHOUT_ROOM.lock().unwrap().contains(path) {
+        true => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+            None,
+        )),
+        false => Ok(()),
+    }
+}
+
+#[test]
+fn without_room_it_is_kept_in_memory_and_made_by_a_later_start() {
+    for was_there in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        layout::make_homes(dir.path()).unwrap();
+        facet(dir.path(), key(1, 1), 1_000);
+        let path = dir.path().join(FILE_NAME);
+        if was_there {
+            AlarmIndex::open(dir.path()).unwrap().close().unwrap();
+        }
+        WITHOUT_ROOM.lock().unwrap().insert(path.clone());
+        let mut index = AlarmIndex::open(dir.path()).unwrap();
+        assert_eq!(all(&index), [place(1_000, key(1, 1))]);
+        // It takes what is set meanwhile.
+        index.apply(&[update(key(1, 2), Some(2_000))]).unwrap();
+        assert_eq!(all(&index).len(), 2);
+        index.close().unwrap();
+        assert!(
+            !path.exists(),
+            "an index that is behind the databases would be believed"
+        );
+        WITHOUT_ROOM.lock().unwrap().remove(&path);
+        let index = AlarmIndex::open(dir.path()).unwrap();
+        assert_eq!(all(&index), [place(1_000, key(1, 1))]);
+        assert!(path.exists());
+    }
 }

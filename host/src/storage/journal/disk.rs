@@ -251,6 +251,22 @@ impl Disk {
         })
     }
 
+    /// Two directories change their names, at once where the file system can do that.
+    pub(super) fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        self.run(Op::Rename(one), || {
+            match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                    let between = one.with_extension("exchanged");
+                    std::fs::rename(one, &between)?;
+                    std::fs::rename(other, one)?;
+                    std::fs::rename(&between, other)
+                }
+                exchanged => Ok(exchanged?),
+            }
+        })
+    }
+
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.run(Op::Rename(from), || std::fs::rename(from, to))
     }

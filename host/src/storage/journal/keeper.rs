@@ -391,6 +391,9 @@ impl Keeper {
             // Of the unit that goes on behind a segment, too: without its beginning it is nothing.
             self.show_heads();
         }
+        if let Some(oldest) = self.filled.front() {
+            self.pins.lift_closed(oldest.last_lsn, self.progress.durable());
+        }
         let mut needed = Lsn::MAX;
         if rules::hold(Rule::PinsHoldSegments, &self.root) {
             needed = needed.min(self.pins.oldest().unwrap_or(needed));

@@ -209,6 +209,9 @@ impl Journal for LocalJournal {
                 for file in &unit.files {
                     self.pins.pin(file, lsn);
                 }
+                for file in unit.settlement.removed_files() {
+                    self.pins.removed(&file, lsn);
+                }
                 for file in &unit.announced {
                     self.pins.announce(unit.settlement.file(*file), lsn);
                 }

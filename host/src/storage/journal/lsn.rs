@@ -43,12 +43,12 @@ impl Lsn {
     }
 
     /// In its partition.
-    pub(super) fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         self.0 & NUMBER_MAX
     }
 
     /// The one behind it.
-    pub(super) fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self::new(self.part(), self.number() + 1)
     }
 

@@ -17,6 +17,7 @@ mod queue;
 mod recovery;
 mod redo;
 pub(crate) mod rules;
+mod salvage;
 mod segment;
 mod stuck;
 mod unit;
@@ -52,6 +53,7 @@ pub(crate) use pins::Pins;
 pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled, wait_stuck};
 pub(crate) use queue::{JournalFull, Reservation};
 pub(crate) use recovery::{Recovered, inspect as inspect_journal};
+pub(crate) use salvage::{Salvaged, salvage as salvage_journal};
 pub(crate) use unit::{Announced, Committed, Copied, Pages, TreeAppend, TreeUnit, Unit};
 
 /// Where commits become durable.

@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak
 use std::time::Instant;
 
 use super::Lsn;
-use crate::storage::file::DbFile;
+use super::rules::{self, Rule};
+use crate::storage::error::StorageError;
+use crate::storage::file::{DbFile, Inode};
 use crate::storage::identity;
 use crate::storage::store::FacetStore;
 use crate::sys::clock;
@@ -32,7 +34,15 @@ struct State {
     /// Who can be asked for a checkpoint.
     stores: HashMap<DbFile, Attended>,
     /// Databases beside which lies a log that this process wrote, or may: it may be read, others may not.
-    logs: HashMap<DbFile, LogState>,
+    logs: HashMap<DbFile, Log>,
+}
+
+/// A log that this process writes, or has written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Log {
+    state: LogState,
+    /// The database that it belongs to, if it was ever opened.
+    of: Option<Inode>,
 }
 
 /// Who has a database whose log this process writes.
@@ -78,6 +88,16 @@ impl Pins {
         };
         state.pinned.insert(file.clone(), pinned);
         state.oldest.insert((lsn, file.clone()));
+    }
+
+    /// The unit of that number removes the database. Its pages are needed until it is durable: till then a crash brings the
+    /// facet back.
+    pub(super) fn removed(&self, file: &DbFile, lsn: Lsn) {
+        if let Some(pinned) = self.lock().pinned.get_mut(file)
+            && rules::hold(Rule::RemovalHoldsPin, &file.dir)
+        {
+            pinned.newest = lsn;
+        }
     }
 
     /// Everything up to `newest` is in the database file.
@@ -142,10 +162,37 @@ impl Pins {
     /// A store is going to open the database. True if the log that may lie there is of this process.
     pub(crate) fn open(&self, file: &DbFile) -> bool {
         let mut state = self.lock();
-        while state.logs.get(file) == Some(&LogState::Folding) {
+        while state.logs.get(file).is_some_and(|log| log.state == LogState::Folding) {
             state = self.folded.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.logs.insert(file.clone(), LogState::Open).is_some()
+        let ours = state.logs.get(file).copied();
+        let log = Log {
+            state: LogState::Open,
+            of: ours.and_then(|log| log.of),
+        };
+        state.logs.insert(file.clone(), log);
+        ours.is_some()
+    }
+
+    /// The store has opened that file.
+    pub(crate) fn opened(&self, file: &DbFile, inode: Inode) {
+        if let Some(log) = self.lock().logs.get_mut(file) {
+            log.of = Some(inode);
+        }
+    }
+
+    /// False if the log of a database cannot be read: what has its name is not the file that it belongs to, or the log itself is
+    /// gone though commits are only there.
+    pub(crate) fn is_in_place(&self, file: &DbFile) -> std::io::Result<bool> {
+        let (of, is_pinned) = {
+            let state = self.lock();
+            (
+                state.logs.get(file).and_then(|log| log.of),
+                state.pinned.contains_key(file),
+            )
+        };
+        let Some(of) = of else { return Ok(true) };
+        Ok(file.inode()? == Some(of) && (!is_pinned || file.wal_path().try_exists()?))
     }
 
     /// The connection is closed. `clean`: there is no log any more, or nothing in it that counts.
@@ -153,21 +200,21 @@ impl Pins {
         let mut state = self.lock();
         if clean {
             state.logs.remove(file);
-        } else {
-            state.logs.insert(file.clone(), LogState::Left);
+        } else if let Some(log) = state.logs.get_mut(file) {
+            log.state = LogState::Left;
         }
     }
 
     /// Databases beside which a log lies that nobody has opened since.
     pub(super) fn all_left(&self) -> Vec<DbFile> {
         let state = self.lock();
-        let left = state.logs.iter().filter(|(_, log)| **log == LogState::Left);
+        let left = state.logs.iter().filter(|(_, log)| log.state == LogState::Left);
         left.map(|(file, _)| file.clone()).collect()
     }
 
     /// Lifts the pins of databases, pinned at `upto` or before, beside which no log lies: whoever closed them has moved
-    /// everything, or their files are gone. Nobody else would ever lift them.
-    fn lift_closed(&self, upto: Lsn, durable: Lsn) {
+    /// everything, or the unit that removes them is durable. Nobody else would ever lift them.
+    pub(super) fn lift_closed(&self, upto: Lsn, durable: Lsn) {
         let mut state = self.lock();
         let State {
             pinned, oldest, logs, ..
@@ -196,16 +243,22 @@ impl Pins {
                 pinned, oldest, logs, ..
             } = &mut *state;
             let pressed = oldest.iter().filter(|(lsn, file)| chosen(*lsn, file));
-            let left = pressed.filter(|(_, file)| logs.get(file) == Some(&LogState::Left));
+            let left = pressed.filter(|(_, file)| logs.get(file).is_some_and(|log| log.state == LogState::Left));
             let found = left.map(|(_, file)| (file.clone(), pinned[file].newest));
             let found: Vec<_> = found.filter(|(_, newest)| *newest <= durable).collect();
             for (file, _) in &found {
-                logs.insert(file.clone(), LogState::Folding);
+                if let Some(log) = logs.get_mut(file) {
+                    log.state = LogState::Folding;
+                }
             }
             found
         };
         for (file, newest) in abandoned {
-            let folded = identity::fold(&file);
+            let folded = match self.is_in_place(&file) {
+                Ok(true) => identity::fold(&file),
+                Ok(false) => Err(StorageError::moved(&file)),
+                Err(error) => Err(StorageError::from_io(error)),
+            };
             if let Err(error) = &folded {
                 tracing::warn!(file = %file.path().display(), %error, "a database cannot be checkpointed");
             }
@@ -251,10 +304,10 @@ impl Pins {
             let store = state.stores.get(file).and_then(|attended| attended.store.upgrade());
             if store.is_none() {
                 // Whoever wants to open it waits for that.
-                if state.logs.get(file) != Some(&LogState::Left) {
-                    return;
+                match state.logs.get_mut(file) {
+                    Some(log) if log.state == LogState::Left => log.state = LogState::Folding,
+                    Some(_) | None => return,
                 }
-                state.logs.insert(file.clone(), LogState::Folding);
             }
             (store, newest)
         };

@@ -40,9 +40,9 @@ pub(crate) enum JournalError {
     Missing(PathBuf),
     /// It holds something that cannot be, but for damage.
     #[error(
-        "the journal is damaged: {path}: {why}. Nothing was changed. Restore the data directory from a backup; or, to go on \
-         with what the databases hold without it, move the folder `journal` and the file DIRTY away: commits that were \
-         acknowledged will be missing"
+        "the journal is damaged: {path}: {why}. Nothing was changed. Restore the data directory from a backup; or run \
+         `facetd recover --salvage`, which carries out what lies before the damage: commits that were acknowledged will be \
+         missing, and it says of which objects"
     )]
     Damaged {
         /// The segment.
@@ -105,7 +105,7 @@ fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn no_room(error: io::Error) -> JournalError {
+pub(super) fn no_room(error: io::Error) -> JournalError {
     match segment::is_full(&error) {
         true => JournalError::NoRoom(error.to_string()),
         false => error.into(),

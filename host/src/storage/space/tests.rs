@@ -1,9 +1,14 @@
 //! What was freed is given back while a facet rests, in small pieces, and nothing is lost by it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 use crate::storage::check_database;
+use crate::storage::journal::Journal as _;
 use crate::storage::page::PAGE_BYTES;
 use crate::storage::tests::{Dir, MIB, committed, one, sql};
+use crate::storage::turn::alone;
 
 fn file_bytes(dir: &Dir) -> u64 {
     std::fs::metadata(dir.file(1).path()).unwrap().len()
@@ -89,4 +94,31 @@ fn the_quota_counts_pages_in_use() {
     fill(&mut store, 18);
     assert_eq!(store.kv_put("a", &[1; 2_000_000]).unwrap_err().code(), "full");
     assert!(store.bytes() < 20 * MIB);
+}
+
+#[test]
+fn what_is_committed_while_a_facet_rests_goes_through_its_object() {
+    let dir = Dir::new();
+    let journal = dir.1.clone();
+    let mut store = dir.store(1, false);
+    fill(&mut store, 12);
+    sql(&mut store, "DELETE FROM t WHERE id > 1").unwrap();
+    committed(&mut store);
+    let asked = Arc::new(AtomicU32::new(0));
+    let (counted, appended) = (asked.clone(), journal.progress().durable());
+    // Its second commit comes after the facet was deleted.
+    store.record_by(move |committed| {
+        let is_deleted = counted.fetch_add(1, Ordering::SeqCst) > 0;
+        (!is_deleted).then(|| journal.append(alone(committed)))
+    });
+    assert_eq!(store.rest().unwrap(), Rest::Closed);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(
+        dir.1.progress().durable(),
+        appended.next(),
+        "a unit that its object does not know"
+    );
+    assert!(store.is_closed());
+    let pins = dir.1.pins();
+    assert!(!pins.open(&dir.file(1)), "its log counts for nothing any more");
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
 use crate::index::{self, TreeChange};
@@ -12,7 +13,7 @@ use crate::storage::journal::disk::{Op, Probe};
 use crate::storage::journal::recovery::JournalError;
 use crate::storage::journal::*;
 use crate::storage::store::FacetStore;
-use crate::sys::layout;
+use crate::sys::{clock, layout};
 
 const OBJECT: ObjectId = ObjectId([7; 32]);
 
@@ -582,6 +583,51 @@ fn one_object_whose_files_cannot_be_written_stops_no_other() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(wait_settled(journal.progress(), OBJECT, lsn));
     assert!(journal.close());
+}
+
+/// Counts what is written to indexes, none of which can be.
+#[derive(Default)]
+struct Tries(AtomicU64);
+
+impl Probe for Tries {
+    fn before(&self, op: Op<'_>) -> std::io::Result<()> {
+        if matches!(op, Op::Write(path) if path.extension().is_some_and(|end| end == "facets")) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            return Err(std::io::Error::other("a test says so"));
+        }
+        Ok(())
+    }
+
+    fn after(&self, _: Op<'_>) {}
+}
+
+#[test]
+fn what_is_stuck_is_tried_again_by_time_and_not_by_traffic() {
+    let mut data = Data::new();
+    let tries = Arc::new(Tries::default());
+    data.options.disk = Disk::probed(tries.clone());
+    let (journal, _) = data.open(false).unwrap();
+    let begun = clock::now();
+    journal.append(tree_unit(&data, 1, create(1)));
+    let file = DbFile {
+        object: ObjectId([8; 32]),
+        ..data.file(0)
+    };
+    let mut other = FacetStore::new(file, String::new(), false, 1 << 30, Arc::default(), journal.clone());
+    for round in 0..1_000_u32 {
+        put(&mut other, &round.to_le_bytes());
+    }
+    let (tried, ms) = (
+        tries.0.load(Ordering::SeqCst),
+        clock::now().duration_since(begun).as_millis(),
+    );
+    // Every ten milliseconds here; and the first time.
+    assert!(
+        tried > 0 && u128::from(tried) <= ms / 10 + 3,
+        "{tried} tries in {ms} ms"
+    );
+    other.close().unwrap();
+    assert!(!journal.close());
 }
 
 #[test]

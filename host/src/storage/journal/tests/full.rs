@@ -1,9 +1,10 @@
 //! A disk without room: the journal can be closed and opened still, and what makes room is taken.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::ids::{FileId, ObjectId};
 use crate::storage::file::DbFile;
@@ -11,6 +12,7 @@ use crate::storage::journal::disk::{Op, Probe};
 use crate::storage::journal::recovery::JournalError;
 use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, TreeUnit, Unit};
 use crate::storage::store::FacetStore;
+use crate::storage::vfs::faults;
 use crate::sys::layout;
 
 const OBJECT: ObjectId = ObjectId([7; 32]);
@@ -21,6 +23,20 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 struct FullDisk {
     allowed: AtomicU64,
     refused: AtomicU64,
+    /// Each file is refused so often; the next length that is tried is shorter.
+    too_long: AtomicU64,
+    tried: Mutex<HashMap<PathBuf, u64>>,
+    /// Nothing has room before the ends of all these are cut off.
+    uncut: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl FullDisk {
+    fn is_too_long(&self, path: &Path) -> bool {
+        let mut tried = self.tried.lock().unwrap();
+        let times = tried.entry(path.to_owned()).or_default();
+        *times += 1;
+        *times <= self.too_long.load(Ordering::SeqCst)
+    }
 }
 
 impl Probe for FullDisk {
@@ -29,7 +45,24 @@ impl Probe for FullDisk {
             let less = |left: u64| left.checked_sub(1);
             left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
         };
-        match matches!(op, Op::Allocate(_)) && !take(&self.allowed) && take(&self.refused) {
+        let is_refused = match op {
+            Op::Allocate(path) => {
+                self.is_too_long(path)
+                    || !self.uncut.lock().unwrap().is_empty()
+                    || (!take(&self.allowed) && take(&self.refused))
+            }
+            Op::Write(path) => {
+                self.uncut.lock().unwrap().remove(path);
+                false
+            }
+            Op::WriteSynced { .. }
+            | Op::SyncFile(_)
+            | Op::SyncDir(_)
+            | Op::SyncAll(_)
+            | Op::Rename(_)
+            | Op::Remove(_) => false,
+        };
+        match is_refused {
             true => Err(rustix::io::Errno::NOSPC.into()),
             false => Ok(()),
         }
@@ -87,10 +120,31 @@ impl Data {
 
     /// Lengths of the journal's segments.
     fn segments(&self) -> Vec<u64> {
+        let lengths = self.names("log").into_iter().map(|path| path.metadata().unwrap().len());
+        lengths.collect()
+    }
+
+    /// Files of the journal that end so.
+    fn names(&self, end: &str) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.dir.path().join("journal")).unwrap();
-        let files = files.map(|file| file.unwrap());
-        let logs = files.filter(|file| Path::new(&file.file_name()).extension().is_some_and(|end| end == "log"));
-        logs.map(|file| file.metadata().unwrap().len()).collect()
+        let mut names: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        names.retain(|path| path.extension().is_some_and(|found| found == end));
+        names.sort();
+        names
+    }
+
+    fn delete(&self) -> Unit {
+        Unit {
+            dir: self.dir.path().join("t").into(),
+            object: OBJECT,
+            members: Vec::new(),
+            copying: Vec::new(),
+            copied: Vec::new(),
+            removed: vec![FileId::ROOT],
+            room: Vec::new(),
+            again: crate::storage::Lsn::ZERO,
+            tree: TreeUnit::Unchanged,
+        }
     }
 
     fn is_kept(&self, journal: &Arc<LocalJournal>) -> bool {
@@ -127,17 +181,7 @@ fn a_full_disk_lets_a_journal_be_closed_and_opened_and_takes_deletes() {
     let journal = data.open(false).unwrap();
     assert_eq!(data.segments(), [64 << 10]);
     assert!(data.is_kept(&journal));
-    let lsn = journal.append(Unit {
-        dir: data.dir.path().join("t").into(),
-        object: OBJECT,
-        members: Vec::new(),
-        copying: Vec::new(),
-        copied: Vec::new(),
-        removed: vec![FileId::ROOT],
-        room: Vec::new(),
-        again: crate::storage::Lsn::ZERO,
-        tree: TreeUnit::Unchanged,
-    });
+    let lsn = journal.append(data.delete());
     journal.progress().wait(lsn).unwrap();
     assert!(journal.close());
     assert!(!layout::database(&data.dir.path().join("t"), OBJECT, FileId::ROOT).exists());
@@ -203,4 +247,89 @@ fn who_watches_over_a_host_hears_of_a_journal_that_is_full_or_has_failed() {
     store.record_alone(committed);
     journal.fail("a test says so");
     assert!(journal.trouble().is_some_and(|why| why.contains("failed")));
+}
+
+#[test]
+fn deletes_go_into_segments_as_long_as_there_is_room_for() {
+    let data = Data::new();
+    data.refuse(4);
+    let journal = data.open(false).unwrap();
+    assert_eq!(data.segments(), [64 << 10]);
+    // 8 MiB twice, and 2.
+    data.full.too_long.store(3, Ordering::SeqCst);
+    for _ in 0..40 {
+        let lsn = journal.append(data.delete());
+        journal.progress().wait(lsn).unwrap();
+    }
+    assert!(data.segments().contains(&(512 << 10)), "{:?}", data.segments());
+    data.full.too_long.store(0, Ordering::SeqCst);
+    assert!(journal.close());
+}
+
+/// A turn of 5 MiB.
+fn put_much(store: &mut FacetStore, seed: u64) {
+    let mut random = super::random::Random::new(seed);
+    for key in ["a", "b", "c", "d", "e"] {
+        store.kv_put(key, &random.noise(1 << 20)).unwrap();
+    }
+    let committed = store.end_turn().unwrap().unwrap();
+    let lsn = store.record_alone(committed);
+    store.journal.progress().wait(lsn).unwrap();
+}
+
+#[test]
+fn a_start_on_a_full_disk_gives_back_the_ends_of_all_segments() {
+    let data = Data::new();
+    let journal = data.open(false).unwrap();
+    let mut store = data.put(&journal, false);
+    // Each fills more than half of a segment.
+    (0..3).for_each(|seed| put_much(&mut store, seed));
+    drop(store);
+    std::mem::forget(journal);
+    data.names("spare")
+        .iter()
+        .for_each(|spare| std::fs::remove_file(spare).unwrap());
+    let segments = data.names("log");
+    assert!(segments.len() > 1, "{segments:?}");
+    data.full.uncut.lock().unwrap().extend(segments);
+    let journal = data.open(true).unwrap();
+    assert!(data.is_kept(&journal) && journal.close());
+}
+
+#[test]
+fn a_stop_on_a_full_disk_gives_back_the_end_of_the_last_segment() {
+    let data = Data::new();
+    let journal = data.open(false).unwrap();
+    data.put(&journal, false).close().unwrap();
+    assert_eq!(data.names("spare"), [PathBuf::new(); 0]);
+    data.full.uncut.lock().unwrap().extend(data.names("log"));
+    assert!(journal.close(), "not a clean stop");
+    let journal = data.open(false).unwrap();
+    assert!(data.is_kept(&journal) && journal.close());
+}
+
+/// Pages that a checkpoint moves need room, too.
+#[test]
+fn a_stop_on_a_full_disk_gives_the_room_of_spares_to_databases() {
+    let data = Data::new();
+    let journal = data.open(false).unwrap();
+    let mut store = data.put(&journal, false);
+    // So that a spare is made.
+    put_much(&mut store, 1);
+    while data.names("spare").is_empty() {
+        std::thread::yield_now();
+    }
+    let path = store.file.path();
+    store.abandon();
+    // The first try of the keeper has no room, the second has that of the spare.
+    let fault = faults::inject(
+        &path,
+        faults::Op::Write,
+        faults::When::Only(1),
+        rusqlite::ffi::SQLITE_FULL,
+    );
+    assert!(journal.close(), "not a clean stop");
+    assert!(fault.fired() && fault.calls() > 1);
+    let journal = data.open(false).unwrap();
+    assert!(data.is_kept(&journal) && journal.close());
 }

@@ -207,6 +207,15 @@ fn an_object_whose_files_cannot_be_written_waits_by_itself() {
     while journal.stuck(data.file(0).object).is_none() {
         std::thread::yield_now();
     }
+    // Who waits for its files to be removed hears that nobody knows when, and who waits for another's does not.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(wait_stuck(journal.progress(), data.file(0).object));
+    let other = wait_stuck(journal.progress(), crate::ids::ObjectId([8; 32]));
+    let waited = runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_millis(20), other).await });
+    assert!(waited.is_err());
     let mut own = data.store(&journal, 1, false);
     own.kv_put("k", b"v").unwrap();
     assert_eq!(own.end_turn().unwrap_err().code(), "io");

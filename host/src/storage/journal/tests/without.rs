@@ -1,16 +1,19 @@
 //! Each rule is there for a reason: without it, some life of a directory ends with something lost, and the checker sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 
+use super::basic::{Data, put};
 use super::failures::{Twist, live, options, temporary};
 use super::model::db_file;
 use super::random::Random;
 use super::world::namespace;
+use crate::ids::FileId;
 use crate::storage::journal::batch::BLOCK_BYTES;
+use crate::storage::journal::disk::{Op, Probe};
 use crate::storage::journal::recovery::JournalError;
 use crate::storage::journal::rules::Rule;
 use crate::storage::journal::rules::tests::Without;
-use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, segment};
+use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Unit, segment};
 use crate::storage::store::FacetStore;
 use crate::sys::layout;
 
@@ -76,6 +79,59 @@ fn a_segment_is_released_behind_a_barrier() {
 #[test]
 fn a_pin_holds_its_segment() {
     is_missed(Rule::PinsHoldSegments, 0);
+}
+
+/// Writes of the journal wait while it is held.
+#[derive(Default)]
+struct Held(Mutex<bool>, Condvar);
+
+impl Held {
+    fn hold(&self, hold: bool) {
+        *self.0.lock().unwrap() = hold;
+        self.1.notify_all();
+    }
+}
+
+impl Probe for Held {
+    fn before(&self, op: Op<'_>) -> std::io::Result<()> {
+        if matches!(op, Op::WriteSynced { .. }) {
+            drop(self.1.wait_while(self.0.lock().unwrap(), |held| *held).unwrap());
+        }
+        Ok(())
+    }
+
+    fn after(&self, _: Op<'_>) {}
+}
+
+/// True if the journal keeps the pages of a database that is removed, and closed, while its removal may still not have been.
+fn is_held_while_removed(without: Option<Rule>) -> bool {
+    let (mut data, held) = (Data::new(), Arc::new(Held::default()));
+    data.options.disk = Disk::probed(held.clone());
+    let _without = Without::new(without, data.root());
+    let (journal, _) = data.open(false).unwrap();
+    let mut child = data.store(&journal, 1, false);
+    put(&mut child, b"1");
+    held.hold(true);
+    let removed = journal.append(Unit {
+        removed: vec![FileId(1)],
+        ..data.unit()
+    });
+    child.forsake();
+    let pins = journal.pins();
+    pins.lift_closed(removed, journal.progress().durable());
+    let is_held = pins.oldest().is_some();
+    held.hold(false);
+    journal.progress().wait(removed).unwrap();
+    pins.lift_closed(removed, removed);
+    assert_eq!(pins.oldest(), None, "it holds the journal for ever");
+    assert!(journal.close());
+    is_held
+}
+
+#[test]
+fn a_removed_database_is_kept_until_that_is_durable() {
+    assert!(is_held_while_removed(None));
+    assert!(!is_held_while_removed(Some(Rule::RemovalHoldsPin)));
 }
 
 #[test]
