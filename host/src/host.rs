@@ -19,8 +19,9 @@ use crate::isolate::{Lane, Room, Watchdog, new_engine, uninterruptible_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
+use crate::offline::LeftOvers;
 use crate::startup::Payload;
-use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
+use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, Recovering, TableDump, wait_durable};
 use crate::sys::data_dir::{DataDir, DataDirError, Place};
 use crate::sys::machine;
 
@@ -116,11 +117,17 @@ struct Objects {
 /// Loaded objects below which sweeping is not worth it.
 const SWEEP_MIN: usize = 1024;
 
-impl Host {
-    /// Opens a data directory and readies the classes and namespaces of a configuration. Must be called on a
-    /// multi-threaded tokio runtime, on which the host then runs.
-    pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
-        let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+/// A host that is being opened: the data directory is its own, and nothing of it was looked at.
+pub struct Opening {
+    data: DataDir,
+    egress: egress::Client,
+    config: Config,
+    recovering: Arc<Recovering>,
+}
+
+impl Opening {
+    /// Takes the data directory.
+    pub fn new(config: &Config, data: &Path) -> Result<Self, HostError> {
         let egress = egress::Client::new(config.egress_roots().as_deref()).map_err(|error| {
             HostError::Start(format!(
                 "`egress_roots` of [host] should be a file of certificates, PEM: {error}"
@@ -128,9 +135,46 @@ impl Host {
         })?;
         // Before anything uses SQLite.
         crate::storage::bound_sqlite_memory();
-        let data = DataDir::open(data)?;
-        let options = JournalOptions::of_environment();
-        let (journal, _) = crate::offline::open_journal(&data, &options).map_err(|error| {
+        Ok(Self {
+            data: DataDir::open(data)?,
+            egress,
+            config: config.clone(),
+            recovering: Arc::default(),
+        })
+    }
+
+    /// How far it is.
+    pub(crate) fn recovering(&self) -> Arc<Recovering> {
+        self.recovering.clone()
+    }
+
+    /// Leaves the directory as it was found.
+    pub fn abandon(self) -> Result<(), HostError> {
+        match self.data.was_dirty {
+            true => Ok(()),
+            false => self
+                .data
+                .clean_stop()
+                .map_err(|error| HostError::Start(error.to_string())),
+        }
+    }
+
+    /// Recovers, and readies the classes and namespaces of the configuration. Takes as long as that takes; must be called on a
+    /// multi-threaded tokio runtime, on which the host then runs.
+    pub fn finish(self) -> Result<Host, HostError> {
+        let Self {
+            data,
+            egress,
+            config,
+            recovering,
+        } = self;
+        let config = &config;
+        let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+        let options = JournalOptions {
+            recovering,
+            ..JournalOptions::of_environment()
+        };
+        let (journal, _) = crate::offline::open_journal(&data, &options, LeftOvers::Stay).map_err(|error| {
             if data.was_dirty {
                 return HostError::Recover(error.to_string());
             }
@@ -178,7 +222,7 @@ impl Host {
             let room = Room::within(&room, "its namespace", all.running);
             let memory = Budget::new("its namespace", all.memory_bytes, Some(memory.clone()));
             let objects = namespace.objects.clone();
-            let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
+            let alarms = Alarms::open(&dir, journal.followers()).map_err(|e| start(&e))?;
             let idle_evict_ms = namespace.idle_evict_ms();
             let (hosts, private) = namespace
                 .egress
@@ -220,7 +264,14 @@ impl Host {
         };
         let inner = Arc::new(inner);
         crate::alarms::serve(&inner, inner.namespaces.values());
-        Ok(Self { inner })
+        Ok(Host { inner })
+    }
+}
+
+impl Host {
+    /// Opens a data directory and readies the classes and namespaces of a configuration, see [`Opening::finish`].
+    pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
+        Opening::new(config, data)?.finish()
     }
 
     /// Calls a method of an object's root facet.

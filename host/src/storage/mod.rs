@@ -39,7 +39,7 @@ mod value;
 mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
-pub(crate) use check::{check_database, check_without_log, whose};
+pub(crate) use check::{check_database, whose};
 pub(crate) use copy::sync_copies;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
@@ -49,8 +49,9 @@ pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::{Cell, TableDump};
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
-    Committed, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation, TreeAppend,
-    TreeUnit, Unit, inspect_journal, wait_durable, wait_settled, wait_stuck,
+    Committed, Disk, Durability, Follow, Followers, Journal, JournalOptions, LocalJournal, Lsn, Pins, Progress,
+    Recovered, Recovering, Reservation, TreeAppend, TreeUnit, Unit, inspect_journal, wait_durable, wait_settled,
+    wait_stuck,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use page::PAGE_BYTES;

@@ -15,7 +15,7 @@ use super::segment::{self, Header, Segment};
 use super::stuck::Stuck;
 use super::unit::{Settlement, TreeUnit, Unit};
 use super::writer::new_id;
-use super::{Lsn, Pins, Progress};
+use super::{Followers, Lsn, Pins, Progress};
 use crate::storage::file::remove_companions;
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
@@ -69,6 +69,7 @@ pub(super) struct Keeper {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<Progress>,
     pub(super) pins: Arc<Pins>,
+    pub(super) followers: Arc<Followers>,
     pub(super) disk: Disk,
     /// The data directory.
     pub(super) root: PathBuf,
@@ -278,6 +279,7 @@ impl Keeper {
             if let Some(until) = until.filter(|_| rules::hold(Rule::StuckIsMoved, &self.root)) {
                 self.stuck.move_up(upto, until, append);
             }
+            self.give_up_followers(upto);
         }
         let mut needed = Lsn(u64::MAX);
         if rules::hold(Rule::PinsHoldSegments, &self.root) {
@@ -286,6 +288,9 @@ impl Keeper {
         if rules::hold(Rule::SettledBeforeRelease, &self.root) {
             needed = needed.min(Lsn(self.settled.0 + 1));
             needed = self.stuck.oldest().map_or(needed, |(lsn, ..)| needed.min(lsn));
+        }
+        if rules::hold(Rule::FollowersHoldSegments, &self.root) {
+            needed = needed.min(self.followers.oldest().unwrap_or(needed));
         }
         self.watch_room();
         let many = self.filled.iter().take_while(|filled| filled.last_lsn < needed).count();
@@ -301,6 +306,15 @@ impl Keeper {
         }
         if let Err(error) = self.recycle(many) {
             self.complain("a segment of the journal cannot be recycled", &error);
+        }
+    }
+
+    /// What is only derived holds nobody up.
+    fn give_up_followers(&mut self, upto: Lsn) {
+        if let Some(until) = clock::now().checked_sub(MOVE_AFTER)
+            && let Err(error) = self.followers.give_up(&self.disk, upto, until)
+        {
+            self.complain("an index of alarms can be neither written nor removed", &error);
         }
     }
 
@@ -436,6 +450,11 @@ impl Keeper {
                 tracing::error!(file = %file.path().display(), %error, "a log could not be removed");
                 return false;
             }
+        }
+        // Whoever has not caught up by now does not any more.
+        if let Err(error) = self.followers.give_up(&self.disk, Lsn(u64::MAX), clock::now()) {
+            tracing::error!(%error, "an index of alarms can be neither written nor removed");
+            return false;
         }
         match self.begin_anew(&last) {
             Ok(()) => true,

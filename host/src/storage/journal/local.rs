@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::keeper::{Keeper, Task};
 use super::queue::Queue;
+use super::recovering::{Recovering, Stage};
 use super::recovery::{self, JournalError, Recovered};
 use super::segment::Segment;
 use super::writer::Writer;
-use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
+use super::{Followers, Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
 use crate::ids::ObjectId;
 use crate::sys::die::{self, Point};
 
@@ -32,6 +33,8 @@ pub(crate) struct JournalOptions {
     pub(crate) cap_bytes: u64,
     /// Where it writes.
     pub(crate) disk: Disk,
+    /// Told how far a recovery is.
+    pub(crate) recovering: Arc<Recovering>,
 }
 
 impl Default for JournalOptions {
@@ -41,6 +44,7 @@ impl Default for JournalOptions {
             segment_bytes: SEGMENT_BYTES,
             cap_bytes: CAP_BYTES,
             disk: Disk::new(),
+            recovering: Arc::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ pub(crate) struct LocalJournal {
     queue: Arc<Queue>,
     progress: Arc<Progress>,
     pins: Arc<Pins>,
+    followers: Arc<Followers>,
     tasks: Mutex<Sender<Task>>,
     threads: Mutex<Option<Threads>>,
 }
@@ -103,8 +108,10 @@ impl LocalJournal {
             ..options.clone()
         };
         let (segment, spares, recovered) = recovery::recover(root, &dir, was_dirty, options, mend)?;
+        options.recovering.tell(Stage::Starting);
         let last = Lsn(segment.header.first_lsn.0 - 1);
         let (queue, progress, pins) = (Queue::new(last), Progress::new(last), Arc::<Pins>::default());
+        let followers = Arc::<Followers>::default();
         let usable = options.segment_bytes.saturating_sub(super::queue::WASTE_BYTES);
         queue.add_room(|state| {
             state.segment_bytes = segment.room();
@@ -116,6 +123,7 @@ impl LocalJournal {
             queue: queue.clone(),
             progress: progress.clone(),
             pins: pins.clone(),
+            followers: followers.clone(),
             disk: options.disk.clone(),
             root: root.to_owned(),
             dir: dir.clone(),
@@ -151,6 +159,7 @@ impl LocalJournal {
             queue,
             progress,
             pins,
+            followers,
             tasks: Mutex::new(tasks),
             threads: Mutex::new(Some(threads)),
         };
@@ -189,9 +198,13 @@ impl Journal for LocalJournal {
 
     fn append(&self, unit: Unit) -> Lsn {
         die::pass(Point::Appending);
+        let follows = Followers::concerned(&unit);
         let lsn = self.queue.push(unit.encode(), |lsn, unit| {
             for file in &unit.files {
                 self.pins.pin(file, lsn);
+            }
+            if let Some(dir) = &follows {
+                self.followers.appended(dir, lsn);
             }
         });
         die::pass(Point::Appended);
@@ -204,6 +217,10 @@ impl Journal for LocalJournal {
 
     fn pins(&self) -> &Arc<Pins> {
         &self.pins
+    }
+
+    fn followers(&self) -> &Arc<Followers> {
+        &self.followers
     }
 
     fn is_tight(&self) -> bool {
@@ -228,6 +245,8 @@ impl Journal for LocalJournal {
             tracing::error!("the journal's thread has panicked");
             None
         });
+        // All that is going to be durable is.
+        self.followers.catch_up(self.progress.durable());
         self.tell(Task::Stop(last));
         // It may be the keeper that lets go of the last store, and so of the journal: it cannot wait for itself.
         let is_keeper = keeper.thread().id() == std::thread::current().id();

@@ -3,6 +3,7 @@
 
 mod batch;
 mod disk;
+mod followers;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod keeper;
@@ -10,6 +11,7 @@ mod local;
 mod pins;
 mod progress;
 mod queue;
+mod recovering;
 mod recovery;
 mod redo;
 pub(crate) mod rules;
@@ -38,12 +40,14 @@ use std::sync::Arc;
 use crate::ids::ObjectId;
 
 pub(crate) use disk::Disk;
+pub(crate) use followers::{Follow, Followers};
 pub(crate) use local::{JournalOptions, LocalJournal};
 #[cfg(test)]
 pub(crate) use memory::MemoryJournal;
 pub(crate) use pins::Pins;
 pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled, wait_stuck};
 pub(crate) use queue::{JournalFull, Reservation};
+pub(crate) use recovering::Recovering;
 pub(crate) use recovery::{Recovered, inspect as inspect_journal};
 pub(crate) use unit::{Committed, Pages, TreeAppend, TreeUnit, Unit};
 
@@ -71,6 +75,8 @@ pub(crate) trait Journal: Send + Sync {
     fn progress(&self) -> &Arc<Progress>;
     /// Which databases have pages that are only in the journal.
     fn pins(&self) -> &Arc<Pins>;
+    /// What else is kept up with it.
+    fn followers(&self) -> &Arc<Followers>;
     /// True if `reserve` may have to wait.
     fn is_tight(&self) -> bool;
     /// Why commits are refused for good, or have been for long; shortly, for whoever watches over the host.

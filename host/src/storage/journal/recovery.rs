@@ -12,6 +12,7 @@ use super::Lsn;
 use super::batch::{self, BLOCK_BYTES};
 use super::disk::Disk;
 use super::local::JournalOptions;
+use super::recovering::Stage;
 use super::redo::Redo;
 use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
@@ -67,6 +68,8 @@ pub(crate) struct Recovered {
     pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
     /// Objects of which the journal knew more than could be put into their index.
     pub(crate) doubtful: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
+    /// What has become of alarms.
+    pub(crate) alarms: super::redo::AlarmsOf,
     /// Past every number of a spare.
     pub(super) next_spare: u64,
 }
@@ -135,6 +138,9 @@ pub(super) fn recover(
     }
     // Also if it is there: the process that made it may have been killed before this.
     disk.sync_dir(root)?;
+    if was_dirty {
+        options.recovering.tell(Stage::Reading);
+    }
     let (mut again, mut first) = (Vec::new(), None);
     let mut read = read(dir, |lsn, unit| {
         first.get_or_insert(lsn);
@@ -168,7 +174,7 @@ pub(super) fn recover(
             mib = recovered.bytes >> 20,
             "recovering from the journal"
         );
-        let mut redo = Redo::new(root, disk.clone());
+        let mut redo = Redo::new(root, disk.clone(), options.recovering.clone());
         again.into_iter().for_each(|(.., unit)| redo.plan(unit));
         each_unit(&read.segments, |_, unit| {
             if unit.again == Lsn::ZERO {
@@ -187,17 +193,19 @@ pub(super) fn recover(
             }
             die::pass(Point::RedoUnit);
             done += 1;
-            redo.tell(done, read.units);
+            options.recovering.tell(Stage::Units { done, all: read.units });
             Ok(())
         })?;
         let redone = redo.finish()?;
         (recovered.databases, recovered.lost) = (redone.databases, redone.lost);
         (recovered.objects, recovered.doubtful) = (redone.objects, redone.doubtful);
+        recovered.alarms = redone.alarms;
         die::pass(Point::RedoDone);
     }
     mend(&recovered)?;
     die::pass(Point::Mended);
     if read.units > 0 && rules::hold(Rule::RedoIsSynced, root) {
+        options.recovering.tell(Stage::Syncing);
         disk.sync_all(root)?;
         die::pass(Point::RecoverySynced);
     }

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::disk::Disk;
+use super::recovering::{Recovering, Stage};
 use super::recovery::JournalError;
 use super::rules::{self, Rule};
 use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
@@ -17,13 +17,10 @@ use crate::ids::{FileId, ObjectId};
 use crate::index::{self, IndexError, RedoRecord};
 use crate::storage::file::DbFile;
 use crate::storage::page::{self, PAGE, PAGE_BYTES};
-use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
 /// Databases that are open at a time.
 const OPEN_FILES_MAX: usize = 256;
-/// Progress is told from this time on, and as often.
-const TELL_EVERY_MS: u128 = 1_000;
 
 /// What the journal says of one database.
 #[derive(Default)]
@@ -56,7 +53,12 @@ pub(super) struct Redone {
     pub(super) objects: BTreeSet<(PathBuf, ObjectId)>,
     /// Objects whose index lacks what the journal said of them.
     pub(super) doubtful: BTreeSet<(PathBuf, ObjectId)>,
+    /// What has become of alarms.
+    pub(super) alarms: AlarmsOf,
 }
+
+/// For each facet whose alarm units have changed, when it is due; by namespace directory.
+pub(crate) type AlarmsOf = BTreeMap<Arc<Path>, BTreeMap<(ObjectId, FileId), Option<u64>>>;
 
 pub(super) struct Redo {
     root: PathBuf,
@@ -65,11 +67,12 @@ pub(super) struct Redo {
     databases: BTreeMap<DbFile, DatabasePlan>,
     indexes: BTreeMap<(Arc<Path>, ObjectId), IndexPlan>,
     open: HashMap<DbFile, File>,
-    told: Instant,
+    alarms: AlarmsOf,
+    recovering: Arc<Recovering>,
 }
 
 impl Redo {
-    pub(super) fn new(root: &Path, disk: Disk) -> Self {
+    pub(super) fn new(root: &Path, disk: Disk, recovering: Arc<Recovering>) -> Self {
         Self {
             root: root.to_owned(),
             disk,
@@ -77,7 +80,8 @@ impl Redo {
             databases: BTreeMap::new(),
             indexes: BTreeMap::new(),
             open: HashMap::new(),
-            told: clock::now(),
+            alarms: AlarmsOf::new(),
+            recovering,
         }
     }
 
@@ -107,6 +111,11 @@ impl Redo {
                 }
                 DatabaseChange::Removed => plan.removed = true,
             }
+        }
+        if !unit.alarms.is_empty() {
+            let dir = self.dir(&unit.namespace);
+            let alarms = self.alarms.entry(dir).or_default();
+            alarms.extend(unit.alarms.iter().map(|(file, due_ms)| ((unit.object, *file), *due_ms)));
         }
         if unit.tree == TreeUnit::Unchanged {
             return;
@@ -240,13 +249,17 @@ impl Redo {
         let lost = self.databases.values().filter(|plan| plan.lost).count();
         let mut redone = self.indexes()?;
         (redone.databases, redone.lost) = (databases, lost);
+        redone.alarms = self.alarms;
         Ok(redone)
     }
 
     /// All new files are written before one barrier, and named after it: a name must not outlive what it stands for.
     fn indexes(&mut self) -> Result<Redone, JournalError> {
         let (mut redone, mut written) = (Redone::default(), Vec::new());
-        for ((dir, object), plan) in std::mem::take(&mut self.indexes) {
+        let plans = std::mem::take(&mut self.indexes);
+        let all = plans.len() as u64;
+        for (done, ((dir, object), plan)) in (0..).zip(plans) {
+            self.recovering.tell(Stage::Indexes { done, all });
             let path = index::path(&dir, object);
             let key = (dir.to_path_buf(), object);
             if plan.removed && plan.records.is_empty() {
@@ -300,14 +313,5 @@ impl Redo {
     fn write_anew(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let file = self.disk.open(path, true)?;
         self.disk.write(path, &file, bytes, 0)
-    }
-
-    /// Says how far it is, if it takes long.
-    pub(super) fn tell(&mut self, done: u64, all: u64) {
-        let now = clock::now();
-        if now.saturating_duration_since(self.told).as_millis() >= TELL_EVERY_MS {
-            self.told = now;
-            tracing::info!("recovering: {done} of {all} units, {} %", done * 100 / all.max(1));
-        }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Rule {
     BarrierBeforeRelease,
     /// A segment is kept while it holds the only copy of a page.
     PinsHoldSegments,
+    /// A segment is kept until the index of alarms holds what its units did to alarms.
+    FollowersHoldSegments,
     /// A segment is kept until files show what its units did to trees.
     SettledBeforeRelease,
     /// All frames of a commit are in its unit.

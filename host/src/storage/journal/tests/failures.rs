@@ -70,6 +70,7 @@ pub(super) fn options(segment_bytes: u64, disk: Disk) -> JournalOptions {
         segment_bytes,
         cap_bytes: 40 << 20,
         disk,
+        ..JournalOptions::default()
     }
 }
 
@@ -222,7 +223,7 @@ impl Life<'_> {
             self.was_dirty,
             &options(self.segment_bytes, disk.clone()),
             |recovered| match self.was_dirty && dir.exists() {
-                true => crate::offline::clear_orphans(&dir, recovered, &disk),
+                true => crate::offline::clear_orphans(&dir, recovered, true, &disk),
                 false => Ok(()),
             },
         );
@@ -509,7 +510,7 @@ fn recover_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
         true,
         &options(4 << 20, disk.clone()),
         |recovered| match dir.exists() {
-            true => crate::offline::clear_orphans(&dir, recovered, &disk),
+            true => crate::offline::clear_orphans(&dir, recovered, true, &disk),
             false => Ok(()),
         },
     );

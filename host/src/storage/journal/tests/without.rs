@@ -257,6 +257,7 @@ fn is_refused_when_full(without: Option<Rule>) -> bool {
         segment_bytes: 8 << 20,
         cap_bytes: 24 << 20,
         disk: Disk::new(),
+        ..JournalOptions::default()
     };
     let (journal, _) = LocalJournal::open(root.path(), false, &options, |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
