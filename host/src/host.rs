@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -21,7 +22,9 @@ use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
 use crate::offline::LeftOvers;
 use crate::startup::Payload;
-use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, Recovering, TableDump, wait_durable};
+use crate::storage::{
+    Disk, Durability, Journal, JournalOptions, Lsn, Pins, Recovering, TableDump, remove_strange_logs, wait_durable,
+};
 use crate::sys::data_dir::{DataDir, DataDirError, Place};
 use crate::sys::machine;
 
@@ -104,6 +107,8 @@ pub(crate) struct HostInner {
     /// Where everything is.
     pub(crate) place: Place,
     data: DataDir,
+    /// Removes what a killed host left, if there was one; waited for by a clean stop.
+    tidying: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -245,7 +250,12 @@ impl Opening {
             .without(namespace.withhold.clone());
             namespaces.insert(name.clone(), Arc::new(made));
         }
+        let tidying = match data.was_dirty {
+            true => Some(tidy(&data, journal.pins()).map_err(|e| start(&e))?),
+            false => None,
+        };
         let inner = HostInner {
+            tidying: Mutex::new(tidying),
             watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
             engine,
             limits_off: config.limits_off,
@@ -406,6 +416,7 @@ impl Host {
         }
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
+            inner.wait_until_tidy();
             let closed = inner.journal.close();
             inner.close_alarms();
             inner.watchdog.stop();
@@ -422,6 +433,19 @@ impl Host {
             .map_err(|e| HostError::Start(e.to_string()))?
             .map_err(|e| HostError::Start(e.to_string()))
     }
+}
+
+/// Removes the logs that a killed host left in all namespaces, configured or not: its mark goes with the next clean stop.
+fn tidy(data: &DataDir, pins: &Arc<Pins>) -> std::io::Result<JoinHandle<()>> {
+    let (dirs, pins) = (data.namespaces()?, pins.clone());
+    let thread = std::thread::Builder::new().name("facetd-tidy".to_owned());
+    thread.spawn(move || {
+        for dir in dirs {
+            if let Err(error) = remove_strange_logs(&dir, &pins) {
+                tracing::warn!(dir = %dir.display(), %error, "logs of a host that was killed are left, which nobody reads");
+            }
+        }
+    })
 }
 
 impl HostInner {
@@ -475,6 +499,14 @@ impl HostInner {
         })?;
         objects.loaded.insert(key, Arc::downgrade(&object));
         Ok(object)
+    }
+
+    /// Names of files are read for it and nothing else, so it is over soon.
+    fn wait_until_tidy(&self) {
+        let tidying = self.tidying.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if tidying.is_some_and(|tidying| tidying.join().is_err()) {
+            tracing::error!("the thread that removes old logs has panicked");
+        }
     }
 
     /// What is durable by now is all that will be.

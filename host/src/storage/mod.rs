@@ -30,6 +30,7 @@ mod space;
 mod sql;
 mod statement;
 mod store;
+mod strange;
 mod template;
 mod text;
 mod transaction;
@@ -57,6 +58,7 @@ pub(crate) use kv::KvRange;
 pub(crate) use page::PAGE_BYTES;
 pub(crate) use space::Rest;
 pub(crate) use store::FacetStore;
+pub(crate) use strange::remove_strange_logs;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Column, Rows, Usage, Value};
 

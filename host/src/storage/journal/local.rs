@@ -107,6 +107,9 @@ impl LocalJournal {
             disk: options.disk.clone().rooted(root)?,
             ..options.clone()
         };
+        if was_dirty {
+            options.recovering.tell(Stage::Reading);
+        }
         let (segment, spares, recovered) = recovery::recover(root, &dir, was_dirty, options, mend)?;
         options.recovering.tell(Stage::Starting);
         let last = Lsn(segment.header.first_lsn.0 - 1);

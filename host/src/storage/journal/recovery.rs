@@ -138,9 +138,6 @@ pub(super) fn recover(
     }
     // Also if it is there: the process that made it may have been killed before this.
     disk.sync_dir(root)?;
-    if was_dirty {
-        options.recovering.tell(Stage::Reading);
-    }
     let (mut again, mut first) = (Vec::new(), None);
     let mut read = read(dir, |lsn, unit| {
         first.get_or_insert(lsn);
