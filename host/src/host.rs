@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,8 +20,11 @@ use crate::isolate::{Lane, Room, Watchdog, new_engine, uninterruptible_engine};
 use crate::live::{Answer, Chain, Delivered, HttpRequest, HttpResponse, Mail, Object, ReplyTo, Report, Stub, Work};
 use crate::namespace::Namespace;
 use crate::object::{Cause, Epoch};
+use crate::offline::LeftOvers;
 use crate::startup::Payload;
-use crate::storage::{Disk, Durability, Journal, JournalOptions, Lsn, TableDump, wait_durable};
+use crate::storage::{
+    Disk, Durability, Journal, JournalOptions, Lsn, Pins, Recovering, TableDump, remove_strange_logs, wait_durable,
+};
 use crate::sys::data_dir::{DataDir, DataDirError, Place};
 use crate::sys::machine;
 
@@ -103,6 +107,8 @@ pub(crate) struct HostInner {
     /// Where everything is.
     pub(crate) place: Place,
     data: DataDir,
+    /// Removes what a killed host left, if there was one; waited for by a clean stop.
+    tidying: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -116,11 +122,17 @@ struct Objects {
 /// Loaded objects below which sweeping is not worth it.
 const SWEEP_MIN: usize = 1024;
 
-impl Host {
-    /// Opens a data directory and readies the classes and namespaces of a configuration. Must be called on a
-    /// multi-threaded tokio runtime, on which the host then runs.
-    pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
-        let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+/// A host that is being opened: the data directory is its own, and nothing of it was looked at.
+pub struct Opening {
+    data: DataDir,
+    egress: egress::Client,
+    config: Config,
+    recovering: Arc<Recovering>,
+}
+
+impl Opening {
+    /// Takes the data directory.
+    pub fn new(config: &Config, data: &Path) -> Result<Self, HostError> {
         let egress = egress::Client::new(config.egress_roots().as_deref()).map_err(|error| {
             HostError::Start(format!(
                 "`egress_roots` of [host] should be a file of certificates, PEM: {error}"
@@ -128,9 +140,46 @@ impl Host {
         })?;
         // Before anything uses SQLite.
         crate::storage::bound_sqlite_memory();
-        let data = DataDir::open(data)?;
-        let options = JournalOptions::of_environment();
-        let (journal, _) = crate::offline::open_journal(&data, &options).map_err(|error| {
+        Ok(Self {
+            data: DataDir::open(data)?,
+            egress,
+            config: config.clone(),
+            recovering: Arc::default(),
+        })
+    }
+
+    /// How far it is.
+    pub(crate) fn recovering(&self) -> Arc<Recovering> {
+        self.recovering.clone()
+    }
+
+    /// Leaves the directory as it was found.
+    pub fn abandon(self) -> Result<(), HostError> {
+        match self.data.was_dirty {
+            true => Ok(()),
+            false => self
+                .data
+                .clean_stop()
+                .map_err(|error| HostError::Start(error.to_string())),
+        }
+    }
+
+    /// Recovers, and readies the classes and namespaces of the configuration. Takes as long as that takes; must be called on a
+    /// multi-threaded tokio runtime, on which the host then runs.
+    pub fn finish(self) -> Result<Host, HostError> {
+        let Self {
+            data,
+            egress,
+            config,
+            recovering,
+        } = self;
+        let config = &config;
+        let start = |error: &dyn std::fmt::Display| HostError::Start(error.to_string());
+        let options = JournalOptions {
+            recovering,
+            ..JournalOptions::of_environment()
+        };
+        let (journal, _) = crate::offline::open_journal(&data, &options, LeftOvers::Stay).map_err(|error| {
             if data.was_dirty {
                 return HostError::Recover(error.to_string());
             }
@@ -178,7 +227,7 @@ impl Host {
             let room = Room::within(&room, "its namespace", all.running);
             let memory = Budget::new("its namespace", all.memory_bytes, Some(memory.clone()));
             let objects = namespace.objects.clone();
-            let alarms = Arc::new(Alarms::open(&dir).map_err(|e| start(&e))?);
+            let alarms = Alarms::open(&dir, journal.followers()).map_err(|e| start(&e))?;
             let idle_evict_ms = namespace.idle_evict_ms();
             let (hosts, private) = namespace
                 .egress
@@ -201,7 +250,12 @@ impl Host {
             .without(namespace.withhold.clone());
             namespaces.insert(name.clone(), Arc::new(made));
         }
+        let tidying = match data.was_dirty {
+            true => Some(tidy(&data, journal.pins()).map_err(|e| start(&e))?),
+            false => None,
+        };
         let inner = HostInner {
+            tidying: Mutex::new(tidying),
             watchdog: Watchdog::start(engine.clone()).map_err(|e| start(&e))?,
             engine,
             limits_off: config.limits_off,
@@ -220,7 +274,14 @@ impl Host {
         };
         let inner = Arc::new(inner);
         crate::alarms::serve(&inner, inner.namespaces.values());
-        Ok(Self { inner })
+        Ok(Host { inner })
+    }
+}
+
+impl Host {
+    /// Opens a data directory and readies the classes and namespaces of a configuration, see [`Opening::finish`].
+    pub fn open(config: &Config, data: &Path) -> Result<Self, HostError> {
+        Opening::new(config, data)?.finish()
     }
 
     /// Calls a method of an object's root facet.
@@ -355,6 +416,7 @@ impl Host {
         }
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
+            inner.wait_until_tidy();
             let closed = inner.journal.close();
             inner.close_alarms();
             inner.watchdog.stop();
@@ -371,6 +433,19 @@ impl Host {
             .map_err(|e| HostError::Start(e.to_string()))?
             .map_err(|e| HostError::Start(e.to_string()))
     }
+}
+
+/// Removes the logs that a killed host left in all namespaces, configured or not: its mark goes with the next clean stop.
+fn tidy(data: &DataDir, pins: &Arc<Pins>) -> std::io::Result<JoinHandle<()>> {
+    let (dirs, pins) = (data.namespaces()?, pins.clone());
+    let thread = std::thread::Builder::new().name("facetd-tidy".to_owned());
+    thread.spawn(move || {
+        for dir in dirs {
+            if let Err(error) = remove_strange_logs(&dir, &pins) {
+                tracing::warn!(dir = %dir.display(), %error, "logs of a host that was killed are left, which nobody reads");
+            }
+        }
+    })
 }
 
 impl HostInner {
@@ -424,6 +499,14 @@ impl HostInner {
         })?;
         objects.loaded.insert(key, Arc::downgrade(&object));
         Ok(object)
+    }
+
+    /// Names of files are read for it and nothing else, so it is over soon.
+    fn wait_until_tidy(&self) {
+        let tidying = self.tidying.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if tidying.is_some_and(|tidying| tidying.join().is_err()) {
+            tracing::error!("the thread that removes old logs has panicked");
+        }
     }
 
     /// What is durable by now is all that will be.

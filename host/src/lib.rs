@@ -37,11 +37,11 @@ mod storage;
 mod sys;
 
 pub use classes::ClassError;
-pub use host::{Host, HostError, ObjectRef};
+pub use host::{Host, HostError, ObjectRef, Opening};
 pub use live::{Report, Usage};
 pub use offline::{
     Checked, Damage, Diagnosis, FacetUse, OfflineError, Salvage, StoredClass, StoredClasses, Treatment, check,
     classes as stored_classes, doctor, recover, salvage,
 };
-pub use server::{DoorError, Doors, LISTEN_DEFAULT, OpenDoors, TlsError};
+pub use server::{DoorError, Doors, Hosted, LISTEN_DEFAULT, OpenDoors, TlsError};
 pub use sys::data_dir::DataDirError;

@@ -217,7 +217,7 @@ mod tests {
             1,
             Vec::new(),
             Path::new("").into(),
-            Arc::new(Alarms::open(dir.path()).expect("an index in an empty directory")),
+            Alarms::open(dir.path(), &Arc::default()).expect("an index in an empty directory"),
         )
     }
 

@@ -20,6 +20,7 @@ mod recovery;
 mod restored;
 mod shapes;
 mod soak;
+mod starts;
 mod stuck;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The databases of a namespace, for those who make or compare an index of alarms while nobody has them open.
+//! The databases of a namespace, for who compares an index of alarms with them.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +17,10 @@ impl Found {
     /// When the file was changed, put there or renamed last, Unix time in ms. Not when its content was: `cp -p` and archives
     /// bring that along.
     pub(crate) fn changed_ms(&self) -> io::Result<u64> {
-        let found = std::fs::metadata(&self.path)?;
+        let found = std::fs::symlink_metadata(&self.path)?;
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it is no file"));
+        }
         let ms = found
             .ctime()
             .saturating_mul(1_000)

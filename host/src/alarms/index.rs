@@ -1,20 +1,19 @@
 //! The index of due times of one namespace: `alarms.sqlite`. It is derived, so it is never in the way: what cannot be read
-//! is made anew from the databases. What it must not do is to say *later* than a facet's own database does after a crash,
-//! for then an alarm would be late. Each change is therefore written when its commit is durable, and again by
-//! whoever recovers (`apply` may be repeated); what says earlier, or of an alarm that there is not, is found out when
-//! the facet is asked.
+//! is made anew from the databases, while the host serves (`survey.rs`). What it must not do is to say *later* than a facet's
+//! own database does after a crash, for then an alarm would be late. Each change is therefore written when its commit is
+//! durable, and is in the index before the journal lets go of the commit; what a crash takes away of it comes again from the
+//! journal (`repeat`). What says earlier, or of an alarm that there is not, is found out when the facet is asked.
 //!
-//! Between two hosts anybody may put an older database in its place, or an older index. A clean stop writes down when it was.
-//! A database whose file has changed since is read when the next host starts; without that moment all of them are.
+//! Between two hosts anybody may put an older database in its place, or an older index. So the index says up to when it was
+//! compared with the databases: one whose file was changed later is read again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::{AlarmKey, databases};
+use super::AlarmKey;
 use crate::ids::{FileId, ObjectId};
-use crate::storage::{DbFile, stored_alarm};
 
 /// SQLite's name for no file.
 const IN_MEMORY: &str = ":memory:";
@@ -23,12 +22,13 @@ pub(crate) const FILE_NAME: &str = "alarms.sqlite";
 /// "Fcal"; another one is not this index.
 const APPLICATION_ID: i32 = 0x4663_616c;
 /// The layout of the table; another one is made anew.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE alarm(object BLOB NOT NULL, file INTEGER NOT NULL, due_ms INTEGER NOT NULL, PRIMARY KEY(object, file)) WITHOUT ROWID;
 CREATE INDEX alarm_due ON alarm(due_ms, object, file);
-CREATE TABLE stop(one INTEGER PRIMARY KEY CHECK(one = 1), at_ms INTEGER NOT NULL);
+CREATE TABLE compared(one INTEGER PRIMARY KEY CHECK(one = 1), until_ms INTEGER NOT NULL);
+INSERT INTO compared(one, until_ms) VALUES(1, 0);
 ";
 
 /// A due time and whose it is, in the order of the index.
@@ -90,41 +90,33 @@ impl AlarmIndexError {
 pub(crate) struct AlarmIndex {
     conn: Connection,
     path: PathBuf,
-    /// All databases could be read. If not, the next start makes it anew: they may be readable then.
-    is_whole: bool,
 }
 
 impl AlarmIndex {
-    /// Opens the index of a namespace's directory. One that is missing or cannot be read is made anew.
+    /// Opens the index of a namespace's directory. One that is missing or cannot be used is begun anew: nothing is compared then.
     pub(crate) fn open(dir: &Path) -> Result<Self, AlarmIndexError> {
         let path = dir.join(FILE_NAME);
         if path.exists() {
             match Self::open_existing(&path) {
-                Ok((mut index, stopped_ms)) => match index.read_changed(dir, stopped_ms) {
-                    Ok(()) => return Ok(index),
-                    Err(AlarmIndexError::Sqlite(error)) => {
-                        tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be written; it is made anew");
-                    }
-                    Err(error) => return Err(error),
-                },
+                Ok(index) => return Ok(index),
                 Err(error) => {
                     tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be read; it is made anew");
                 }
             }
         }
-        match Self::rebuild(dir) {
+        remove(dir)?;
+        match Self::begin(&path) {
             // Nothing is lost by that, and without room nothing can be set anyway.
-            Err(AlarmIndexError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 tracing::warn!(file = %path.display(), %error, "the index of alarms is kept in memory until the next start");
-                remove(&path)?;
-                Self::rebuild_at(dir, Path::new(IN_MEMORY))
+                remove(dir)?;
+                Ok(Self::begin(Path::new(IN_MEMORY))?)
             }
-            made => made,
+            made => Ok(made?),
         }
     }
 
-    /// Answers also when it was closed.
-    fn open_existing(path: &Path) -> Result<(Self, u64), rusqlite::Error> {
+    fn open_existing(path: &Path) -> Result<Self, rusqlite::Error> {
         let index = Self::connect(path)?;
         let found: (i32, i32) = (index.pragma("application_id")?, index.pragma("user_version")?);
         if found != (APPLICATION_ID, FORMAT) {
@@ -135,48 +127,66 @@ impl AlarmIndex {
         if sound != "ok" {
             return Err(rusqlite::Error::InvalidColumnName(sound));
         }
-        let stopped_ms: i64 = index.conn.query_row("SELECT at_ms FROM stop", (), |row| row.get(0))?;
-        Ok((index, u64::try_from(stopped_ms).unwrap_or(0)))
+        index.read_compared()?;
+        Ok(index)
     }
 
-    /// Brings what databases say that were put in their place since then, and forgets when that was: from now on the index is
-    /// behind the databases, until it is closed again.
-    fn read_changed(&mut self, dir: &Path, stopped_ms: u64) -> Result<(), AlarmIndexError> {
-        let shared: std::sync::Arc<Path> = dir.into();
-        let io = AlarmIndexError::io(dir);
+    fn begin(path: &Path) -> Result<Self, rusqlite::Error> {
         #[cfg(test)]
-        tests::refuse_room(&self.path)?;
-        let transaction = self.conn.transaction()?;
-        let mut changed = 0_u64;
-        for found in databases::of_namespace(dir) {
-            let found = found.map_err(&io)?;
-            if found.changed_ms().map_err(&io)? < stopped_ms {
-                continue;
-            }
-            changed += 1;
-            match alarm_in(&shared, found.key) {
-                Some(due_ms) => apply_one(&transaction, &AlarmUpdate { key: found.key, due_ms })?,
-                None => self.is_whole = false,
-            }
-        }
-        transaction.execute("DELETE FROM stop", ())?;
+        tests::refuse_room(path)?;
+        let mut index = Self::connect(path)?;
+        let transaction = index.conn.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()?;
-        if changed > 0 {
-            tracing::info!(dir = %dir.display(), changed, "read the alarms of databases that were changed since the last stop");
+        Ok(index)
+    }
+
+    /// What the journal says of alarms, for an index that a crash may have left behind it. One that cannot be written is removed.
+    pub(crate) fn repeat(dir: &Path, updates: &[AlarmUpdate]) -> Result<(), AlarmIndexError> {
+        let path = dir.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(());
         }
+        let repeated = Self::open_existing(&path)
+            .map_err(AlarmIndexError::from)
+            .and_then(|mut index| {
+                index.apply(updates)?;
+                index.close()
+            });
+        match repeated {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "the index of alarms cannot be recovered; it is made anew");
+                remove(dir)
+            }
+        }
+    }
+
+    fn read_compared(&self) -> Result<u64, rusqlite::Error> {
+        let text = "SELECT until_ms FROM compared";
+        let until_ms: i64 = self.conn.query_row(text, (), |row| row.get(0))?;
+        Ok(u64::try_from(until_ms).unwrap_or(0))
+    }
+
+    /// Databases whose files were not changed since then say what the index says; 0 if none was ever looked at.
+    pub(super) fn compared_ms(&self) -> Result<u64, AlarmIndexError> {
+        Ok(self.read_compared()?)
+    }
+
+    /// They have been compared, up to then.
+    pub(super) fn set_compared(&self, until_ms: u64) -> Result<(), AlarmIndexError> {
+        let text = "UPDATE compared SET until_ms = ?1";
+        self.conn.execute(text, [integer(until_ms)])?;
         Ok(())
     }
 
-    /// What the index of a namespace's directory says that no host uses; none if there is none, or one of another layout: the next
-    /// start makes it. Changes nothing. An error says what is wrong with it.
+    /// What the index of a namespace's directory says that no host uses; none if it is to be made anew anyway. Changes nothing. An error
+    /// says what is wrong with it.
     pub(crate) fn read_unchanged(dir: &Path) -> Result<Option<BTreeMap<AlarmKey, u64>>, String> {
         let path = dir.join(FILE_NAME);
-        let wrong = |why: &dyn std::fmt::Display| {
-            format!(
-                "{}: {why}; remove it while no host runs, and the next start makes it anew from the databases",
-                path.display()
-            )
-        };
+        let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
         match path.try_exists() {
             Ok(true) => {}
             Ok(false) => return Ok(None),
@@ -191,7 +201,7 @@ impl AlarmIndex {
             if index.pragma("application_id")? != APPLICATION_ID {
                 return Err(rusqlite::Error::InvalidQuery.into());
             }
-            if index.pragma("user_version")? != FORMAT {
+            if index.pragma("user_version")? != FORMAT || index.compared_ms()? == 0 {
                 return Ok(None);
             }
             let all = index.due(Place::default(), u64::MAX, u32::MAX)?;
@@ -207,7 +217,6 @@ impl AlarmIndex {
         Ok(Self {
             conn: Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?,
             path: path.to_owned(),
-            is_whole: true,
         })
     }
 
@@ -219,58 +228,11 @@ impl AlarmIndex {
         Ok(Self {
             conn,
             path: path.to_owned(),
-            is_whole: true,
         })
     }
 
     fn pragma(&self, name: &str) -> Result<i32, rusqlite::Error> {
         self.conn.query_row(&format!("PRAGMA {name}"), (), |row| row.get(0))
-    }
-
-    /// Removes the index of a namespace's directory, so that it is made anew when the namespace is opened.
-    pub(crate) fn forget(dir: &Path) -> Result<(), AlarmIndexError> {
-        remove(&dir.join(FILE_NAME))
-    }
-
-    /// Makes the index anew from the databases of the directory, which nobody has open.
-    fn rebuild(dir: &Path) -> Result<Self, AlarmIndexError> {
-        let path = dir.join(FILE_NAME);
-        remove(&path)?;
-        Self::rebuild_at(dir, &path)
-    }
-
-    fn rebuild_at(dir: &Path, path: &Path) -> Result<Self, AlarmIndexError> {
-        #[cfg(test)]
-        tests::refuse_room(path)?;
-        let mut index = Self::connect(path)?;
-        let begun = crate::sys::clock::now();
-        let (mut files, mut alarms, mut is_whole) = (0_u64, 0_u64, true);
-        let io = AlarmIndexError::io(dir);
-        let shared: std::sync::Arc<Path> = dir.into();
-        let transaction = index.conn.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        for found in databases::of_namespace(dir) {
-            let key = found.map_err(&io)?.key;
-            files += 1;
-            match alarm_in(&shared, key) {
-                Some(None) => {}
-                Some(due_ms) => {
-                    alarms += 1;
-                    apply_one(&transaction, &AlarmUpdate { key, due_ms })?;
-                }
-                None => is_whole = false,
-            }
-        }
-        // In the same transaction: an index that was not finished is none.
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.commit()?;
-        let took_ms = crate::sys::clock::now().saturating_duration_since(begun).as_millis();
-        if files > 0 {
-            tracing::info!(file = %path.display(), databases = files, alarms, took_ms, "made the index of alarms anew");
-        }
-        index.is_whole = is_whole;
-        Ok(index)
     }
 
     /// Brings changes to the index, in their order, together. May be repeated, also with older ones as long as the newer
@@ -325,24 +287,28 @@ impl AlarmIndex {
         Ok(found.and_then(|ms| u64::try_from(ms).ok()))
     }
 
-    /// Closes it so that stock sqlite3 finds one ordinary file, on disk. All databases are closed: whatever happens to them from
-    /// now on is not known here.
+    /// Closes it so that stock sqlite3 finds one ordinary file, on disk.
     pub(super) fn close(self) -> Result<(), AlarmIndexError> {
-        let at_ms = integer(crate::sys::clock::unix_ms());
-        if self.is_whole {
-            self.conn
-                .execute("INSERT OR REPLACE INTO stop(one, at_ms) VALUES(1, ?1)", [at_ms])?;
-        }
         self.conn.close().map_err(|(_, error)| error)?;
         Ok(())
     }
 
-    /// Closes and removes it: what it says is not to be relied upon.
+    /// Closes and removes it, for good: what it says is not to be relied upon.
     pub(super) fn discard(self) -> Result<(), AlarmIndexError> {
         let path = self.path.clone();
         drop(self);
-        remove(&path)
+        let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) else {
+            return Ok(());
+        };
+        remove(dir)?;
+        crate::sys::data_dir::sync_dir(dir).map_err(AlarmIndexError::io(dir))
     }
+}
+
+/// The files of the index of a namespace's directory.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let suffixes = ["", "-wal", "-shm", "-journal"];
+    suffixes.map(|suffix| dir.join(format!("{FILE_NAME}{suffix}"))).into()
 }
 
 fn integer(ms: u64) -> i64 {
@@ -367,29 +333,8 @@ fn apply_one(conn: &Connection, AlarmUpdate { key, due_ms }: &AlarmUpdate) -> Re
     Ok(())
 }
 
-/// When the alarm of a database is due, or that there is none; nothing if it cannot be read.
-fn alarm_in(dir: &std::sync::Arc<Path>, AlarmKey { object, file }: AlarmKey) -> Option<Option<u64>> {
-    let database = DbFile {
-        dir: std::sync::Arc::clone(dir),
-        object,
-        file,
-    };
-    match stored_alarm(&database) {
-        Ok(due_ms) => Some(due_ms),
-        // The facet says so to whoever calls it.
-        Err(error) => {
-            let error = error.for_operator();
-            tracing::error!(%object, %file, error, "a database cannot be read; its alarm is not known");
-            None
-        }
-    }
-}
-
-fn remove(path: &Path) -> Result<(), AlarmIndexError> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let path = PathBuf::from(name);
+fn remove(dir: &Path) -> Result<(), AlarmIndexError> {
+    for path in files(dir) {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(AlarmIndexError::Io { path, error });

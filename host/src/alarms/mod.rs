@@ -6,9 +6,10 @@
 //! can fire one early, twice at once, or after it was deleted.
 //!
 //! **Late** is what must not happen, so the index (`index.rs`) says never later than the databases. A change is told here
-//! under the object's lock (`committed`), which is the order of commits. It counts in memory at once, and
-//! is written to the index when its commit is durable (`settle`). After a crash the changes that the index lacks are
-//! repeated from the journal, or the index is made anew.
+//! under the object's lock (`committed`), which is the order of commits. It counts in memory at once, and is written to the
+//! index when its commit is durable (`settle`), before the journal lets go of that; so what a crash takes away of the index
+//! is repeated from the journal. An index that is lost is made anew while the host serves (`survey.rs`): its alarms may be late
+//! then.
 //!
 //! **A try** goes like this. The facet's task takes the event like any other; the first thing it does is a turn of the
 //! host's, which counts the try in the row and sets it to the time of the next one. Then the handler runs. If it answers,
@@ -24,7 +25,7 @@
 //! beside it: there is one alarm, and the facet has said when.
 //!
 //! **Found.** The file of a database may be put in its place by hand. So whoever opens one says what its row says (`found`), and
-//! what is known here is corrected. A start reads those that have changed since the last stop (`index.rs`).
+//! what is known here is corrected. A host reads those that were changed since the last time, while it serves (`survey.rs`).
 //!
 //! **Waits** are counted on the clock that never goes back: two seconds are two seconds if somebody sets the time meanwhile.
 //!
@@ -38,16 +39,17 @@ mod host;
 mod index;
 mod run;
 mod schedule;
+mod survey;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
 use crate::ids::{FileId, ObjectId};
-use crate::storage::{AlarmChange, Lsn};
+use crate::storage::{AlarmChange, Follow, Followers, Lsn};
 pub(crate) use host::serve;
 pub(crate) use index::{AlarmIndex, AlarmIndexError, AlarmUpdate, FILE_NAME as INDEX_FILE_NAME};
 use run::{Deliver, Delivered};
@@ -83,7 +85,19 @@ struct State {
     /// What databases said when they were opened, where only the index can tell whether that is news. As many as facets have
     /// been opened since `keep_index` looked.
     found: HashMap<AlarmKey, Option<u64>>,
+    compared: Compared,
     stopped: bool,
+}
+
+/// How far the index was compared with the databases, which is done while the host serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Compared {
+    /// Since it was begun no database was.
+    Never,
+    /// Those that were not changed since then.
+    Until(u64),
+    /// All.
+    Wholly,
 }
 
 /// The alarms of one namespace.
@@ -91,6 +105,12 @@ struct State {
 pub(crate) struct Alarms {
     /// Taken before `state`, and held over reading or writing the index *and* telling `state`. None: closed.
     index: Mutex<Option<AlarmIndex>>,
+    /// The directory of the namespace.
+    dir: PathBuf,
+    /// When it was opened: whoever opens a database since tells of it.
+    opened_ms: u64,
+    /// Told what has been written to the index: until then the journal keeps it.
+    followers: Arc<Followers>,
     /// Held for moments only; taken under the locks of objects.
     state: Mutex<State>,
     /// An alarm was ever set here: until then deleted facets need not be looked for.
@@ -103,22 +123,33 @@ pub(crate) struct Alarms {
 
 impl Alarms {
     /// Opens what a namespace's directory holds.
-    pub(crate) fn open(dir: &Path) -> Result<Self, AlarmIndexError> {
+    pub(crate) fn open(dir: &Path, followers: &Arc<Followers>) -> Result<Arc<Self>, AlarmIndexError> {
         let index = AlarmIndex::open(dir)?;
         let used = index.next_after(0)?.is_some();
-        Ok(Self {
+        let compared = match index.compared_ms()? {
+            0 => Compared::Never,
+            until_ms => Compared::Until(until_ms),
+        };
+        let alarms = Arc::new(Self {
             index: Mutex::new(Some(index)),
+            dir: dir.to_owned(),
+            opened_ms: crate::sys::clock::unix_ms(),
+            followers: followers.clone(),
             state: Mutex::new(State {
                 schedule: Schedule::new(),
                 unsettled: Vec::new(),
                 newest: Lsn::ZERO,
                 found: HashMap::new(),
+                compared,
                 stopped: false,
             }),
             used: AtomicBool::new(used),
             due: Notify::new(),
             changed: Notify::new(),
-        })
+        });
+        let follows: Weak<Self> = Arc::downgrade(&alarms);
+        followers.join(dir, index::files(dir), follows);
+        Ok(alarms)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,6 +171,8 @@ impl Alarms {
             &[]
         };
         if changes.is_empty() && removed.is_empty() {
+            // Nothing of it is going to be written.
+            self.followers.followed(&self.dir, [lsn]);
             return;
         }
         let removed = removed.iter().map(|file| (*file, AlarmChange::None));
@@ -235,6 +268,8 @@ impl Alarms {
             state.unsettled.extend(since);
             return Err(error);
         }
+        self.followers
+            .followed(&self.dir, settled.iter().map(|change| change.lsn));
         let mut state = self.state();
         for change in settled {
             state.schedule.settled(change.update.key, change.version);
@@ -262,17 +297,28 @@ impl Alarms {
         self.changed.notify_one();
     }
 
-    /// After the journal: writes what is durable, and closes the index. If something is not durable, the index cannot know
-    /// what becomes of it and is removed, to be made anew.
+    /// After the journal, which has let go of nothing that the index lacks: writes what was found since, and closes it.
     pub(crate) fn close(&self, durable: Lsn) -> Result<(), AlarmIndexError> {
         let settled = self.compare().and_then(|()| self.settle(durable));
         let Some(index) = self.index().take() else {
             return Ok(());
         };
-        if settled.is_err() || !self.state().unsettled.is_empty() {
+        if settled.is_err() {
             return index.discard();
         }
+        if self.state().compared == Compared::Wholly {
+            // All databases are closed: whatever happens to them from now on is not known here.
+            index.set_compared(crate::sys::clock::unix_ms())?;
+        }
         index.close()
+    }
+}
+
+impl Follow for Alarms {
+    fn catch_up(&self, durable: Lsn) {
+        if let Err(error) = self.settle(durable) {
+            tracing::error!(dir = %self.dir.display(), %error, "the index of alarms cannot be written");
+        }
     }
 }
 
@@ -288,7 +334,9 @@ impl State {
     /// A database says something else than was known.
     fn correct(&mut self, key: AlarmKey, due_ms: Option<u64>) {
         let AlarmKey { object, file } = key;
-        tracing::warn!(%object, %file, due_ms, "the index of alarms did not know this alarm, and is corrected");
+        if self.compared != Compared::Never {
+            tracing::warn!(%object, %file, due_ms, "the index of alarms did not know this alarm, and is corrected");
+        }
         let change = due_ms.map_or(AlarmChange::None, AlarmChange::Due);
         // Behind whatever of this facet is on its way to the index.
         let lsn = self.newest;

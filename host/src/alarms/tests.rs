@@ -90,7 +90,7 @@ impl Rig {
     }
 
     fn with(dir: tempfile::TempDir, slots: Slots) -> Self {
-        let alarms = Arc::new(Alarms::open(dir.path()).unwrap());
+        let alarms = Alarms::open(dir.path(), &Arc::default()).unwrap();
         let clock = Arc::new(TestClock(watch::channel(START).0));
         let (sender, orders) = mpsc::unbounded_channel();
         let deliver = Arc::new(TestDeliver {
@@ -272,12 +272,45 @@ async fn the_index_gets_what_is_durable_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_stop_that_leaves_something_undurable_leaves_no_index() {
+async fn what_is_not_durable_at_a_stop_is_left_to_the_journal() {
     let mut rig = Rig::new(10);
     rig.commit(1, AlarmChange::Due(START_MS + 10_000));
+    rig.durable();
+    rig.commit(2, AlarmChange::Due(START_MS + 10_000));
     rig.alarms.stop();
-    rig.alarms.close(Lsn::local(0)).unwrap();
-    assert!(!rig.dir.path().join("alarms.sqlite").exists());
+    rig.alarms.close(Lsn::local(1)).unwrap();
+    let index = AlarmIndex::open(rig.dir.path()).unwrap();
+    assert_eq!(index.due_of(key(1)).unwrap(), Some(START_MS + 10_000));
+    assert_eq!(index.due_of(key(2)).unwrap(), None);
+}
+
+/// The journal keeps what the index lacks, and nothing that it does not.
+#[tokio::test]
+async fn the_journal_waits_for_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let followers = Arc::<Followers>::default();
+    let alarms = Alarms::open(dir.path(), &followers).unwrap();
+    let object = ObjectId([7; 32]);
+    let follow = |lsn, changes: &[(FileId, AlarmChange)], removed: &[FileId]| {
+        followers.appended(dir.path(), Lsn::local(lsn));
+        alarms.committed(object, Lsn::local(lsn), changes, removed);
+    };
+    // Nothing was ever set here: nothing is going to be written.
+    follow(1, &[], &[FileId(1)]);
+    assert_eq!(followers.oldest(), None);
+    follow(2, &[(FileId(1), AlarmChange::Due(9))], &[]);
+    follow(3, &[], &[FileId(1)]);
+    assert_eq!(followers.oldest(), Some(Lsn::local(2)));
+    alarms.settle(Lsn::local(2)).unwrap();
+    assert_eq!(followers.oldest(), Some(Lsn::local(3)));
+    // One that the index has not been told of yet.
+    followers.appended(dir.path(), Lsn::local(4));
+    alarms.settle(Lsn::local(4)).unwrap();
+    assert_eq!(followers.oldest(), Some(Lsn::local(4)));
+    alarms.committed(object, Lsn::local(4), &[(FileId(2), AlarmChange::Due(9))], &[]);
+    alarms.catch_up(Lsn::local(4));
+    assert_eq!(followers.oldest(), None);
+    alarms.close(Lsn::local(4)).unwrap();
 }
 
 #[tokio::test]

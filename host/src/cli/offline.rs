@@ -28,6 +28,12 @@ pub(super) fn check(args: &super::Check) -> anyhow::Result<()> {
     }
     let bytes: u64 = checked.facets.iter().map(|facet| facet.bytes).sum();
     println!("{} databases, {bytes} bytes", checked.facets.len());
+    if checked.left_over > 0 {
+        println!(
+            "{} files that hosts left when they were killed, which nobody reads: `facetd recover` removes them",
+            checked.left_over
+        );
+    }
     if checked.dirty {
         println!(
             "the host did not stop cleanly: {} units of {} objects are in the journal, which are complete only with them and \

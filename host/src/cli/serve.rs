@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Place;
 use crate::config::Config;
-use crate::{Doors, Host};
+use crate::{Doors, Hosted, Opening};
 
 /// Threads that open, close, copy and checkpoint databases, and those that replace one which is long in an import.
 const BLOCKING_THREADS_MAX: usize = 256;
@@ -62,22 +62,35 @@ async fn run_here(config: &Config, place: &Place, developing: bool) -> anyhow::R
     let data = place.data.clone().unwrap_or_else(|| config.data_dir());
     // What is wrong here is said before the data directory is touched.
     let doors = Doors::new(config, &data, place.listen.as_deref(), developing).await?;
-    let host = Host::open(config, &data)?;
+    let opening = Opening::new(config, &data)?;
     let doors = match doors.open().await {
         Ok(doors) => doors,
         Err(error) => {
-            host.stop().await?;
+            opening.abandon()?;
             return Err(error.into());
         }
     };
     if !doors.admin_url().starts_with("unix:") {
         println!("facetd admin at {}", doors.admin_url());
     }
-    println!("facetd listening on {}", doors.url());
+    let url = doors.url().to_owned();
+    tracing::info!("{url} answers 503 until the host is ready");
+    let hosted = Hosted::opening(&opening);
     let (drain, drained) = oneshot::channel::<()>();
-    let served = tokio::spawn(doors.serve(host.clone(), async move {
+    let served = tokio::spawn(doors.serve(hosted.clone(), async move {
         let _ = drained.await;
     }));
+    let host = match tokio::task::spawn_blocking(|| opening.finish()).await? {
+        Ok(host) => host,
+        Err(error) => {
+            let _ = drain.send(());
+            // Whoever is still there has been told all there is.
+            let _ = tokio::time::timeout(DRAIN, served).await;
+            return Err(error.into());
+        }
+    };
+    hosted.opened(host.clone());
+    println!("facetd listening on {url}");
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,

@@ -9,11 +9,11 @@ use crate::live::Object;
 use crate::live::index_file::IndexFile;
 use crate::namespace::Namespace;
 use crate::object::{StoredFacet, Tree};
-use crate::sys::layout;
+use crate::storage::{DbFile, is_blank};
 
 impl Object {
     /// Reads the object's index. An object that has nothing on disk is empty, not an error; one that has a database and no
-    /// index has lost that.
+    /// index has lost that. To a database that a crash left nothing was committed.
     pub(crate) fn load(
         host: &Arc<HostInner>,
         namespace: &Arc<Namespace>,
@@ -21,9 +21,23 @@ impl Object {
     ) -> Result<Arc<Self>, IndexError> {
         let path = index::path(&namespace.dir, id);
         let loaded = index::load(&path, id, host.journal.unshown(&namespace.dir, id))?;
-        let database = layout::database(&namespace.dir, id, FileId::ROOT);
+        let database = DbFile {
+            dir: namespace.dir.clone(),
+            object: id,
+            file: FileId::ROOT,
+        };
+        let is_left = || {
+            is_blank(&database).map_err(|error| IndexError::Io {
+                what: "read",
+                path: database.path(),
+                error,
+            })
+        };
         let file = match &loaded {
-            None if database.exists() => return Err(IndexError::Missing { path, database }),
+            None if database.path().exists() && !is_left()? => {
+                let database = database.path();
+                return Err(IndexError::Missing { path, database });
+            }
             None => {
                 // Nothing is stored, or there is nothing any more.
                 host.place.is_in_place().map_err(|error| IndexError::Io {

@@ -10,7 +10,7 @@ use crate::alarms::{AlarmIndex, AlarmKey};
 use crate::ids::{FacetName, FileId, ObjectId};
 use crate::index::{self, Loaded};
 use crate::storage::{
-    DbFile, bound_sqlite_memory, check_database, check_without_log, inspect_journal, is_blank, is_emptied, stored_alarm,
+    DbFile, bound_sqlite_memory, check_database, inspect_journal, is_blank, is_emptied, stored_alarm,
 };
 use crate::sys::data_dir::DataDir;
 use crate::sys::layout::{self, Found};
@@ -26,6 +26,8 @@ pub struct Checked {
     pub unchecked: u64,
     /// Every facet with a database.
     pub facets: Vec<FacetUse>,
+    /// Files that crashes have left, and that nobody reads: `facetd recover` removes them.
+    pub left_over: u64,
     /// What is wrong.
     pub problems: Vec<String>,
 }
@@ -99,8 +101,10 @@ struct Namespace {
     indexes: BTreeSet<ObjectId>,
     /// What would be an object's if it lay somewhere else.
     astray: Vec<PathBuf>,
-    /// As an unclean stop has left it: logs lie beside databases, and databases that are nobody's.
+    /// As an unclean stop has left it, with databases that are nobody's.
     is_unclean: bool,
+    /// Logs of killed hosts, and databases to which nothing was committed.
+    left_over: u64,
     /// What the index of alarms says, less what was compared; none if it is made anew by the next start. Or what is wrong with it.
     alarms: Result<Option<BTreeMap<AlarmKey, u64>>, String>,
 }
@@ -116,7 +120,8 @@ impl Namespace {
             indexes: BTreeSet::new(),
             astray: Vec::new(),
             is_unclean: changed.is_some(),
-            // After an unclean stop it is behind the databases, and goes with the recovery.
+            left_over: 0,
+            // What the journal and the index's own log say of alarms is not looked at.
             alarms: match changed {
                 Some(_) => Ok(None),
                 None => AlarmIndex::read_unchanged(dir),
@@ -129,13 +134,14 @@ impl Namespace {
                 Found::Index(object) | Found::Database(object, _) if waits(object) => {}
                 Found::Index(object) | Found::Lost(object) => drop(found.indexes.insert(object)),
                 Found::Database(object, number) => {
-                    // Nothing was ever committed to it: the next start removes it.
-                    let is_left = found.is_unclean && is_blank(&found.database(object, number))?;
-                    if !is_left {
-                        found.databases.insert((object, number), file.bytes()?);
+                    // Nothing was ever committed to it.
+                    match is_blank(&found.database(object, number))? {
+                        true => found.left_over += 1,
+                        false => drop(found.databases.insert((object, number), file.bytes()?)),
                     }
                 }
-                Found::Companion(_) => {}
+                // Of a host that runs is none here, and of one that was killed none is ever read.
+                Found::Companion(_) => found.left_over += 1,
             }
         }
         Ok(found)
@@ -146,6 +152,7 @@ impl Namespace {
     }
 
     fn check(mut self, checked: &mut Checked) {
+        checked.left_over += self.left_over;
         for path in &self.astray {
             let why = "nobody looks for it there; move it to the directory that its object's id begins with";
             checked.problems.push(format!("{}: {why}", path.display()));
@@ -262,11 +269,7 @@ impl Namespace {
         bytes: u64,
         checked: &mut Checked,
     ) {
-        let complaints = match self.is_unclean {
-            true => check_without_log(database, path),
-            false => check_database(database, path),
-        };
-        for complaint in complaints {
+        for complaint in check_database(database, path) {
             checked
                 .problems
                 .push(format!("{}: {complaint}", database.path().display()));

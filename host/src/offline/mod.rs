@@ -9,7 +9,7 @@ mod salvage;
 
 use std::path::Path;
 
-use crate::alarms::AlarmIndex;
+use crate::alarms::{AlarmIndex, AlarmKey, AlarmUpdate};
 use crate::storage::{Journal as _, JournalOptions, LocalJournal, Recovered, bound_sqlite_memory};
 use crate::sys::data_dir::{DataDir, DataDirError};
 
@@ -33,19 +33,37 @@ pub enum OfflineError {
     Io(#[from] std::io::Error),
 }
 
-/// Opens the journal of a directory, and brings its files to what the journal says.
+/// What is done about files that nobody names, after the journal has been carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LeftOvers {
+    /// Nothing: whoever needs their places takes these, and nobody else looks at them.
+    Stay,
+    /// They go. All directories are read for that.
+    Go,
+}
+
+/// Opens the journal of a directory, and brings its files to what the journal says. Only those are looked at that it names,
+/// unless left-overs go.
 pub(crate) fn open_journal(
     data: &DataDir,
     options: &JournalOptions,
+    left_overs: LeftOvers,
 ) -> Result<(LocalJournal, Recovered), OfflineError> {
     let mend = |recovered: &Recovered| {
-        // All of them: the mark goes with the next clean stop, for those that are not configured now as well.
-        let dirs = if data.was_dirty { data.namespaces()? } else { Vec::new() };
-        dirs.iter().try_for_each(|dir| {
-            clear_orphans(dir, recovered, &options.disk)?;
-            // What the unclean stop has kept from it is found in the databases.
-            AlarmIndex::forget(dir).map_err(std::io::Error::other)
-        })
+        for (dir, alarms) in &recovered.alarms {
+            let update = |(&(object, file), &due_ms)| AlarmUpdate {
+                key: AlarmKey { object, file },
+                due_ms,
+            };
+            let updates: Vec<_> = alarms.iter().map(update).collect();
+            AlarmIndex::repeat(dir, &updates).map_err(std::io::Error::other)?;
+        }
+        if left_overs == LeftOvers::Go {
+            for dir in data.namespaces()? {
+                clear_orphans(&dir, recovered, data.was_dirty, &options.disk)?;
+            }
+        }
+        Ok(())
     };
     if let Some(reminder) = salvage::reminder(data.root()) {
         tracing::warn!("{reminder}");
@@ -58,8 +76,8 @@ pub(crate) fn open_journal(
         .map_err(|error| OfflineError::Recover(error.to_string()))
 }
 
-/// Does what the next start would do after an unclean stop, and stops cleanly: afterwards every database is an ordinary
-/// SQLite file. Answers how many units of the journal were carried out. `copied`: also if it is a copy of a directory that was
+/// Does what the next start would do after an unclean stop, removes what crashes have left, and stops cleanly: afterwards every
+/// database is an ordinary SQLite file. Answers how many units of the journal were carried out. `copied`: also if it is a copy of a directory that was
 /// not stopped cleanly; whoever says so knows that no host ran while it was made.
 pub fn recover(root: &Path, copied: bool) -> Result<u64, OfflineError> {
     bound_sqlite_memory();
@@ -72,7 +90,7 @@ pub fn recover(root: &Path, copied: bool) -> Result<u64, OfflineError> {
 }
 
 fn carry_out(data: &DataDir) -> Result<u64, OfflineError> {
-    let (journal, recovered) = open_journal(data, &JournalOptions::default())?;
+    let (journal, recovered) = open_journal(data, &JournalOptions::default(), LeftOvers::Go)?;
     if !journal.close() {
         let message = "not everything could be written; see the log above, and try again";
         return Err(OfflineError::Recover(message.to_owned()));

@@ -1,6 +1,7 @@
-//! After an unclean stop, when the journal has been carried out, a database that no index names is the left-over of a turn
-//! that was never acknowledged, and goes. Where the index itself is in doubt nothing is deleted: such a database is
-//! renamed, for a person to look at.
+//! What crashes have left takes room and nothing else: a start leaves it alone, for it would have to read all directories. `facetd
+//! recover` removes it. After an unclean stop, when the journal has been carried out, a database that no index names is the
+//! left-over of a turn that was never acknowledged, and goes. Where the index itself is in doubt nothing is deleted: such a
+//! database is renamed, for a person to look at. After a clean stop it was put there by somebody, and is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +21,7 @@ const DOUBTFUL_SUFFIX: &str = "orphan";
 
 /// Brings the indexes and databases of a namespace into agreement. A damaged index is left alone, with its databases: the
 /// object says so to whoever calls it.
-pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::Result<()> {
+pub(crate) fn clear(dir: &Path, recovered: &Recovered, was_dirty: bool, disk: &Disk) -> std::io::Result<()> {
     let remove = |database: &DbFile| {
         disk.remove(&database.path())?;
         database.companion_paths().iter().try_for_each(|path| disk.remove(path))
@@ -32,7 +33,7 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::
         match entry.found {
             // Nothing reads it there, so nothing is known of it.
             _ if !entry.is_home => {}
-            // Of the process that was killed: what counts of it is in the journal.
+            // Of a process that was killed: what counts of it is in the journal.
             Found::Companion(_) if rules::hold(Rule::StrangeLogIsRemoved, dir) => disk.remove(&entry.path)?,
             Found::Companion(_) => {}
             Found::Index(object) | Found::Lost(object) => {
@@ -54,6 +55,9 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered, disk: &Disk) -> std::io::
                 }
             }
         }
+    }
+    if !was_dirty {
+        return Ok(());
     }
     for (object, files) in objects {
         let path = index::path(dir, object);

@@ -33,7 +33,7 @@ impl Data {
     fn start(&mut self) {
         let data = DataDir::open(self.dir.path()).unwrap();
         data.namespace("t").unwrap();
-        let (journal, _) = open_journal(&data, &JournalOptions::default()).unwrap();
+        let (journal, _) = open_journal(&data, &JournalOptions::default(), LeftOvers::Stay).unwrap();
         (self.data, self.journal) = (Some(data), Some(Arc::new(journal)));
     }
 

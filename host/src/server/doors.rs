@@ -12,12 +12,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::access::Gate;
 use super::connections::{Door, serve};
+use super::hosted::Hosted;
 use super::names::{Names, loopback_address};
 use super::slots::Slots;
 use super::socket::{self, SocketFile};
 use super::tls::{TlsError, acceptor};
 use super::{Guard, Served};
-use crate::Host;
 use crate::config::{AdminConfig, Config, Tokens};
 
 /// Where the host listens unless told otherwise.
@@ -122,7 +122,7 @@ impl Doors {
         })
     }
 
-    /// Listens. The host must be open: its lock says that the admin socket of its data directory is ours.
+    /// Listens. The host must have taken its data directory: the lock says that the admin socket in there is ours.
     pub async fn open(self) -> Result<OpenDoors, DoorError> {
         let Self {
             listen,
@@ -239,7 +239,7 @@ impl OpenDoors {
     }
 
     /// Answers until `stop` resolves; requests under way then are finished.
-    pub async fn serve(self, host: Host, stop: impl Future<Output = ()> + Send) {
+    pub async fn serve(self, host: impl Into<Hosted> + Send, stop: impl Future<Output = ()> + Send) {
         let Self {
             names,
             main,
@@ -249,6 +249,7 @@ impl OpenDoors {
             config,
             ..
         } = self;
+        let host = host.into();
         let (tell, told) = watch::channel(false);
         let (slots, admin_slots) = (Slots::of_this_process(&config.host.http), Slots::of_admin());
         let http = config.host.http.clone();

@@ -7,6 +7,7 @@ mod connections;
 mod doors;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod hosted;
 mod http;
 mod names;
 mod patience;
@@ -32,12 +33,13 @@ use access::Gate;
 use target::Target;
 
 pub use doors::{DoorError, Doors, LISTEN_DEFAULT, OpenDoors};
+pub use hosted::Hosted;
 pub(crate) use names::is_host_name;
 pub use tls::TlsError;
 
 /// What all requests of one door need.
 struct Served {
-    host: Host,
+    host: Hosted,
     http: HttpConfig,
     names: names::Names,
     guard: Guard,
@@ -58,7 +60,12 @@ enum Guard {
 
 /// Answers one request.
 async fn answer(served: &Served, request: Request) -> Response {
-    match route(served, request).await {
+    let asks_for_health = matches!(Target::parse(request.uri().path()), Ok(Target::Health));
+    let host = match served.host.host(asks_for_health) {
+        Ok(host) => host,
+        Err(not_yet) => return *not_yet,
+    };
+    match route(served, host, request).await {
         Ok(response) => response,
         Err(error) => error_response(&error),
     }
@@ -72,7 +79,7 @@ fn health(host: &Host) -> Response {
     }
 }
 
-async fn route(served: &Served, request: Request) -> Result<Response, CallError> {
+async fn route(served: &Served, host: &Host, request: Request) -> Result<Response, CallError> {
     let uri = request.uri().clone();
     let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
     let most = served.http.uri_bytes_max;
@@ -85,7 +92,7 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
     let target = Target::parse(uri.path());
     // Who watches over hosts asks for this by whatever name it has, and learns nothing else.
     if matches!(target, Ok(Target::Health)) && request.method() == Method::GET {
-        return Ok(health(&served.host));
+        return Ok(health(host));
     }
     if !served.names.accept(&uri, request.headers()) {
         let message =
@@ -106,7 +113,7 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
         return Ok(wrong_method(allow));
     }
     match (target, &served.guard) {
-        (Target::Health, _) => Ok(health(&served.host)),
+        (Target::Health, _) => Ok(health(host)),
         (Target::Front, Guard::Calls { open: Some(open), .. }) => {
             Ok(Redirect::temporary(&format!("/o/{open}/")).into_response())
         }
@@ -122,7 +129,16 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
             Guard::Calls { gate, .. },
         ) => {
             let admitted = gate.admit(&namespace, request.headers())?;
-            rpc::call(served, admitted, &namespace, &object, &method, request.into_body()).await
+            rpc::call(
+                served,
+                host,
+                admitted,
+                &namespace,
+                &object,
+                &method,
+                request.into_body(),
+            )
+            .await
         }
         (
             Target::Http {
@@ -133,11 +149,11 @@ async fn route(served: &Served, request: Request) -> Result<Response, CallError>
             Guard::Calls { gate, .. },
         ) => {
             let admitted = gate.admit(&namespace, request.headers())?;
-            http::deliver(&served.host, admitted, &namespace, &object, rest, request).await
+            http::deliver(host, admitted, &namespace, &object, rest, request).await
         }
         (Target::Folder, Guard::Calls { .. }) => Ok(http::to_folder(&uri)),
         (Target::Admin(what), Guard::Admin { .. } | Guard::Calls { with_admin: true, .. }) => {
-            admin::answer(&served.host, what, &uri).await
+            admin::answer(host, what, &uri).await
         }
         (Target::Admin(_), Guard::Calls { with_admin: false, .. }) => Err(CallError::not_found(
             "the admin API is not here: use its socket in the data directory (`facetd tree --data DIR`, `curl \

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::access::Admitted;
 use super::{Served, json_response};
+use crate::Host;
 use crate::ObjectRef;
 use crate::error::CallError;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -17,6 +18,7 @@ use crate::startup::{Format, Payload};
 /// `admitted` is held until the call is answered, and counts its arguments until then.
 pub(super) async fn call(
     served: &Served,
+    host: &Host,
     mut admitted: Admitted,
     namespace: &str,
     object: &ObjectRef,
@@ -32,7 +34,7 @@ pub(super) async fn call(
         format: Format::Json,
         body,
     };
-    let answer = served.host.call(namespace, object, method, args).await?;
+    let answer = host.call(namespace, object, method, args).await?;
     let body = match answer.format {
         Format::Json => answer.body,
         Format::Bytes | Format::Cbor => {

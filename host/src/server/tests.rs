@@ -97,7 +97,7 @@ fn served(host: &Host, guarded: bool) -> Served {
         config.namespaces.insert("n".into(), namespace);
     }
     Served {
-        host: host.clone(),
+        host: host.clone().into(),
         http: config.host.http.clone(),
         names: Names::of(&[], guarded),
         guard: Guard::Calls {

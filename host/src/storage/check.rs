@@ -17,17 +17,9 @@ const COMPLAINTS_MAX: usize = 10;
 /// Pages that are read at a time.
 const PAGES_AT_ONCE: usize = 64;
 
-/// What is wrong with the database of the facet at `path`, which nobody has open; nothing if it is sound.
+/// What is wrong with the database of the facet at `path`, which nobody has open; nothing if it is sound. A log beside it is of a
+/// host that was killed, and nothing in it counts.
 pub(crate) fn check_database(file: &DbFile, path: &str) -> Vec<String> {
-    let left = "a log lies beside it, though the host stopped cleanly";
-    match file.wal_path().exists() {
-        true => vec![left.to_owned()],
-        false => check_without_log(file, path),
-    }
-}
-
-/// The same for one in whose log is nothing that counts.
-pub(crate) fn check_without_log(file: &DbFile, path: &str) -> Vec<String> {
     complaints(file, path).unwrap_or_else(|error| vec![error.for_operator()])
 }
 

@@ -30,6 +30,7 @@ mod space;
 mod sql;
 mod statement;
 mod store;
+mod strange;
 mod template;
 mod text;
 mod transaction;
@@ -39,7 +40,7 @@ mod value;
 mod vfs;
 
 pub(crate) use alarm::{AfterFailure, AlarmChange, AlarmInfo, Beginning, stored_alarm};
-pub(crate) use check::{check_database, check_without_log, is_emptied, whose};
+pub(crate) use check::{check_database, is_emptied, whose};
 pub(crate) use copy::sync_copies;
 pub(crate) use cursor::CursorId;
 pub(crate) use error::StorageError;
@@ -49,13 +50,15 @@ pub(crate) use identity::{Belongs, is_blank};
 pub(crate) use inspect::{Cell, TableDump};
 pub(crate) use interrupt::InterruptCell;
 pub(crate) use journal::{
-    Announced, Committed, Copied, Disk, Durability, Journal, JournalOptions, LocalJournal, Lsn, Recovered, Reservation,
-    Salvaged, TreeAppend, TreeUnit, Unit, inspect_journal, salvage_journal, wait_durable, wait_settled, wait_stuck,
+    Announced, Committed, Copied, Disk, Durability, Follow, Followers, Journal, JournalOptions, LocalJournal, Lsn,
+    Pins, Progress, Recovered, Recovering, Reservation, Salvaged, TreeAppend, TreeUnit, Unit, inspect_journal,
+    salvage_journal, wait_durable, wait_settled, wait_stuck,
 };
 pub(crate) use kv::KvRange;
 pub(crate) use page::PAGE_BYTES;
 pub(crate) use space::Rest;
 pub(crate) use store::FacetStore;
+pub(crate) use strange::remove_strange_logs;
 pub(crate) use transaction::TxId;
 pub(crate) use value::{Column, Rows, Usage, Value};
 

@@ -161,6 +161,16 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// The database beside which a file lies by its name.
+pub(crate) fn beside(path: &Path) -> Option<(ObjectId, FileId)> {
+    let name = path.file_name()?.to_str()?;
+    let database = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix))?;
+    match parse(database)? {
+        Found::Database(object, file) => Some((object, file)),
+        Found::Index(_) | Found::Lost(_) | Found::Companion(_) => None,
+    }
+}
+
 /// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`, and what SQLite leaves beside the latter.
 fn parse(name: &str) -> Option<Found> {
     let temporary = name.rsplit_once(TEMPORARY_SUFFIX);

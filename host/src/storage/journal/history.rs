@@ -112,6 +112,7 @@ mod tests {
             hash,
             databases: Vec::new(),
             tree: TreeUnit::Unchanged,
+            alarms: Vec::new(),
             again: Lsn::ZERO,
         }
     }

@@ -17,7 +17,7 @@ use super::segment::{self, Header, Segment};
 use super::stuck::Stuck;
 use super::unit::{Settlement, TreeUnit, Unit};
 use super::writer::new_id;
-use super::{Lsn, Pins, Progress};
+use super::{Followers, Lsn, Pins, Progress};
 use crate::index::{self, Head};
 use crate::storage::file::{DbFile, remove_companions};
 use crate::sys::clock;
@@ -77,6 +77,7 @@ pub(super) struct Keeper {
     pub(super) heads: Arc<Heads>,
     /// How far histories have come that their indexes do not show, with the units that they are: all are durable.
     pub(super) unshown: HashMap<Key, (Lsn, Head)>,
+    pub(super) followers: Arc<Followers>,
     pub(super) disk: Disk,
     /// The data directory.
     pub(super) root: PathBuf,
@@ -379,6 +380,7 @@ impl Keeper {
                 self.stuck.move_up(upto, until, append);
             }
             self.carry(upto);
+            self.give_up_followers(upto);
         } else if !self.carried.is_empty() {
             // Perhaps they can be written again.
             let failed = self
@@ -402,6 +404,9 @@ impl Keeper {
             needed = needed.min(self.settled.next());
             needed = self.stuck.oldest().map_or(needed, |(lsn, ..)| needed.min(lsn));
         }
+        if rules::hold(Rule::FollowersHoldSegments, &self.root) {
+            needed = needed.min(self.followers.oldest().unwrap_or(needed));
+        }
         self.watch_room();
         let many = self.filled.iter().take_while(|filled| filled.last_lsn < needed).count();
         if many == 0 {
@@ -416,6 +421,15 @@ impl Keeper {
         }
         if let Err(error) = self.recycle(many) {
             self.complain("a segment of the journal cannot be recycled", &error);
+        }
+    }
+
+    /// What is only derived holds nobody up.
+    fn give_up_followers(&mut self, upto: Lsn) {
+        if let Some(until) = clock::now().checked_sub(MOVE_AFTER)
+            && let Err(error) = self.followers.give_up(&self.disk, upto, until)
+        {
+            self.complain("an index of alarms can be neither written nor removed", &error);
         }
     }
 
@@ -552,6 +566,11 @@ impl Keeper {
                 tracing::error!(file = %file.path().display(), %error, "a log could not be removed");
                 return false;
             }
+        }
+        // Whoever has not caught up by now does not any more.
+        if let Err(error) = self.followers.give_up(&self.disk, Lsn::MAX, clock::now()) {
+            tracing::error!(%error, "an index of alarms can be neither written nor removed");
+            return false;
         }
         match self.begin_anew(&last) {
             Ok(()) => true,

@@ -10,10 +10,11 @@ use super::disk::Disk;
 use super::heads::{Heads, Unshown};
 use super::keeper::{Keeper, Task};
 use super::queue::Queue;
+use super::recovering::{Recovering, Stage};
 use super::recovery::{self, JournalError, Recovered};
 use super::segment::Segment;
 use super::writer::Writer;
-use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
+use super::{Followers, Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
 use crate::ids::ObjectId;
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
@@ -34,6 +35,8 @@ pub(crate) struct JournalOptions {
     pub(crate) cap_bytes: u64,
     /// Where it writes.
     pub(crate) disk: Disk,
+    /// Told how far a recovery is.
+    pub(crate) recovering: Arc<Recovering>,
 }
 
 impl Default for JournalOptions {
@@ -43,6 +46,7 @@ impl Default for JournalOptions {
             segment_bytes: SEGMENT_BYTES,
             cap_bytes: CAP_BYTES,
             disk: Disk::new(),
+            recovering: Arc::default(),
         }
     }
 }
@@ -79,6 +83,7 @@ pub(crate) struct LocalJournal {
     progress: Arc<Progress>,
     pins: Arc<Pins>,
     heads: Arc<Heads>,
+    followers: Arc<Followers>,
     tasks: Mutex<Sender<Task>>,
     threads: Mutex<Option<Threads>>,
 }
@@ -105,10 +110,15 @@ impl LocalJournal {
             disk: options.disk.clone().rooted(root)?,
             ..options.clone()
         };
+        if was_dirty {
+            options.recovering.tell(Stage::Reading);
+        }
         let (segment, spares, recovered) = recovery::recover(root, &dir, was_dirty, options, mend)?;
+        options.recovering.tell(Stage::Starting);
         let last = segment.header.first_lsn.previous();
         let (queue, progress, pins) = (Queue::new(last), Progress::new(last), Arc::<Pins>::default());
         let heads = Arc::<Heads>::default();
+        let followers = Arc::<Followers>::default();
         let usable = options.segment_bytes.saturating_sub(super::queue::WASTE_BYTES);
         queue.add_room(|state| {
             state.segment_bytes = segment.room();
@@ -122,6 +132,7 @@ impl LocalJournal {
             pins: pins.clone(),
             heads: heads.clone(),
             unshown: Default::default(),
+            followers: followers.clone(),
             disk: options.disk.clone(),
             root: root.to_owned(),
             dir: dir.clone(),
@@ -159,6 +170,7 @@ impl LocalJournal {
             progress,
             pins,
             heads,
+            followers,
             tasks: Mutex::new(tasks),
             threads: Mutex::new(Some(threads)),
         };
@@ -201,6 +213,7 @@ impl Journal for LocalJournal {
 
     fn append(&self, unit: Unit) -> Lsn {
         die::pass(Point::Appending);
+        let follows = Followers::concerned(&unit);
         let key = (unit.dir.clone(), unit.object);
         let lsn = self.heads.lengthen(key, |before| {
             let unit = unit.encode(before, clock::unix_ms());
@@ -211,6 +224,9 @@ impl Journal for LocalJournal {
                 }
                 for file in unit.settlement.removed_files() {
                     self.pins.removed(&file, lsn);
+                }
+                if let Some(dir) = &follows {
+                    self.followers.appended(dir, lsn);
                 }
                 for file in &unit.announced {
                     self.pins.announce(unit.settlement.file(*file), lsn);
@@ -228,6 +244,10 @@ impl Journal for LocalJournal {
 
     fn pins(&self) -> &Arc<Pins> {
         &self.pins
+    }
+
+    fn followers(&self) -> &Arc<Followers> {
+        &self.followers
     }
 
     fn is_tight(&self) -> bool {
@@ -252,6 +272,8 @@ impl Journal for LocalJournal {
             tracing::error!("the journal's thread has panicked");
             None
         });
+        // All that is going to be durable is.
+        self.followers.catch_up(self.progress.durable());
         self.tell(Task::Stop(last));
         // It may be the keeper that lets go of the last store, and so of the journal: it cannot wait for itself.
         let is_keeper = keeper.thread().id() == std::thread::current().id();

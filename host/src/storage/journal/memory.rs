@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
+use super::{Followers, Journal, JournalFull, Lsn, Pins, Progress, Reservation, Unit};
 
 /// Acknowledges at once, unless it is held or has failed.
 pub(crate) struct MemoryJournal {
     state: Mutex<State>,
     progress: Arc<Progress>,
     pins: Arc<Pins>,
+    followers: Arc<Followers>,
 }
 
 #[derive(Default)]
@@ -26,6 +27,7 @@ impl MemoryJournal {
             state: Mutex::default(),
             progress: Progress::new(Lsn::ZERO),
             pins: Arc::default(),
+            followers: Arc::default(),
         })
     }
 
@@ -95,6 +97,10 @@ impl Journal for MemoryJournal {
 
     fn pins(&self) -> &Arc<Pins> {
         &self.pins
+    }
+
+    fn followers(&self) -> &Arc<Followers> {
+        &self.followers
     }
 
     fn is_tight(&self) -> bool {

@@ -4,6 +4,7 @@
 mod batch;
 mod carried;
 mod disk;
+mod followers;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod heads;
@@ -14,6 +15,7 @@ mod lsn;
 mod pins;
 mod progress;
 mod queue;
+mod recovering;
 mod recovery;
 mod redo;
 pub(crate) mod rules;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use crate::ids::ObjectId;
 
 pub(crate) use disk::Disk;
+pub(crate) use followers::{Follow, Followers};
 pub(crate) use heads::Unshown;
 pub(crate) use local::{JournalOptions, LocalJournal};
 pub(crate) use lsn::Lsn;
@@ -52,6 +55,7 @@ pub(crate) use memory::MemoryJournal;
 pub(crate) use pins::Pins;
 pub(crate) use progress::{Durability, Progress, wait_durable, wait_settled, wait_stuck};
 pub(crate) use queue::{JournalFull, Reservation};
+pub(crate) use recovering::Recovering;
 pub(crate) use recovery::{Recovered, inspect as inspect_journal};
 pub(crate) use salvage::{Salvaged, salvage as salvage_journal};
 pub(crate) use unit::{Announced, Committed, Copied, Pages, TreeAppend, TreeUnit, Unit};
@@ -75,6 +79,8 @@ pub(crate) trait Journal: Send + Sync {
     fn progress(&self) -> &Arc<Progress>;
     /// Which databases have pages that are only in the journal.
     fn pins(&self) -> &Arc<Pins>;
+    /// What else is kept up with it.
+    fn followers(&self) -> &Arc<Followers>;
     /// True if `reserve` may have to wait.
     fn is_tight(&self) -> bool;
     /// Why commits are refused for good, or have been for long; shortly, for whoever watches over the host.

@@ -52,7 +52,7 @@ enum LogState {
     Open,
     /// Nobody: its store could not be closed as it should.
     Left,
-    /// The keeper, for a moment.
+    /// Somebody who folds it or looks at it, for a moment.
     Folding,
 }
 
@@ -203,6 +203,26 @@ impl Pins {
         } else if let Some(log) = state.logs.get_mut(file) {
             log.state = LogState::Left;
         }
+    }
+
+    /// Looks at a database that nobody has open and beside which lies no log of this process; whoever opens it waits for that. None
+    /// if it is open, or a log lies there.
+    pub(crate) fn while_closed<R>(&self, file: &DbFile, look: impl FnOnce() -> R) -> Option<R> {
+        {
+            let mut state = self.lock();
+            if state.logs.contains_key(file) {
+                return None;
+            }
+            let looked_at = Log {
+                state: LogState::Folding,
+                of: None,
+            };
+            state.logs.insert(file.clone(), looked_at);
+        }
+        let seen = look();
+        self.closed(file, true);
+        self.folded.notify_all();
+        Some(seen)
     }
 
     /// Databases beside which a log lies that nobody has opened since.

@@ -12,6 +12,7 @@ use super::Lsn;
 use super::batch::{self, BLOCK_BYTES};
 use super::disk::Disk;
 use super::local::JournalOptions;
+use super::recovering::Stage;
 use super::redo::Redo;
 use super::rules::{self, Rule};
 use super::segment::{self, Header, Segment};
@@ -67,6 +68,8 @@ pub(crate) struct Recovered {
     pub(crate) objects: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
     /// Objects of which the journal knew more than could be put into their index.
     pub(crate) doubtful: std::collections::BTreeSet<(PathBuf, crate::ids::ObjectId)>,
+    /// What has become of alarms.
+    pub(crate) alarms: super::redo::AlarmsOf,
     /// Past every number of a spare.
     pub(super) next_spare: u64,
 }
@@ -170,7 +173,7 @@ pub(super) fn recover(
             mib = recovered.bytes >> 20,
             "recovering from the journal"
         );
-        let mut redo = Redo::new(root, disk.clone());
+        let mut redo = Redo::new(root, disk.clone(), options.recovering.clone());
         // What is later than they are is here as well, and comes behind them.
         if carried {
             each_carried(&read.segments, |lsn, unit| {
@@ -200,17 +203,19 @@ pub(super) fn recover(
             }
             die::pass(Point::RedoUnit);
             done += 1;
-            redo.tell(done, read.units);
+            options.recovering.tell(Stage::Units { done, all: read.units });
             Ok(())
         })?;
         let redone = redo.finish()?;
         (recovered.databases, recovered.lost) = (redone.databases, redone.lost);
         (recovered.objects, recovered.doubtful) = (redone.objects, redone.doubtful);
+        recovered.alarms = redone.alarms;
         die::pass(Point::RedoDone);
     }
     mend(&recovered)?;
     die::pass(Point::Mended);
     if read.units > 0 && rules::hold(Rule::RedoIsSynced, root) {
+        options.recovering.tell(Stage::Syncing);
         disk.sync_all(root)?;
         die::pass(Point::RecoverySynced);
     }

@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Lsn;
 use super::disk::Disk;
 use super::history::History;
+use super::recovering::{Recovering, Stage};
 use super::recovery::JournalError;
 use super::rules::{self, Rule};
 use super::unit::{DatabaseChange, Decoded, Pages, TreeUnit};
@@ -19,13 +19,10 @@ use crate::ids::{FileId, ObjectId};
 use crate::index::{self, Head, IndexError, RedoRecord};
 use crate::storage::file::DbFile;
 use crate::storage::page::{self, PAGE, PAGE_BYTES};
-use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
 /// Databases that are open at a time.
 const OPEN_FILES_MAX: usize = 256;
-/// Progress is told from this time on, and as often.
-const TELL_EVERY_MS: u128 = 1_000;
 
 /// What the journal says of one database.
 #[derive(Default)]
@@ -62,7 +59,12 @@ pub(super) struct Redone {
     pub(super) doubtful: BTreeSet<(PathBuf, ObjectId)>,
     /// Files that were to become copies, and are gone.
     pub(super) unmade: usize,
+    /// What has become of alarms.
+    pub(super) alarms: AlarmsOf,
 }
+
+/// For each facet whose alarm units have changed, when it is due; by namespace directory.
+pub(crate) type AlarmsOf = BTreeMap<Arc<Path>, BTreeMap<(ObjectId, FileId), Option<u64>>>;
 
 pub(super) struct Redo {
     root: PathBuf,
@@ -74,11 +76,12 @@ pub(super) struct Redo {
     /// Objects whose files are of another time than the journal, and why.
     misfits: BTreeMap<(Arc<Path>, ObjectId), String>,
     open: HashMap<DbFile, File>,
-    told: Instant,
+    alarms: AlarmsOf,
+    recovering: Arc<Recovering>,
 }
 
 impl Redo {
-    pub(super) fn new(root: &Path, disk: Disk) -> Self {
+    pub(super) fn new(root: &Path, disk: Disk, recovering: Arc<Recovering>) -> Self {
         Self {
             root: root.to_owned(),
             disk,
@@ -88,7 +91,8 @@ impl Redo {
             histories: BTreeMap::new(),
             misfits: BTreeMap::new(),
             open: HashMap::new(),
-            told: clock::now(),
+            alarms: AlarmsOf::new(),
+            recovering,
         }
     }
 
@@ -126,6 +130,11 @@ impl Redo {
                 DatabaseChange::Copying(_) => plan.announced = true,
                 DatabaseChange::Removed => (plan.removed, plan.announced) = (true, false),
             }
+        }
+        if !unit.alarms.is_empty() {
+            let dir = self.dir(&unit.namespace);
+            let alarms = self.alarms.entry(dir).or_default();
+            alarms.extend(unit.alarms.iter().map(|(file, due_ms)| ((unit.object, *file), *due_ms)));
         }
         if unit.tree == TreeUnit::Unchanged {
             return;
@@ -303,6 +312,7 @@ impl Redo {
         let lost = self.databases.values().filter(|plan| plan.lost).count();
         let mut redone = self.indexes()?;
         (redone.databases, redone.lost, redone.unmade) = (databases, lost, unmade);
+        redone.alarms = self.alarms;
         Ok(redone)
     }
 
@@ -310,7 +320,10 @@ impl Redo {
     fn indexes(&mut self) -> Result<Redone, JournalError> {
         let (mut redone, mut written) = (Redone::default(), Vec::new());
         let mut plans = std::mem::take(&mut self.indexes);
-        for (at, history) in std::mem::take(&mut self.histories) {
+        let histories = std::mem::take(&mut self.histories);
+        let all = histories.len() as u64;
+        for (done, (at, history)) in (0..).zip(histories) {
+            self.recovering.tell(Stage::Indexes { done, all });
             let plan = plans.remove(&at).unwrap_or_default();
             let misfit = self.misfits.get(&at);
             let (dir, object) = at;
@@ -387,14 +400,5 @@ impl Redo {
     fn write_anew(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let file = self.disk.open(path, true)?;
         self.disk.write(path, &file, bytes, 0)
-    }
-
-    /// Says how far it is, if it takes long.
-    pub(super) fn tell(&mut self, done: u64, all: u64) {
-        let now = clock::now();
-        if now.saturating_duration_since(self.told).as_millis() >= TELL_EVERY_MS {
-            self.told = now;
-            tracing::info!("recovering: {done} of {all} units, {} %", done * 100 / all.max(1));
-        }
     }
 }

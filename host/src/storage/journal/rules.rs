@@ -18,6 +18,8 @@ pub(crate) enum Rule {
     PinsHoldSegments,
     /// It holds the pages of a database that is removed until that is durable.
     RemovalHoldsPin,
+    /// A segment is kept until the index of alarms holds what its units did to alarms.
+    FollowersHoldSegments,
     /// A segment is kept until files show what its units did to trees.
     SettledBeforeRelease,
     /// All frames of a commit are in its unit.

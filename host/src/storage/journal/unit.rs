@@ -421,6 +421,8 @@ pub(super) struct Decoded {
     pub(super) hash: u64,
     pub(super) databases: Vec<(FileId, DatabaseChange)>,
     pub(super) tree: TreeUnit,
+    /// When alarms are due that it has set, or that there are none any more.
+    pub(super) alarms: Vec<(FileId, Option<u64>)>,
     /// The unit that it repeats, or [`Lsn::ZERO`].
     pub(super) again: Lsn,
 }
@@ -453,13 +455,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     }
     let object = unit.get_object().map_err(text)?;
     let object = ObjectId(object.try_into().map_err(|_| "an object id has 32 bytes")?);
-    let mut databases = Vec::new();
+    let (mut databases, mut alarms) = (Vec::new(), Vec::new());
     for database in unit.get_databases().map_err(text)? {
         let change = match database.which().map_err(|error| error.to_string())? {
-            wire::database::Pages(pages) => DatabaseChange::Pages(read_pages(pages.map_err(text)?, &mut rest)?),
+            wire::database::Pages(pages) => {
+                let pages = pages.map_err(text)?;
+                alarms.extend(read_alarm(pages)?.map(|due_ms| (FileId(database.get_file()), due_ms)));
+                DatabaseChange::Pages(read_pages(pages, &mut rest)?)
+            }
             wire::database::Copying(from) => DatabaseChange::Copying(FileId(from)),
             wire::database::Copied(pages) => DatabaseChange::Copied(read_pages(pages.map_err(text)?, &mut rest)?),
-            wire::database::Removed(()) => DatabaseChange::Removed,
+            wire::database::Removed(()) => {
+                alarms.push((FileId(database.get_file()), None));
+                DatabaseChange::Removed
+            }
         };
         databases.push((FileId(database.get_file()), change));
     }
@@ -490,6 +499,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         object,
         databases,
         tree,
+        alarms,
+    })
+}
+
+/// None if the commit has left the alarm as it was.
+fn read_alarm(pages: wire::pages::Reader<'_>) -> Result<Option<Option<u64>>, String> {
+    let alarm = pages.get_alarm().which().map_err(|error| error.to_string())?;
+    Ok(match alarm {
+        wire::pages::alarm::Unchanged(()) => None,
+        wire::pages::alarm::None(()) => Some(None),
+        wire::pages::alarm::DueMs(due_ms) => Some(Some(due_ms)),
     })
 }
 

@@ -681,7 +681,7 @@ fn a_log_whose_database_is_gone_goes_as_well() {
         .unwrap();
     }
     std::fs::write(home.join("notes-wal"), b"somebody else's").unwrap();
-    crate::offline::clear_orphans(&dir, &recovered, &Disk::new()).unwrap();
+    crate::offline::clear_orphans(&dir, &recovered, true, &Disk::new()).unwrap();
     let left: Vec<_> = std::fs::read_dir(&home)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

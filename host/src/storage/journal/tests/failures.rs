@@ -70,6 +70,7 @@ pub(super) fn options(segment_bytes: u64, disk: Disk) -> JournalOptions {
         segment_bytes,
         cap_bytes: 40 << 20,
         disk,
+        ..JournalOptions::default()
     }
 }
 
@@ -129,6 +130,7 @@ pub(super) fn live(seed: u64, twist: Twist) -> Result<Seen, String> {
             twist,
             segment_bytes,
             fails: twist.fails_writes,
+            sweeps: random.one_in(4),
             steps: STEPS_MAX,
         };
         let lived = life.live(&mut random, &mut seen);
@@ -208,6 +210,8 @@ struct Life<'a> {
     segment_bytes: u64,
     /// Its disk fails.
     fails: bool,
+    /// It begins with `facetd recover`.
+    sweeps: bool,
     /// Of each object, at most.
     steps: usize,
 }
@@ -221,8 +225,9 @@ impl Life<'_> {
             self.root,
             self.was_dirty,
             &options(self.segment_bytes, disk.clone()),
-            |recovered| match self.was_dirty && dir.exists() {
-                true => crate::offline::clear_orphans(&dir, recovered, &disk),
+            // `facetd recover` looks at everything, a start does not.
+            |recovered| match self.was_dirty && self.sweeps && dir.exists() {
+                true => crate::offline::clear_orphans(&dir, recovered, true, &disk),
                 false => Ok(()),
             },
         );
@@ -448,6 +453,7 @@ fn live_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
         twist: Twist::default(),
         segment_bytes: 4 << 20,
         fails: true,
+        sweeps: false,
         steps: 30,
     };
     let (crash, clean) = life.live(&mut random, &mut seen)?;
@@ -492,6 +498,7 @@ fn recover_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
         twist: Twist::default(),
         segment_bytes: 4 << 20,
         fails: false,
+        sweeps: false,
         steps: 30,
     };
     let (crash, clean) = life.live(&mut random, &mut seen)?;
@@ -509,7 +516,7 @@ fn recover_with_fault(seed: u64, nth: u64) -> Result<u64, String> {
         true,
         &options(4 << 20, disk.clone()),
         |recovered| match dir.exists() {
-            true => crate::offline::clear_orphans(&dir, recovered, &disk),
+            true => crate::offline::clear_orphans(&dir, recovered, true, &disk),
             false => Ok(()),
         },
     );

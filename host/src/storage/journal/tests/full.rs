@@ -96,6 +96,7 @@ impl Data {
             segment_bytes: SEGMENT_BYTES,
             cap_bytes: 64 << 20,
             disk: Disk::probed(self.full.clone()),
+            ..JournalOptions::default()
         };
         LocalJournal::open(self.dir.path(), was_dirty, &options, |_| Ok(())).map(|(journal, _)| Arc::new(journal))
     }

@@ -9,6 +9,7 @@ use crate::ids::{FileId, ObjectId};
 use crate::index::{self, Unshown};
 use crate::storage::check::damaged_pages;
 use crate::storage::file::DbFile;
+use crate::storage::is_blank;
 use crate::storage::journal::Lsn;
 
 /// A value, by what it weighs.
@@ -150,12 +151,17 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
             indexes.insert(number);
         } else if let Some(file) = rest.strip_suffix(".sqlite") {
             databases.push((number, file.trim_start_matches('.').parse().unwrap_or(0)));
-        } else if !(with_logs && rest.ends_with("-wal")) {
+        } else if !rest.ends_with("-wal") {
             return Err(format!("{name} lies there"));
         }
     }
     for (number, file) in databases {
-        let path = db_file(dir, number, file).path();
+        let database = db_file(dir, number, file);
+        if is_blank(&database).map_err(|error| error.to_string())? {
+            // Whoever is given that file begins it anew.
+            continue;
+        }
+        let path = database.path();
         let content =
             read_database(&path, with_logs).map_err(|error| format!("object {number}, database {file}: {error}"))?;
         all.entry(number).or_default().databases.insert(file, content);

@@ -177,6 +177,11 @@ fn a_copy_is_durable_before_its_unit() {
 }
 
 #[test]
+fn a_copy_is_announced() {
+    is_missed(Rule::CopyIsAnnounced, 0);
+}
+
+#[test]
 fn a_segment_has_a_new_id_each_time() {
     let twist = Twist {
         without: Some(Rule::SegmentHasNewId),
@@ -323,6 +328,7 @@ fn is_refused_when_full(without: Option<Rule>) -> bool {
         segment_bytes: 8 << 20,
         cap_bytes: 24 << 20,
         disk: Disk::new(),
+        ..JournalOptions::default()
     };
     let (journal, _) = LocalJournal::open(root.path(), false, &options, |_| Ok(())).unwrap();
     let journal = Arc::new(journal);
