@@ -126,15 +126,16 @@ impl Connected {
     }
 
     /// Creates a database. One that is there already, and was committed to, has lost its entry in the index: it is refused, not
-    /// overwritten. To one that a crash left nothing was committed.
+    /// overwritten. To one that a crash left nothing was committed; but what this process committed may be in its log only.
     pub(super) fn create(
         file: &DbFile,
+        has_own_log: bool,
         quota_bytes: u64,
         interrupt: &Arc<InterruptCell>,
     ) -> Result<Self, StorageError> {
         let path = file.path();
         let is_blank = || identity::is_blank(file).map_err(|error| StorageError::io("read", &path, &error));
-        if path.exists() && !is_blank()? {
+        if path.exists() && (has_own_log || !is_blank()?) {
             let message = "a database is in the way that the object's index does not name. It is left as it is; restore the \
                            index from a backup, or move the file away";
             return Err(StorageError::new(StorageCode::Identity, message).private(path.display()));

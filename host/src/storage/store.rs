@@ -225,7 +225,7 @@ impl FacetStore {
                         return Err(logged_once(refusal_logged, file, error.of_facet(path)));
                     }
                 },
-                (false, true) => match Connected::create(file, *quota_bytes, interrupt) {
+                (false, true) => match Connected::create(file, ours, *quota_bytes, interrupt) {
                     Ok(open) => open,
                     Err(error) => {
                         journal.pins().closed(file, !ours);
