@@ -207,7 +207,11 @@ impl AlarmIndex {
             let all = index.due(Place::default(), u64::MAX, u32::MAX)?;
             Ok(Some(all.into_iter().map(|place| (place.key, place.due_ms)).collect()))
         };
-        read().map_err(|error| wrong(&format!("the index of alarms is damaged, or is none ({error})")))
+        read().map_err(|error| {
+            wrong(&format!(
+                "the index of alarms is damaged, or is none ({error}); the next start makes it anew"
+            ))
+        })
     }
 
     fn connect_unchanged(path: &Path) -> Result<Self, rusqlite::Error> {

@@ -1,5 +1,6 @@
 //! One ticker per engine. Each tick ends an epoch, which is what interrupts guest code; every few ticks it looks for
-//! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives.
+//! facets that have taken too long or had nothing to do for too long. It stands still while no facet lives. There may be
+//! thousands that are idle, and whoever starts one waits for the sweep, so of those it looks at what lies at hand.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,8 @@ use crate::sys::clock;
 
 /// How often limits and idleness are looked at.
 const SWEEP_MS: u64 = 50;
+/// Of an idle facet it is asked in one of so many sweeps only whether it is gone.
+const IDLE_PARTS: usize = 20;
 /// A facet's database is closed when it has been idle for this part of the time after which it is evicted (S14).
 const CLOSES_AFTER_PART: u64 = 2;
 
@@ -65,6 +68,7 @@ impl Watchdog {
 
     fn run(&self, engine: &Engine) {
         let mut ticks: u64 = 0;
+        let mut sweeps: usize = 0;
         loop {
             {
                 let mut live = self.live();
@@ -84,7 +88,12 @@ impl Watchdog {
             if ticks.is_multiple_of(SWEEP_MS / EPOCH_TICK_MS) {
                 let now_ms = clock::monotonic_ms();
                 let mut live = self.live();
-                live.watched.retain(|watched| watched.look(now_ms));
+                sweeps = sweeps.wrapping_add(1);
+                let mut place = sweeps;
+                live.watched.retain(|watched| {
+                    place = place.wrapping_add(1);
+                    watched.look(now_ms, place.is_multiple_of(IDLE_PARTS))
+                });
                 make_place(&live.watched);
             }
         }
@@ -116,21 +125,22 @@ fn make_place(watched: &[Watched]) {
 }
 
 impl Watched {
-    /// False if it needs no watching any more.
-    fn look(&self, now_ms: u64) -> bool {
-        if *self.control.gone().borrow() {
+    /// False if it needs no watching any more. `closely`: it is asked whether it is gone even if it is idle.
+    fn look(&self, now_ms: u64, closely: bool) -> bool {
+        let idle_since_ms = self.control.idle_since_ms.load(Ordering::Relaxed);
+        let idle_ms = now_ms.saturating_sub(idle_since_ms);
+        let rests = idle_since_ms != 0 && idle_ms <= self.control.idle_evict_ms / CLOSES_AFTER_PART;
+        if (closely || !rests) && *self.control.gone().borrow() {
             return false;
         }
         let past = |deadline_ms: u64| deadline_ms != 0 && now_ms > deadline_ms;
         // Epochs do not tick in SQLite.
         self.control.interrupt().look(now_ms);
-        let idle_since_ms = self.control.idle_since_ms.load(Ordering::Relaxed);
         if past(self.control.wall_deadline_ms.load(Ordering::Relaxed)) {
             self.end("wall", "an event took longer than the facet's wall limit");
         } else if past(self.control.gate_deadline_ms.load(Ordering::Relaxed)) {
             self.end("gate", "the gate of context.block was held for more than 30 seconds");
         } else if past(idle_since_ms) {
-            let idle_ms = now_ms - idle_since_ms;
             if idle_ms > self.control.idle_evict_ms {
                 self.evict();
             } else if idle_ms > self.control.idle_evict_ms / CLOSES_AFTER_PART {

@@ -6,15 +6,15 @@
 //! each other. What has gone in the meantime is not held, and a copy that its own turn has made need not be: so none waits for
 //! itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{CallError, Kind};
 use crate::ids::FileId;
-use crate::live::Object;
 use crate::live::pause::Pause;
 use crate::live::visit::{Holder, Lent, Loan, blocking, join};
+use crate::live::{Control, Object};
 use crate::object::{Copy, NodeId, Source};
 use crate::storage::journal::rules::{self, Rule};
 use crate::storage::{Announced, Copied, DbFile, FacetStore, StorageError, remove_db, sync_copies, wait_durable};
@@ -102,21 +102,14 @@ impl Object {
     ) -> Result<Made, CallError> {
         let wanted = Wanted::default();
         self.announce_copies(&copies).await?;
-        let (mut done, mut lent) = (Vec::new(), Vec::new());
-        for copy in copies {
+        let orders = copies.into_iter().map(|copy| {
             let order = Order {
                 dst: self.db_file(copy.to),
                 dst_path: join(&copy.to_path),
                 unwanted: wanted.0.clone(),
             };
             let loan = match held.0.get(&copy.node) {
-                Some(Held::Paused(pause)) => {
-                    // What comes before it may be what it is made of.
-                    done.extend(carry_out(std::mem::take(&mut lent)).await.map_err(not_made)?);
-                    let made = copy_paused(pause, order).await.map_err(not_made)?;
-                    done.push((copy.to, made));
-                    continue;
-                }
+                Some(Held::Paused(pause)) => return (copy.to, Origin::Paused(pause.control().clone()), order),
                 Some(Held::Lent(loan)) => Some(loan.clone()),
                 // A copy that this turn has made: nobody else knows of it, and what was at its path before may be held.
                 None => None,
@@ -126,9 +119,9 @@ impl Object {
                 file: copy.file,
                 path: copy.path,
             };
-            lent.push((copy.to, self.lent(loan, &source), order));
-        }
-        done.extend(carry_out(lent).await.map_err(not_made)?);
+            (copy.to, Origin::Lent(self.lent(loan, &source)), order)
+        });
+        let done = carry_out(orders.collect()).await.map_err(not_made)?;
         let (mut copied, mut unmade) = (Vec::new(), Vec::new());
         for (file, made) in done {
             match made {
@@ -187,45 +180,79 @@ impl Object {
     }
 }
 
-/// Makes copies of databases that nobody has open, one after the other on one thread. Answers which were made.
-async fn carry_out(copies: Vec<(FileId, Lent, Order)>) -> Result<Vec<(FileId, Option<Copied>)>, StorageError> {
-    if copies.is_empty() {
-        return Ok(Vec::new());
+/// What a copy is made from.
+enum Origin {
+    /// Nobody has it open.
+    Lent(Lent),
+    /// Its facet, which is paused.
+    Paused(Arc<Control>),
+}
+
+/// Copies that are to be made, and those that were looked at, each with what was made.
+struct Copying {
+    left: VecDeque<(FileId, Origin, Order)>,
+    done: Vec<(FileId, Option<Copied>)>,
+}
+
+impl Copying {
+    /// Makes copies until a facet is in a turn: the host's own turns, which only move an alarm, go on in one that is paused.
+    fn go_on(mut self) -> Result<Self, StorageError> {
+        while let Some((to, origin, order)) = self.left.pop_front() {
+            let made = match origin {
+                Origin::Lent(lent) => lent.use_by(|store| order.carry_out(store))?,
+                Origin::Paused(control) => {
+                    let storage = control.storage.get().expect("what is paused has its storage").clone();
+                    let mut store = storage
+                        .lock()
+                        .expect("storage does not panic: a panic would end its facet first");
+                    if store.in_turn() {
+                        self.left.push_front((to, Origin::Paused(control), order));
+                        break;
+                    }
+                    order.carry_out(&mut store)?
+                }
+            };
+            self.done.push((to, made));
+        }
+        Ok(self)
     }
-    blocking(move || {
-        let one = |(to, lent, order): (FileId, Lent, Order)| Ok((to, lent.use_by(|store| order.carry_out(store))?));
-        copies.into_iter().map(one).collect()
-    })
-    .await
+
+    /// Whose turn may be in the way of the next copy.
+    fn next_paused(&self) -> Option<Arc<Control>> {
+        match self.left.front() {
+            Some((_, Origin::Paused(control), _)) => Some(control.clone()),
+            Some((_, Origin::Lent(_), _)) | None => None,
+        }
+    }
+}
+
+/// Makes copies in order, for what comes before one may be what it is made of; on one thread, for changing to another for each
+/// takes longer than a copy does. Answers which were made.
+async fn carry_out(copies: VecDeque<(FileId, Origin, Order)>) -> Result<Vec<(FileId, Option<Copied>)>, StorageError> {
+    let mut copying = Copying {
+        left: copies,
+        done: Vec::new(),
+    };
+    while !copying.left.is_empty() {
+        let Some(control) = copying.next_paused() else {
+            copying = blocking(move || copying.go_on()).await?;
+            continue;
+        };
+        let left = copying.left.len();
+        let changed = control.storage_changed.notified();
+        tokio::pin!(changed);
+        // Registered before looking, so that the end of a turn in between is not missed.
+        changed.as_mut().enable();
+        copying = blocking(move || copying.go_on()).await?;
+        if copying.left.len() == left {
+            changed.await;
+        }
+    }
+    Ok(copying.done)
 }
 
 fn not_made(error: StorageError) -> CallError {
     let error = error.logged();
     let message = format!("the clone could not be made: {error}");
     CallError::new(Kind::Storage, error.code(), message)
-}
-
-/// Copies the database of a facet that is paused.
-async fn copy_paused(pause: &Pause, order: Order) -> Result<Option<Copied>, StorageError> {
-    let control = pause.control();
-    let order = Arc::new(order);
-    loop {
-        let changed = control.storage_changed.notified();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
-        let (control, order) = (control.clone(), order.clone());
-        let made = blocking(move || {
-            let storage = control.storage.get().expect("what is paused has its storage");
-            let mut store = storage
-                .lock()
-                .expect("storage does not panic: a panic would end its facet first");
-            // The host's own turns, which only move an alarm, go on.
-            (!store.in_turn()).then(|| order.carry_out(&mut store))
-        })
-        .await;
-        match made {
-            Some(made) => return made,
-            None => changed.await,
-        }
-    }
 }

@@ -21,7 +21,7 @@ use super::cache::{GuestStatements, HostStatements};
 use super::counters::Counters;
 use super::cursor::Cursors;
 use super::error::{StorageCode, StorageError};
-use super::file::{DbFile, remove_db};
+use super::file::{DbFile, remove_companions, remove_if_there};
 use super::heap::{HeapRefusal, Meter};
 use super::interrupt::InterruptCell;
 use super::quota::Quota;
@@ -134,21 +134,26 @@ impl Connected {
         interrupt: &Arc<InterruptCell>,
     ) -> Result<Self, StorageError> {
         let path = file.path();
-        let is_blank = || identity::is_blank(file).map_err(|error| StorageError::io("read", &path, &error));
-        if path.exists() && (has_own_log || !is_blank()?) {
-            let message = "a database is in the way that the object's index does not name. It is left as it is; restore the \
-                           index from a backup, or move the file away";
-            return Err(StorageError::new(StorageCode::Identity, message).private(path.display()));
-        }
-        // A log without its database would be taken for the new one's.
-        remove_db(file).map_err(|error| StorageError::io("remove the left-over", &path, &error))?;
         let image = template::image()?;
-        let mut created = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| StorageError::io("create", &path, &error))?;
+        let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let is_in_the_way = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AlreadyExists;
+        let created = match make() {
+            Err(error) if is_in_the_way(&error) => {
+                let is_blank = || identity::is_blank(file).map_err(|error| StorageError::io("read", &path, &error));
+                if has_own_log || !is_blank()? {
+                    let message = "a database is in the way that the object's index does not name. It is left as it is; \
+                                   restore the index from a backup, or move the file away";
+                    return Err(StorageError::new(StorageCode::Identity, message).private(path.display()));
+                }
+                // Nothing was ever committed to it.
+                remove_if_there(&path).map_err(|error| StorageError::io("remove the left-over", &path, &error))?;
+                make()
+            }
+            made => made,
+        };
+        let mut created = created.map_err(|error| StorageError::io("create", &path, &error))?;
+        // A log without its database would be taken for the new one's.
+        remove_companions(file).map_err(|error| StorageError::io("remove the left-over", &path, &error))?;
         created
             .write_all(image)
             .map_err(|error| StorageError::io("write", &path, &error))?;
@@ -160,11 +165,6 @@ impl Connected {
         // Not CREATE: SQLite would make up an empty database for one that is lost. No URI.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let path = file.path();
-        if !path.exists() {
-            let message = "the database is missing though the index of the object names it: restore it from a backup, or \
-                           delete the facet";
-            return Err(StorageError::new(StorageCode::Corrupt, message).private(path.display()));
-        }
         let opened = vfs::open(&path, flags)?;
         let account = Arc::clone(opened.vfs.account());
         Self::set_up(opened, &path, quota_bytes, interrupt).map_err(|error| account.explain(error))

@@ -32,7 +32,7 @@ fn refusal(file: &DbFile, why: &str) -> StorageError {
 }
 
 /// Refuses what SQLite must not even open, because that changes it: it begins a database in an empty file, and another
-/// program's is switched to our mode before anything of it can be asked.
+/// program's is switched to our mode before anything of it can be asked; and one that is not there.
 pub(super) fn check_unopened(file: &DbFile) -> Result<(), StorageError> {
     let place = file.path();
     let lost = file.lost_path();
@@ -47,7 +47,11 @@ pub(super) fn check_unopened(file: &DbFile) -> Result<(), StorageError> {
     let mut first = Vec::with_capacity(PAGE);
     let read = std::fs::File::open(&place).and_then(|found| found.take(PAGE as u64).read_to_end(&mut first));
     match read {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = "the database is missing though the index of the object names it: restore it from a backup, or \
+                           delete the facet";
+            return Err(StorageError::new(StorageCode::Corrupt, message).private(place.display()));
+        }
         Err(error) => return Err(StorageError::io("read", &place, &error)),
         Ok(_) => {}
     }

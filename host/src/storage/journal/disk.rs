@@ -41,7 +41,7 @@ pub(crate) enum Op<'a> {
 }
 
 impl Op<'_> {
-    fn is_sync(self) -> bool {
+    pub(super) fn is_sync(self) -> bool {
         match self {
             Self::WriteSynced { .. } | Self::SyncFile(_) | Self::SyncDir(_) | Self::SyncAll(_) => true,
             Self::Write(_) | Self::Allocate(_) | Self::Rename(_) | Self::Remove(_) => false,

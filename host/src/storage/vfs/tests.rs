@@ -446,6 +446,7 @@ fn only_the_database_itself_must_be_no_link() {
 #[ignore = "takes 19,000 descriptors; it tells how long opening and copying one takes"]
 fn many_databases_are_open_at_once() {
     const MANY: u32 = 9_500;
+    const FEW: u32 = 1_000;
     let dir = Dir::new();
     let resident = || {
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -453,33 +454,40 @@ fn many_databases_are_open_at_once() {
     };
     let mut stores = Vec::new();
     let before = resident();
-    let mut begun = crate::sys::clock::now();
-    for number in 0..MANY {
-        let mut store = dir.store(number, false);
-        store.kv_put("a", b"1").unwrap();
-        committed(&mut store);
-        stores.push(store);
-        if (number + 1) % 1_000 == 0 && !(2_000..MANY - 2_000).contains(&number) {
-            println!("{} new: {} us each", number + 1, begun.elapsed().as_micros() / 1_000);
+    for upto in [FEW, MANY] {
+        let begun = crate::sys::clock::now();
+        let first = stores.len() as u32;
+        for number in first..upto {
+            let mut store = dir.store(number, false);
+            store.kv_put("a", b"1").unwrap();
+            committed(&mut store);
+            stores.push(store);
         }
-        if (number + 1) % 1_000 == 0 {
-            begun = crate::sys::clock::now();
+        let made = begun.elapsed().as_micros() / u128::from(upto - first);
+        let kib = (resident() - before) / u64::from(upto);
+        for store in &mut stores[..500] {
+            store.close().unwrap();
         }
+        let mut took: Vec<_> = stores[..500]
+            .iter_mut()
+            .map(|store| {
+                let begun = crate::sys::clock::now();
+                store.kv_get("a").unwrap();
+                let took = begun.elapsed();
+                store.discard_turn();
+                took
+            })
+            .collect();
+        took.sort();
+        println!(
+            "{upto} open: {kib} KiB each, {made} us to make one, {:?} to open one",
+            took[250]
+        );
     }
-    println!("{} KiB each", (resident() - before) / u64::from(MANY));
     for store in &mut stores[..1_000] {
         store.close().unwrap();
     }
-    begun = crate::sys::clock::now();
-    for store in &mut stores[..1_000] {
-        store.kv_get("a").unwrap();
-        store.discard_turn();
-    }
-    println!("{} us to open one of {MANY}", begun.elapsed().as_micros() / 1_000);
-    for store in &mut stores[..1_000] {
-        store.close().unwrap();
-    }
-    begun = crate::sys::clock::now();
+    let begun = crate::sys::clock::now();
     let copies: Vec<_> = (MANY..MANY + 1_000).map(|number| dir.file(number)).collect();
     for (store, copy) in stores.iter_mut().zip(&copies) {
         assert!(store.copy_committed_to(copy, "copy").unwrap().is_some());

@@ -456,3 +456,52 @@ fn a_database_that_cannot_be_written_holds_nobody_up_and_loses_nothing() {
         is_unwritten_for_long(is_open, is_killed);
     }
 }
+
+/// Whether a segment has gone though the index of alarms lacks what a unit in it did.
+fn goes_before_alarms_follow(without: Option<Rule>) -> bool {
+    struct Slow;
+    impl Follow for Slow {
+        fn catch_up(&self, _: Lsn) {}
+    }
+    let data = small();
+    let _without = Without::new(without, data.root());
+    let (journal, _) = data.open(false).unwrap();
+    let slow: Arc<dyn Follow> = Arc::new(Slow);
+    let dir = data.file(1).dir;
+    journal.followers().join(&dir, Vec::new(), Arc::downgrade(&slow));
+    let mut store = data.store(&journal, 1, false);
+    store.set_alarm(5_000, 1_000).unwrap();
+    let set = store.end_turn().unwrap().expect("an alarm was set");
+    let set = store.record_alone(set);
+    store.close().unwrap();
+    assert_eq!(journal.followers().oldest(), Some(set));
+    let is_there = || data.names(".log").iter().any(|log| log.ends_with("0000000001.log"));
+    let mut other = stranger(&data, &journal);
+    let mut random = Random::new(1);
+    let mut write = || {
+        put(&mut other, &random.noise(VALUE_BYTES));
+        other.checkpoint_between_turns().unwrap();
+        // The keeper has looked at what was filled by the time that this is settled.
+        settle(&journal, journal.append(data.unit()));
+    };
+    for _ in 0..24 {
+        // Whoever lacks it for long is given up: it has lacked it since a moment ago, each time.
+        journal.followers().join(&dir, Vec::new(), Arc::downgrade(&slow));
+        journal.followers().appended(&dir, set);
+        write();
+        if !is_there() && journal.followers().oldest() == Some(set) {
+            return true;
+        }
+    }
+    journal.followers().followed(&dir, [set]);
+    while is_there() {
+        write();
+    }
+    false
+}
+
+#[test]
+fn a_segment_stays_until_the_index_of_alarms_has_followed() {
+    assert!(!goes_before_alarms_follow(None));
+    assert!(goes_before_alarms_follow(Some(Rule::FollowersHoldSegments)));
+}
