@@ -205,7 +205,7 @@ fn path(host: &Host, object: &str, ending: &str) -> PathBuf {
 }
 
 /// Bytes before the first record, and before the body of each (docs/formats.md).
-const HEADER_BYTES: usize = 64;
+const HEADER_BYTES: usize = 96;
 const FRAME_BYTES: usize = 16;
 
 /// Where the records of an index begin.
@@ -276,7 +276,7 @@ fn a_damaged_index_is_refused_whatever_is_wrong_with_it() -> Result<()> {
     };
     let (one, two, three) = (&whole[first..second], &whole[second..third], &whole[third..]);
     let mut newer = whole.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let crc = crc32c::crc32c(&newer[..60]);
     newer[60..64].copy_from_slice(&crc.to_le_bytes());
     let mut again = [&whole[..], two].concat();

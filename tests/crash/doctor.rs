@@ -166,7 +166,7 @@ fn a_whole_object_has_nothing_to_mend() -> Result<()> {
 #[test]
 fn a_record_in_the_middle_is_replaced_by_what_databases_say() -> Result<()> {
     // The first record: `a` and its startup.
-    mended(|bytes| bytes[64 + 40] ^= 1, &["\"a\" is named again", "are no record"])
+    mended(|bytes| bytes[96 + 40] ^= 1, &["\"a\" is named again", "are no record"])
 }
 
 #[test]

@@ -229,6 +229,7 @@ fn some_deaths(
         );
     }
     mortal.host.stop()?;
+    remove_left_overs(&mortal.host.data())?;
     for (death, shape) in deaths.iter().zip(&found) {
         shape.check_files(&mortal.host.data(), &death.on, true)?;
     }
@@ -334,8 +335,27 @@ fn recoveries_die(ending: Ending) -> Result<Deaths> {
                 .with_context(|| format!("after a recovery that died at {point}:{nth}"))?;
         }
     }
+    for point in REWRITES {
+        kept.restore()?;
+        mortal.fate(Some(&format!("{point}:1")));
+        let log_bytes = mortal.host.whole_log().len();
+        let answered = mortal.read(ON_OLD);
+        let dead = answered.is_err() && killed(mortal.host.wait()?);
+        ensure!(
+            dead && mortal.died_since(log_bytes, point),
+            "nobody died at {point} who read {ON_OLD}\n{}",
+            mortal.host.log()
+        );
+        died.insert(point.to_owned());
+        mortal.fate(None);
+        confirm(&mut mortal, &wanted.all).with_context(|| format!("after {point}"))?;
+    }
     Ok(died)
 }
+
+/// What is passed when an object is first read whose index is mostly history.
+const REWRITES: [&str; 2] = ["rewrite-written", "rewrite-renamed"];
+const ON_OLD: &str = "t/old";
 
 /// What must be there.
 struct Wanted {
@@ -398,9 +418,9 @@ fn lived(mortal: &mut Mortal, ending: Ending) -> Result<Wanted> {
 /// An object whose index is going to be written anew when it is next read.
 fn mostly_history(mortal: &mut Mortal) -> Result<()> {
     for props in ["a", "b", "c"] {
-        ensure!(mortal.run("t/old", &with_props(props, 60_000))?);
+        ensure!(mortal.run(ON_OLD, &with_props(props, 60_000))?);
     }
-    ensure!(mortal.run("t/old", &with_props("d", 1))?);
+    ensure!(mortal.run(ON_OLD, &with_props("d", 1))?);
     Ok(())
 }
 
@@ -413,10 +433,18 @@ fn confirm(mortal: &mut Mortal, wanted: &[(String, Shape)]) -> Result<()> {
         ensure!(found == *shape, "{on}:\n  should be {shape:?}\n  is        {found:?}");
     }
     mortal.host.stop()?;
+    remove_left_overs(&mortal.host.data())?;
     for (on, shape) in wanted {
         shape.check_files(&mortal.host.data(), on, true)?;
     }
     check(&mortal.host.data())
+}
+
+/// Databases to which nothing was committed are in nobody's way; of a directory that was stopped cleanly nothing else goes.
+fn remove_left_overs(data: &Path) -> Result<()> {
+    let recovered = facetd(&["recover", "--data", data.to_str().context("the path is UTF-8")?])?;
+    ensure!(recovered.status.success(), "{recovered:?}");
+    Ok(())
 }
 
 fn check(data: &Path) -> Result<()> {

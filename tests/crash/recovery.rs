@@ -82,7 +82,7 @@ fn what_does_not_fit_to_an_index_is_kept_beside_it() -> Result<()> {
     host.kill()?;
     // Damage where the journal holds nothing any more.
     let mut damaged = fs::read(&index)?;
-    damaged[80] ^= 1;
+    damaged[120] ^= 1;
     fs::write(&index, damaged)?;
 
     let refusal = ("storage".to_owned(), "index".to_owned());

@@ -192,6 +192,10 @@ impl AlarmIndex {
             Ok(false) => return Ok(None),
             Err(error) => return Err(wrong(&error)),
         }
+        if std::fs::metadata(dir.join(format!("{FILE_NAME}-wal"))).is_ok_and(|log| log.len() > 0) {
+            // Of a host that was killed; the next one goes on with both.
+            return Ok(None);
+        }
         let read = || -> Result<Option<BTreeMap<AlarmKey, u64>>, AlarmIndexError> {
             let index = Self::connect_unchanged(&path)?;
             let sound: String = index.conn.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;

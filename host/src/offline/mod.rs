@@ -60,6 +60,8 @@ pub(crate) fn open_journal(
         }
         if left_overs == LeftOvers::Go {
             for dir in data.namespaces()? {
+                // So that it is one ordinary file, too.
+                AlarmIndex::repeat(&dir, &[]).map_err(std::io::Error::other)?;
                 clear_orphans(&dir, recovered, data.was_dirty, &options.disk)?;
             }
         }

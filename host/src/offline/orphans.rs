@@ -13,7 +13,6 @@ use crate::ids::{FileId, ObjectId};
 use crate::index::{self, IndexError, Unshown};
 use crate::storage::journal::rules::{self, Rule};
 use crate::storage::{DbFile, Disk, Recovered, is_blank};
-use crate::sys::die::{self, Point};
 use crate::sys::layout::{self, Found};
 
 /// Appended to the name of a database that may or may not belong to its object.
@@ -93,7 +92,6 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered, was_dirty: bool, disk: &D
             } else {
                 info!(%object, %file, "removed a database that was never part of its object");
                 remove(&database)?;
-                die::pass(Point::OrphanRemoved);
             }
         }
     }

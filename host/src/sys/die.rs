@@ -43,8 +43,6 @@ points! {
     CopyFilled = "copy-filled",
     /// It says whose it is.
     CopyStamped = "copy-stamped",
-    /// It is closed and not durable.
-    CopyClosed = "copy-closed",
     /// It is durable, and nothing names it.
     CopySynced = "copy-synced",
     /// A turn is committed in its database, and in nothing else.
@@ -105,8 +103,6 @@ points! {
     RedoHeadShown = "redo-head-shown",
     /// All units are carried out.
     RedoDone = "redo-done",
-    /// A database that nobody names is gone.
-    OrphanRemoved = "orphan-removed",
     /// Databases and indexes of all namespaces agree.
     Mended = "mended",
     /// All of it is durable.

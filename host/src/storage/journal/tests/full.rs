@@ -302,7 +302,7 @@ fn a_stop_on_a_full_disk_gives_back_the_end_of_the_last_segment() {
     let data = Data::new();
     let journal = data.open(false).unwrap();
     data.put(&journal, false).close().unwrap();
-    assert_eq!(data.names("spare"), [PathBuf::new(); 0]);
+    assert!(data.names("spare").is_empty());
     data.full.uncut.lock().unwrap().extend(data.names("log"));
     assert!(journal.close(), "not a clean stop");
     let journal = data.open(false).unwrap();
