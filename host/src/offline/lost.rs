@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use tracing::info;
@@ -26,8 +26,8 @@ pub(super) fn complete(namespace: &Path) -> io::Result<()> {
                 .to_str()
                 .and_then(|name| name.strip_suffix(LOST_SUFFIX))
                 .map(Path::new);
-            if let Some(database) =
-                database.filter(|path| path.extension().is_some_and(|end| end == "sqlite") && path.exists())
+            if let Some(database) = database.filter(|path| path.extension().is_some_and(|end| end == "sqlite"))
+                && was_put_back(database, &lost)?
             {
                 complete_one(database, &lost)?;
                 info!(file = %database.display(), "completed by the commits that were kept beside it");
@@ -35,6 +35,18 @@ pub(super) fn complete(namespace: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a database has come to its place since its newest pages were kept: one that lay there then is of another time than they are.
+fn was_put_back(database: &Path, lost: &Path) -> io::Result<bool> {
+    let found = match database.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let kept = lost.metadata()?;
+    // A name, too, changes that of an inode, and nobody can set it.
+    Ok((found.ctime(), found.ctime_nsec()) > (kept.mtime(), kept.mtime_nsec()))
 }
 
 /// Doing it twice, or again after a crash in the middle, gives the same.

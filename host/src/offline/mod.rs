@@ -104,9 +104,9 @@ fn carry_out(data: &DataDir) -> Result<u64, OfflineError> {
     let left = (recovered.lost, recovered.doubtful.len());
     if left != (0, 0) {
         let message = format!(
-            "{} databases were missing, and {} indexes damaged, of which the journal held acknowledged changes: they are kept in \
-             files beside them that end in .lost, and the log above names them. Put the databases back that were there and \
-             recover again; for an index run `facetd doctor`. All else was carried out",
+            "{} databases were missing or of another time, and {} indexes damaged or of another time, of which the journal held \
+             acknowledged changes: they are kept in files beside them that end in .lost, and the log above names them. Put the \
+             databases back that were there and recover again; for an index run `facetd doctor`. All else was carried out",
             left.0, left.1
         );
         return Err(OfflineError::Recover(message));

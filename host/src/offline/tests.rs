@@ -431,3 +431,113 @@ fn a_database_that_cannot_be_read_stops_no_start_and_is_left_alone() {
     assert_eq!(data.get("a", 1).unwrap().unwrap(), "child");
     data.stop();
 }
+
+#[test]
+fn a_recovery_mixes_nothing_of_another_time() {
+    for newer in [false, true] {
+        let mut data = Data::new();
+        data.make("a");
+        data.stop();
+        let put_back = |data: &Data| {
+            let paths = [data.index("a"), data.file("a", 0).path()];
+            paths.map(|path| std::fs::read(path).unwrap())
+        };
+        let early = put_back(&data);
+        let more = |data: &mut Data, value: &str| {
+            let mut root = data.store("a", 0, true);
+            data.put(&mut root, "a", value, None);
+            root
+        };
+        data.start();
+        more(&mut data, "second").close().unwrap();
+        data.stop();
+        data.start();
+        let mut third = more(&mut data, "third");
+        let killed = tempfile::tempdir().unwrap();
+        copy_all(&data.root(), killed.path());
+        third.close().unwrap();
+        data.stop();
+        data.start();
+        for round in 0..40 {
+            let mut root = data.store("a", 0, true);
+            root.kv_put(&format!("key{round}"), &[round; 20_000]).unwrap();
+            let committed = root.end_turn().unwrap().unwrap();
+            let lsn = data.record("a", vec![committed], None);
+            root.recorded(lsn);
+            root.close().unwrap();
+        }
+        data.stop();
+        let late = put_back(&data);
+        std::fs::write(killed.path().join("DIRTY"), b"").unwrap();
+        data.dir = killed;
+        let put = if newer { &late } else { &early };
+        for (path, bytes) in [data.index("a"), data.file("a", 0).path()].iter().zip(put) {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let told = recover(&data.root(), true).map(drop).map_err(|error| error.to_string());
+        let database = std::fs::read(data.file("a", 0).path()).unwrap();
+        let told = told.unwrap_err();
+        assert!(told.contains("another time"), "{told}");
+        assert_eq!(database, put[1], "newer: {newer}");
+        assert!(data.file("a", 0).lost_path().exists(), "what the journal held is kept");
+        // Nor by one that comes later.
+        recover(&data.root(), true).unwrap();
+        assert_eq!(std::fs::read(data.file("a", 0).path()).unwrap(), put[1]);
+    }
+}
+
+#[test]
+fn a_salvage_leaves_a_copy_that_is_somebodys() {
+    use crate::storage::{Announced, Copied};
+    {
+        let mut data = Data::new();
+        data.make("a");
+        data.stop();
+        data.start();
+        let journal = data.journal.clone().unwrap();
+        let mut child = data.store("a", 1, true);
+        let dir = data.file("a", 0).dir;
+        let unit = || Unit {
+            dir: dir.clone(),
+            object: id("a"),
+            members: Vec::new(),
+            copying: Vec::new(),
+            copied: Vec::new(),
+            removed: Vec::new(),
+            tree: TreeUnit::Unchanged,
+            room: Vec::new(),
+            again: Lsn::ZERO,
+        };
+        let (file, from) = (FileId(2), FileId(1));
+        let lsn = journal.append(Unit {
+            copying: vec![Announced { file, from }],
+            ..unit()
+        });
+        journal.progress().wait(lsn).unwrap();
+        let pages = child.copy_committed_to(&data.file("a", 2), "f2").unwrap().unwrap();
+        let lsn = journal.append(Unit {
+            copied: vec![Copied { file, pages }],
+            tree: TreeUnit::Append(TreeAppend::new(id("a"), false, FileId(1), 3, &[create(2)])),
+            ..unit()
+        });
+        journal.progress().wait(lsn).unwrap();
+        while !data.has_database("a", 2) {
+            std::thread::yield_now();
+        }
+        child.close().unwrap();
+        data.make("b");
+        drop((child, journal));
+        data.kill();
+        let mut bytes = std::fs::read(data.segment()).unwrap();
+        let batches: Vec<_> = (4096..bytes.len())
+            .step_by(4096)
+            .filter(|at| bytes[*at..].starts_with(b"fbat"))
+            .collect();
+        // root, child, announced, copied, root, child.
+        let at = batches[1];
+        bytes[at + 200] ^= 1;
+        std::fs::write(data.segment(), &bytes).unwrap();
+        salvage(&data.root(), false).unwrap();
+        assert!(data.file("a", 2).path().exists() && data.has_database("a", 2));
+    }
+}

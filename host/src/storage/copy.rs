@@ -54,6 +54,7 @@ impl FacetStore {
         if !self.stored {
             return Ok(None);
         }
+        identity::check_unopened(&self.file)?;
         if !self.is_folded() {
             self.opened(false)?;
             self.checkpoint()?;
@@ -94,6 +95,10 @@ impl FacetStore {
         };
         let is_known = own_rows::belongs(page_of(&mut head, META_ROOT)).is_some_and(|found| found == own)
             && own_rows::is_one_page(page_of(&mut head, ALARM_ROOT));
+        if !is_known {
+            // Whose it is can be told by SQLite only, and it is refused if it is somebody else's.
+            self.opened(false)?;
+        }
         let rows = own_rows::identity(dst, dst_path).filter(|_| is_known);
         let over = rows.map(|identity| [(META_ROOT, identity), (ALARM_ROOT, own_rows::empty())]);
         for (root, made) in over.iter().flatten() {

@@ -36,11 +36,22 @@ pub(super) struct Batch {
     bytes: Vec<u8>,
     chunks: u32,
     first_lsn: Lsn,
+    /// Its chunks, with their headers, take no more.
+    body_max: usize,
 }
 
 impl Batch {
     pub(super) fn new() -> Self {
+        Self::within(u64::MAX)
+    }
+
+    /// One that takes at most so many bytes on disk, a multiple of a block.
+    pub(super) fn within(bytes: u64) -> Self {
+        let body_max = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(HEADER_BYTES);
         Self {
+            body_max: body_max.min(BODY_BYTES_MAX),
             bytes: vec![0; HEADER_BYTES],
             chunks: 0,
             first_lsn: Lsn::ZERO,
@@ -50,12 +61,19 @@ impl Batch {
     /// Bytes of a unit that still fit; 0 if it is not worth a chunk.
     pub(super) fn room(&self) -> usize {
         let used = self.bytes.len() - HEADER_BYTES + CHUNK_HEADER_BYTES + ALIGN_BYTES;
-        BODY_BYTES_MAX.saturating_sub(used).min(CHUNK_BYTES_MAX)
+        self.body_max.saturating_sub(used).min(CHUNK_BYTES_MAX)
     }
 
     /// Bytes the batch takes on disk.
     pub(super) fn padded_bytes(&self) -> u64 {
         self.bytes.len().next_multiple_of(BLOCK_BYTES) as u64
+    }
+
+    /// Bytes that a batch takes on disk with chunks of so many, each of a unit, at most.
+    pub(super) fn bytes_for(pieces: impl Iterator<Item = u64>) -> u64 {
+        let chunks = pieces.map(|bytes| bytes + (CHUNK_HEADER_BYTES + ALIGN_BYTES) as u64);
+        let body = chunks.sum::<u64>().min(BODY_BYTES_MAX as u64);
+        (HEADER_BYTES as u64 + body).next_multiple_of(BLOCK_BYTES as u64)
     }
 
     /// Begins a chunk; its bytes follow by [`Self::extend`].

@@ -25,6 +25,7 @@ pub(super) struct Carried {
 struct Failing {
     since: Instant,
     why: Arc<str>,
+    is_urgent: bool,
     /// The unit that holds its pages again, once it was written.
     moved: Option<Moved>,
 }
@@ -46,6 +47,7 @@ impl Carried {
             let failing = self.databases.entry(file).or_insert_with(|| Failing {
                 since: clock::now(),
                 why: Arc::default(),
+                is_urgent: false,
                 moved: None,
             });
             failing.why = why.into();
@@ -72,6 +74,11 @@ impl Carried {
         let due = self.databases.iter().filter(|(_, failing)| failing.is_due());
         let due = due.filter(|(_, failing)| !matches!(failing.moved, Some(Moved::Queued(_))));
         due.map(|(file, _)| file.clone()).collect()
+    }
+
+    /// None of them is waited for any longer.
+    pub(super) fn hurry(&mut self) {
+        self.databases.values_mut().for_each(|failing| failing.is_urgent = true);
     }
 
     /// Its pages are queued again.
@@ -104,13 +111,16 @@ impl Carried {
 
 impl Failing {
     fn is_due(&self) -> bool {
-        clock::now().saturating_duration_since(self.since) >= MOVE_AFTER
+        self.is_urgent || clock::now().saturating_duration_since(self.since) >= MOVE_AFTER
     }
 }
 
-/// The newest pages of a database that are in the journal, up to its unit `newest`, and how far the object's history had come then. None
-/// if there are none.
-pub(super) fn collect(dir: &Path, file: &DbFile, newest: Lsn) -> Result<Option<(Pages, Head)>, JournalError> {
+/// Pages in one unit that repeats others: room for many is found where there is none for all.
+const PIECE_PAGES: usize = 1024;
+
+/// The newest pages of a database that are in the journal, up to its unit `newest`, in pieces, and how far the object's history had come
+/// then. None if there are none.
+pub(super) fn collect(dir: &Path, file: &DbFile, newest: Lsn) -> Result<Option<(Vec<Pages>, Head)>, JournalError> {
     let namespace = file.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (mut repeated, mut units) = (Vec::new(), Vec::new());
     let mut head = Head::default();
@@ -161,12 +171,18 @@ pub(super) fn collect(dir: &Path, file: &DbFile, newest: Lsn) -> Result<Option<(
     if pages.is_empty() {
         return Ok(None);
     }
-    let numbers = pages.keys().copied().collect();
-    let raw = pages.into_values().flatten().collect();
-    Ok(Some((Pages::new(whole, page_count, numbers, raw), head)))
+    let pages: Vec<_> = pages.into_iter().collect();
+    let piece = |(at, pages): (usize, &[(u32, Vec<u8>)])| {
+        let numbers = pages.iter().map(|(number, _)| *number).collect();
+        let raw = pages.iter().flat_map(|(_, page)| page).copied().collect();
+        // The file begins with the first of them.
+        Pages::new(whole && at == 0, page_count, numbers, raw)
+    };
+    let pieces = pages.chunks(PIECE_PAGES).enumerate().map(piece).collect();
+    Ok(Some((pieces, head)))
 }
 
-/// The unit that repeats them.
+/// A unit that repeats some of them.
 pub(super) fn again(file: &DbFile, newest: Lsn, pages: Pages, reservation: Reservation) -> Unit {
     Unit {
         dir: file.dir.clone(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::carried::{self, Carried};
 use super::disk::Disk;
 use super::heads::{Heads, Key};
-use super::queue::{Queue, WASTE_BYTES, Writing};
+use super::queue::{Queue, Spare};
 use super::rules::{self, Rule};
 use super::segment::{self, Segment};
 use super::stuck::Stuck;
@@ -22,6 +22,7 @@ use crate::storage::file::DbFile;
 use crate::sys::clock;
 use crate::sys::die::{self, Point};
 
+mod spares;
 mod stop;
 
 /// How long a filled segment may wait for a barrier that would release it.
@@ -164,10 +165,11 @@ impl Keeper {
         } = self;
         let carry_out = |lsn: Lsn, settlement: &mut Settlement| {
             die::pass(Point::Settling);
-            carry_out(disk, settlement)?;
             for file in settlement.removed_files() {
+                // Its pages are not needed, whether or not the file can be removed now.
                 pins.backfilled(&file, lsn);
             }
+            carry_out(disk, settlement)?;
             // Somebody's, or nobody's and gone.
             for file in settlement.copied_files().chain(settlement.removed_files()) {
                 pins.is_copied(&file);
@@ -258,6 +260,11 @@ impl Keeper {
     /// What databases that cannot be written hold of the tail, up to `upto`, is written again at the head.
     fn carry(&mut self, upto: Lsn) {
         let pins = self.pins.clone();
+        let used: u64 = self.filled.iter().map(|filled| filled.bytes).sum();
+        if used > self.cap_bytes / 4 * 3 {
+            // Later there may be no room for that.
+            self.carried.hurry();
+        }
         self.carried.keep(|file| pins.newest(file).is_some());
         if rules::hold(Rule::UnwrittenIsMoved, &self.root) {
             let due = self.carried.due();
@@ -284,15 +291,32 @@ impl Keeper {
                 return None;
             }
         };
-        let room = self.queue.try_reserve(pages.bytes.len() as u64)?;
-        tracing::warn!(file = %file.path().display(), pages = pages.numbers.len(), "a database cannot be written; its pages are \
-            written again at the head of the journal, and its object is refused until it can be");
-        let unit = carried::again(file, newest, pages, room).encode(head, clock::unix_ms());
-        Some(self.queue.push(unit, |lsn, unit| {
-            for file in &unit.files {
-                self.pins.pin(file, lsn);
+        let mut rooms = Vec::new();
+        for piece in &pages {
+            match self.queue.try_reserve(piece.bytes.len() as u64) {
+                Some(room) => rooms.push(room),
+                None => {
+                    self.queue.want();
+                    return None;
+                }
             }
-        }))
+        }
+        let many: usize = pages.iter().map(|piece| piece.numbers.len()).sum();
+        tracing::warn!(file = %file.path().display(), pages = many, "a database cannot be written; its pages are \
+            written again at the head of the journal, and its object is refused until it can be");
+        let mut last = None;
+        for (piece, room) in pages.into_iter().zip(rooms) {
+            let unit = carried::again(file, newest, piece, room).encode(head, clock::unix_ms());
+            let expected = last.unwrap_or(newest);
+            // Its facet may have been deleted while the journal was read.
+            let is_newest = || self.pins.newest(file) == Some(expected);
+            last = Some(self.queue.push_if(unit, is_newest, |lsn, unit| {
+                for file in &unit.files {
+                    self.pins.pin(file, lsn);
+                }
+            })?);
+        }
+        last
     }
 
     /// Says who holds the journal: in the log when the next part of the cap is passed, and to whoever asks how the host is, when
@@ -339,7 +363,7 @@ impl Keeper {
 
     /// Makes room on the disk. False if there is no spare.
     fn drop_spare(&mut self) -> bool {
-        let Some((spare, _)) = self.queue.lock().spares.pop() else {
+        let Some(Spare { path: spare, .. }) = self.queue.lock().spares.pop() else {
             return false;
         };
         if let Err(error) = self.disk.remove(&spare) {
@@ -468,70 +492,6 @@ impl Keeper {
         let why = error.to_string();
         tracing::error!(error = %why, "a barrier failed; nothing is acknowledged any more");
         super::writer::fail(&self.queue, &self.progress, &why);
-    }
-
-    fn spare_path(&mut self) -> PathBuf {
-        self.next_spare += 1;
-        segment::spare_path(&self.dir, self.next_spare)
-    }
-
-    fn add_spare(&self, spare: PathBuf, bytes: u64) {
-        let usable = bytes.saturating_sub(WASTE_BYTES);
-        self.queue.add_room(|state| state.spares.push((spare, usable)));
-    }
-
-    /// Makes a spare if there is none, or if somebody waits for more room.
-    fn make_spare(&mut self) {
-        let (spares, wanted, writer) = {
-            let state = self.queue.lock();
-            (state.spares.len(), state.wanted, state.writer)
-        };
-        if (spares >= SPARES_KEPT && !wanted) || self.queue.has_failed() {
-            return;
-        }
-        let used: u64 = self.filled.iter().map(|filled| filled.bytes).sum();
-        let used = used + self.segment_bytes * (1 + spares as u64);
-        // What is committed has set its room aside, but for deletes: those of many together may need a little more.
-        let overdraft_bytes = match writer {
-            Writing::Goes | Writing::Ended => 0,
-            Writing::Waits { .. } => self.segment_bytes,
-        };
-        if used + self.segment_bytes > self.cap_bytes + overdraft_bytes {
-            let mib = self.cap_bytes >> 20;
-            let why = format!("its {mib} MiB hold commits that are not in database files yet; try again");
-            self.queue.set_full(why.into());
-            return;
-        }
-        let spare = self.spare_path();
-        match self.allocate(&spare, wanted) {
-            Ok(bytes) => self.add_spare(spare, bytes),
-            Err(error) => {
-                let _ = self.disk.remove(&spare);
-                let why: Arc<str> = format!("no more room could be made for it: {error}").into();
-                self.queue.set_full(why);
-                self.complain("the journal cannot grow", &error);
-            }
-        }
-    }
-
-    /// Zeroes are written unless somebody waits: a write into them changes no metadata, and is a quarter faster. Somebody who waits on
-    /// a full disk is served by less: deletes make room, and must be written for that. Answers how long it is.
-    fn allocate(&self, spare: &std::path::Path, wanted: bool) -> io::Result<u64> {
-        let file = match self.disk.allocate(spare, self.segment_bytes) {
-            Ok(file) => file,
-            Err(error) if wanted && segment::is_full(&error) => {
-                segment::allocate_first(&self.disk, spare, self.segment_bytes)?;
-                self.disk.sync_file(spare)?;
-                return Ok(std::fs::metadata(spare)?.len());
-            }
-            Err(error) => return Err(error),
-        };
-        if !wanted {
-            self.disk.zero(spare, &file, self.segment_bytes)?;
-        }
-        drop(file);
-        self.disk.sync_file(spare)?;
-        Ok(self.segment_bytes)
     }
 }
 

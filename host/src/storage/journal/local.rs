@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::heads::{Heads, Unshown};
 use super::keeper::{Keeper, Task};
-use super::queue::Queue;
+use super::queue::{Queue, Spare};
 use super::recovering::{Recovering, Stage};
 use super::recovery::{self, JournalError, Recovered};
 use super::segment::Segment;
@@ -119,11 +119,17 @@ impl LocalJournal {
         let (queue, progress, pins) = (Queue::new(last), Progress::new(last), Arc::<Pins>::default());
         let heads = Arc::<Heads>::default();
         let followers = Arc::<Followers>::default();
-        let usable = options.segment_bytes.saturating_sub(super::queue::WASTE_BYTES);
         queue.add_room(|state| {
             state.segment_bytes = segment.room();
             (state.oldest, state.oldest_written) = (segment.header.oldest, segment.header.oldest);
-            state.spares = spares.iter().map(|spare| (spare.clone(), usable)).collect();
+            let bytes = options.segment_bytes;
+            state.spares = spares
+                .iter()
+                .map(|path| Spare {
+                    path: path.clone(),
+                    bytes,
+                })
+                .collect();
         });
         let (tasks, received) = channel();
         let keeper = Keeper {

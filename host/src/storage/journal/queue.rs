@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Lsn;
 use super::batch::{BLOCK_BYTES, BODY_BYTES_MAX};
+use super::segment::Segment;
 use super::unit::Encoded;
 use crate::ids::ObjectId;
 use crate::sys::clock;
@@ -57,8 +58,8 @@ pub(super) struct State {
     unsettled: u64,
     /// Room for batches in the segment that is written.
     pub(super) segment_bytes: u64,
-    /// Files that can become segments, and their usable length.
-    pub(super) spares: Vec<(PathBuf, u64)>,
+    /// Files that can become segments.
+    pub(super) spares: Vec<Spare>,
     /// Why there cannot be more room now.
     pub(super) full: Option<Arc<str>>,
     /// Since when.
@@ -74,6 +75,19 @@ pub(super) struct State {
     /// The number of the oldest segment that is needed, and what of that a batch says.
     pub(super) oldest: u64,
     pub(super) oldest_written: u64,
+}
+
+/// A file that can become a segment.
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+impl Spare {
+    /// What can be set aside of it: any batch may be the one that does not fit any more.
+    fn usable_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(WASTE_BYTES)
+    }
 }
 
 /// How far the writer is.
@@ -209,10 +223,25 @@ impl Queue {
 
     /// Queues a unit; `numbered` is told its number before the writer can see it.
     pub(super) fn push(&self, unit: Encoded, numbered: impl FnOnce(Lsn, &Encoded)) -> Lsn {
+        let pushed = self.push_if(unit, || true, numbered);
+        pushed.expect("nothing is asked first")
+    }
+
+    /// The same if `holds`, which is asked when no other unit can come before this one any more.
+    pub(super) fn push_if(
+        &self,
+        unit: Encoded,
+        holds: impl FnOnce() -> bool,
+        numbered: impl FnOnce(Lsn, &Encoded),
+    ) -> Option<Lsn> {
         let mut unit = unit;
         let reservations = std::mem::take(&mut unit.reservations);
         let lsn = {
             let mut state = self.lock();
+            if !holds() {
+                drop(state);
+                return None;
+            }
             let lsn = state.last.next();
             state.last = lsn;
             // After the end numbers are given still, and never become durable: what they stand for must not be forgotten, or
@@ -227,7 +256,12 @@ impl Queue {
             lsn
         };
         drop(reservations);
-        lsn
+        Some(lsn)
+    }
+
+    /// More room is needed than can be set aside now, by somebody who asks again.
+    pub(super) fn want(&self) {
+        self.lock().wanted = true;
     }
 
     /// Waits for units and takes all; none when the journal is closed and everything is taken. No units at all: a batch must say
@@ -308,14 +342,15 @@ impl Queue {
     }
 
     /// A spare for the writer; waits until there is one, but not for ever: what it has in its hand is committed, and nobody
-    /// hears of anything until it is written. `can_say`: it could write which segment is the oldest.
-    pub(super) fn spare(&self, can_say: bool, ask: impl Fn()) -> io::Result<Room> {
+    /// hears of anything until it is written. The shortest that has `room` for all that is to be written next, or the longest.
+    /// `can_say`: it could write which segment is the oldest.
+    pub(super) fn spare(&self, room: u64, can_say: bool, ask: impl Fn()) -> io::Result<Room> {
         let deadline = clock::now() + SPARE_WAIT;
         let mut state = self.lock();
         loop {
-            if let Some((spare, _)) = state.spares.pop() {
+            if let Some(spare) = state.take_spare(room) {
                 state.writer = Writing::Goes;
-                return Ok(Room::Spare(spare));
+                return Ok(Room::Spare(spare.path));
             }
             if can_say && state.oldest_written < state.oldest {
                 return Ok(Room::ToSay);
@@ -425,13 +460,21 @@ impl Queue {
 }
 
 impl State {
+    fn take_spare(&mut self, room: u64) -> Option<Spare> {
+        let lengths = || self.spares.iter().map(|spare| spare.bytes).enumerate();
+        let fits = lengths().filter(|(_, bytes)| Segment::room_of(*bytes) >= room);
+        let best = fits.min_by_key(|(_, bytes)| *bytes);
+        let (at, _) = best.or_else(|| lengths().max_by_key(|(_, bytes)| *bytes))?;
+        Some(self.spares.swap_remove(at))
+    }
+
     fn has_memory(&self, bytes: u64) -> bool {
         // One that takes much need not wait until all others have gone: it goes beyond the limit by its length, alone.
         self.queued_bytes + self.reserved_bytes + bytes.min(QUEUE_BYTES_MAX / 2) <= QUEUE_BYTES_MAX
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        let spares: u64 = self.spares.iter().map(|(_, bytes)| bytes).sum();
+        let spares: u64 = self.spares.iter().map(Spare::usable_bytes).sum();
         let room = self.segment_bytes.saturating_sub(WASTE_BYTES) + spares;
         self.queued_bytes + self.reserved_bytes + bytes + DELETES_BYTES <= room
     }

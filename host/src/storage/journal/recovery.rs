@@ -286,7 +286,11 @@ fn write_last_again(dir: &Path, read: &mut Read, disk: &Disk) -> Result<(), Jour
     };
     let Some(at) = old.last else { return Ok(()) };
     let mut batch = vec![0; usize::try_from(old.end - at).map_err(io::Error::other)?];
-    fs::File::open(&old.path)?.read_exact_at(&mut batch, at)?;
+    // The file may have been cut in what fills up its last block.
+    let file = fs::File::open(&old.path)?;
+    let there = usize::try_from(file.metadata()?.len().saturating_sub(at)).map_err(io::Error::other)?;
+    let there = there.min(batch.len());
+    file.read_exact_at(&mut batch[..there], at)?;
     let Some(first_lsn) = batch::read(&batch, &old.header.id).map(|found| found.first_lsn) else {
         return Err(damaged(
             &old.path,

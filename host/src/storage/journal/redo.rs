@@ -57,8 +57,6 @@ pub(super) struct Redone {
     pub(super) objects: BTreeSet<(PathBuf, ObjectId)>,
     /// Objects whose index lacks what the journal said of them.
     pub(super) doubtful: BTreeSet<(PathBuf, ObjectId)>,
-    /// Files that were to become copies, and are gone.
-    pub(super) unmade: usize,
     /// What has become of alarms.
     pub(super) alarms: AlarmsOf,
 }
@@ -203,6 +201,16 @@ impl Redo {
         Ok(())
     }
 
+    /// Whether the index that lies there says that the database is somebody's, or cannot be read.
+    fn is_named(&self, file: &DbFile) -> Result<bool, JournalError> {
+        match index::read(&index::path(&file.dir, file.object), file.object) {
+            Ok(found) => Ok(found.is_some_and(|(loaded, _)| loaded.has_database(file.file))),
+            Err(error @ IndexError::Io { .. }) => Err(JournalError::Io(error.to_string())),
+            // Its end may be what a crash has left of a record; this one is settled long before it is not announced any more.
+            Err(IndexError::Damaged { .. } | IndexError::Missing { .. }) => Ok(false),
+        }
+    }
+
     fn is_misfit(&self, file: &DbFile) -> bool {
         !self.misfits.is_empty() && self.misfits.contains_key(&(file.dir.clone(), file.object))
     }
@@ -282,15 +290,17 @@ impl Redo {
     /// Lengths, what was removed, and the indexes.
     pub(super) fn finish(mut self) -> Result<Redone, JournalError> {
         self.open.clear();
-        let mut unmade = 0;
         for (file, plan) in &self.databases {
             if self.is_misfit(file) && (plan.removed || plan.announced) {
                 // Nothing of it is taken away.
                 continue;
             }
+            if plan.announced && self.is_named(file)? {
+                // What says that it is somebody's was lost with a damaged part of the journal.
+                continue;
+            }
             if plan.announced {
                 tracing::info!(file = %file.path().display(), "removed a copy that was never anybody's");
-                unmade += 1;
             }
             if plan.removed || plan.announced {
                 self.disk.remove(&file.path())?;
@@ -311,7 +321,7 @@ impl Redo {
         let databases = self.databases.len();
         let lost = self.databases.values().filter(|plan| plan.lost).count();
         let mut redone = self.indexes()?;
-        (redone.databases, redone.lost, redone.unmade) = (databases, lost, unmade);
+        (redone.databases, redone.lost) = (databases, lost);
         redone.alarms = self.alarms;
         Ok(redone)
     }

@@ -185,12 +185,17 @@ impl Segment {
     /// Bytes of batches that still fit. One block is left for a batch without units, which says that older segments are not
     /// needed: it must be possible to let them go while there is no room for anything else.
     pub(super) fn room(&self) -> u64 {
-        (self.bytes - self.at).saturating_sub(BLOCK_BYTES as u64)
+        self.bytes.saturating_sub(self.at + BLOCK_BYTES as u64)
+    }
+
+    /// The same of one of that length in which there is nothing.
+    pub(super) fn room_of(bytes: u64) -> u64 {
+        bytes.saturating_sub(2 * BLOCK_BYTES as u64)
     }
 
     /// The last block is free.
     pub(super) fn has_last_block(&self) -> bool {
-        self.bytes - self.at >= BLOCK_BYTES as u64
+        self.at + BLOCK_BYTES as u64 <= self.bytes
     }
 
     /// Writes one batch; it is durable when this returns.

@@ -87,16 +87,19 @@ impl Writer {
     }
 
     fn write_batch(&mut self, waiting: &mut VecDeque<Current>) -> io::Result<()> {
-        let mut batch = Batch::new();
+        self.have_room(waiting)?;
+        let mut batch = match waiting.is_empty() {
+            // It only says which segment is the oldest.
+            true => Batch::new(),
+            false => Batch::within(self.segment.room()),
+        };
         let (mut bytes, mut done) = (0, 0_usize);
-        let mut first = None;
         for current in waiting.iter_mut() {
             let left = current.unit.bytes() - current.at;
             let piece = left.min(batch.room() as u64);
             if piece < left && piece < PIECE_BYTES_MIN as u64 {
                 break;
             }
-            first.get_or_insert((current.lsn, current.at == 0));
             batch.begin_chunk(current.lsn, current.at == 0, piece == left, piece as usize);
             current.copy_to(&mut batch, piece);
             bytes += piece;
@@ -104,15 +107,6 @@ impl Writer {
                 break;
             }
             done += 1;
-        }
-        // Without a unit it only says which segment is the oldest, and there is a block for that.
-        let fits = match first {
-            Some(_) => batch.padded_bytes() <= self.segment.room(),
-            None => self.segment.has_last_block(),
-        };
-        if !fits {
-            let (lsn, begins) = first.unwrap_or((self.progress.durable().next(), true));
-            self.next_segment(lsn, begins)?;
         }
         let oldest = self.queue.oldest();
         let batch = batch.finish(&self.segment.header.id, self.progress.durable(), oldest);
@@ -154,6 +148,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Goes on in the next segment if what waits does not fit into this one. On a full disk the next one may be short: it takes a part
+    /// then, but for one in which there is no room for the least part.
+    fn have_room(&mut self, waiting: &VecDeque<Current>) -> io::Result<()> {
+        let Some(first) = waiting.front() else {
+            return match self.segment.has_last_block() {
+                true => Ok(()),
+                false => self.next_segment(self.progress.durable().next(), true, 0),
+            };
+        };
+        let (lsn, begins) = (first.lsn, first.at == 0);
+        let all = Batch::bytes_for(waiting.iter().map(|current| current.unit.bytes() - current.at));
+        let least = (first.unit.bytes() - first.at).min(PIECE_BYTES_MIN as u64);
+        let least = Batch::bytes_for(std::iter::once(least));
+        if all > self.segment.room() {
+            self.next_segment(lsn, begins, all)?;
+        }
+        while least > self.segment.room() {
+            self.next_segment(lsn, begins, all)?;
+        }
+        Ok(())
+    }
+
     fn settle(&self, units: Vec<(Lsn, Settlement)>) {
         let Some((upto, _)) = units.last() else { return };
         let (upto, many) = (*upto, units.len() as u64);
@@ -161,12 +177,12 @@ impl Writer {
         let _ = self.keeper.send(Task::Settle(Durable { upto, many, units }));
     }
 
-    /// `first_lsn`: of the batch that is about to be written, and whether that unit `begins` there.
-    fn next_segment(&mut self, first_lsn: Lsn, begins: bool) -> io::Result<()> {
+    /// `first_lsn`: of the batch that is about to be written, and whether that unit `begins` there. `room`: for all that waits.
+    fn next_segment(&mut self, first_lsn: Lsn, begins: bool, room: u64) -> io::Result<()> {
         let keeper = self.keeper.clone();
         let spare = loop {
             let can_say = self.segment.has_last_block();
-            match self.queue.spare(can_say, || drop(keeper.send(Task::Spare)))? {
+            match self.queue.spare(room, can_say, || drop(keeper.send(Task::Spare)))? {
                 Room::Spare(spare) => break spare,
                 Room::ToSay => {
                     let oldest = self.queue.oldest();

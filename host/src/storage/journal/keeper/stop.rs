@@ -67,7 +67,7 @@ impl Keeper {
         }
         self.disk.sync_all(&self.root)?;
         die::pass(Point::StopSynced);
-        let spare = self.queue.lock().spares.pop().map(|(spare, _)| spare);
+        let spare = self.queue.lock().spares.pop().map(|spare| spare.path);
         let spare = match spare {
             Some(spare) => spare,
             None => {

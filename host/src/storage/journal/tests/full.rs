@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::basic::create;
 use crate::ids::{FileId, ObjectId};
+use crate::index::TreeChange;
+use crate::startup::Startup;
 use crate::storage::file::DbFile;
 use crate::storage::journal::disk::{Op, Probe};
 use crate::storage::journal::recovery::JournalError;
-use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, TreeUnit, Unit};
+use crate::storage::journal::{Disk, Journal, JournalOptions, LocalJournal, Lsn, TreeAppend, TreeUnit, Unit};
 use crate::storage::store::FacetStore;
 use crate::storage::vfs::faults;
 use crate::sys::layout;
@@ -333,4 +336,60 @@ fn a_stop_on_a_full_disk_gives_the_room_of_spares_to_databases() {
     assert!(fault.fired() && fault.calls() > 1);
     let journal = data.open(false).unwrap();
     assert!(data.is_kept(&journal) && journal.close());
+}
+
+#[test]
+fn a_batch_goes_into_as_many_short_segments_as_it_takes_and_over_the_end_of_none() {
+    let data = Data::new();
+    let journal = data.open(false).unwrap();
+    // 8 MiB twice, 2 MiB, 512 KiB and 128 KiB: what is made from now on is as short as it may be.
+    data.full.too_long.store(5, Ordering::SeqCst);
+    let TreeChange::Create {
+        startup,
+        file,
+        parent,
+        name,
+        has_database,
+    } = create(1)
+    else {
+        unreachable!("that is what it makes")
+    };
+    let mut startup = Startup::clone(&startup);
+    startup.props.body = vec![7; 40_000];
+    let startup = Arc::new(startup);
+    let create = TreeChange::Create {
+        startup,
+        file,
+        parent,
+        name,
+        has_database,
+    };
+    let append = TreeAppend::new(OBJECT, true, FileId(1), 1, &[create]);
+    let mut last = Lsn::ZERO;
+    for _ in 0..600 {
+        // As deletes do: nothing is set aside, and all of them wait for the writer together.
+        last = journal.append(Unit {
+            removed: Vec::new(),
+            tree: TreeUnit::Append(append.clone()),
+            ..data.delete()
+        });
+    }
+    let allowed: BTreeSet<_> = (0..8)
+        .map(|times| (SEGMENT_BYTES >> (2 * times)).max(64 << 10))
+        .collect();
+    while journal.progress().durable() < last {
+        let whole = journal.progress().is_whole();
+        assert!(whole.is_ok(), "{whole:?}");
+        for path in data.names("log") {
+            // It may go meanwhile.
+            if let Ok(found) = path.metadata() {
+                assert!(
+                    allowed.contains(&found.len()),
+                    "{} has {} bytes",
+                    path.display(),
+                    found.len()
+                );
+            }
+        }
+    }
 }

@@ -284,3 +284,50 @@ fn an_announced_copy_holds_its_segment_until_it_is_somebodys_or_gone() {
     }));
     assert_eq!(journal.pins().oldest(), None);
 }
+
+#[test]
+fn somebody_elses_database_is_not_cloned() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut own = data.store(&journal, 1, false);
+    begin(&data, &journal, &mut own);
+    let mut others = FacetStore::new(
+        DbFile {
+            object: crate::ids::ObjectId([9; 32]),
+            ..data.file(5)
+        },
+        "secret".to_owned(),
+        false,
+        1 << 30,
+        Arc::default(),
+        journal.clone(),
+    );
+    crate::sys::layout::make_homes(&data.file(0).dir).unwrap();
+    fs::create_dir_all(others.file.home()).unwrap();
+    journal
+        .progress()
+        .wait(commit(&mut others, b"somebody else's"))
+        .unwrap();
+    others.close().unwrap();
+    own.close().unwrap();
+    drop(own);
+    // A restore that went wrong.
+    fs::copy(others.file.path(), data.file(1).path()).unwrap();
+    let mut source = data.store(&journal, 1, true);
+    let refused = source.copy_committed_to(&data.file(2), "f2").unwrap_err();
+    assert_eq!(refused.code(), "identity");
+    assert!(!data.file(2).path().exists());
+}
+
+#[test]
+fn a_database_that_is_refused_is_not_cloned() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut own = data.store(&journal, 1, false);
+    begin(&data, &journal, &mut own);
+    own.close().unwrap();
+    fs::write(data.file(1).lost_path(), b"newer pages").unwrap();
+    let mut source = data.store(&journal, 1, true);
+    assert!(source.copy_committed_to(&data.file(2), "f2").is_err());
+    assert!(!data.file(2).path().exists());
+}

@@ -505,3 +505,52 @@ fn a_segment_stays_until_the_index_of_alarms_has_followed() {
     assert!(!goes_before_alarms_follow(None));
     assert!(goes_before_alarms_follow(Some(Rule::FollowersHoldSegments)));
 }
+
+#[test]
+fn a_removal_that_cannot_be_done_holds_nobody_up() {
+    let data = small();
+    let (journal, _) = data.open(false).unwrap();
+    let mut child = data.store(&journal, 1, false);
+    put(&mut child, b"1");
+    drop(child);
+    let path = data.file(1).path();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let removal = journal.append(Unit {
+        removed: vec![FileId(1)],
+        ..data.unit()
+    });
+    journal.progress().wait(removal).unwrap();
+    let refused = is_refused(&journal, &mut stranger(&data, &journal));
+    assert!(!refused, "{:?}", journal.pins().oldest_named());
+}
+
+#[test]
+fn a_long_log_is_moved_as_well() {
+    use crate::storage::vfs::faults::{Op, When, inject};
+    for mib in [2, 40] {
+        let mut data = Data::new();
+        data.options.segment_bytes = 16 << 20;
+        data.options.cap_bytes = 160 << 20;
+        let (journal, _) = data.open(false).unwrap();
+        let mut store = data.store(&journal, 1, false);
+        put(&mut store, b"first");
+        let _fault = inject(
+            &data.file(1).path(),
+            Op::Write,
+            When::From(1),
+            rusqlite::ffi::SQLITE_IOERR_WRITE,
+        );
+        let mut random = Random::new(5);
+        for key in 0..mib {
+            store.kv_put(&format!("key{key}"), &random.noise(1 << 20)).unwrap();
+            let committed = store.end_turn().unwrap().unwrap();
+            let lsn = store.record_alone(committed);
+            journal.progress().wait(lsn).unwrap();
+        }
+        drop(store);
+        let refused = is_refused(&journal, &mut stranger(&data, &journal));
+        assert!(!refused, "{mib} MiB: {:?}", journal.pins().oldest_named());
+        journal.fail("the test ends it");
+    }
+}

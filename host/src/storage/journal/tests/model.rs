@@ -142,7 +142,7 @@ pub(super) fn look(dir: &Path, with_logs: bool) -> Result<Everything, String> {
     for entry in entries {
         let name = entry.unwrap().file_name().into_string().unwrap();
         // What could not be told apart is set aside, for a person.
-        if name.contains(".orphan") || name.ends_with(".facets.new") {
+        if name.contains(".orphan") || name.ends_with(".facets.new") || name.contains(".sqlite-tmp-") {
             continue;
         }
         let number = u8::from_str_radix(&name[..2], 16).unwrap();
