@@ -170,6 +170,7 @@ impl Keeper {
                 pins.backfilled(&file, lsn);
             }
             carry_out(disk, settlement)?;
+            settlement.removed_files().for_each(|file| pins.is_gone(&file));
             // Somebody's, or nobody's and gone.
             for file in settlement.copied_files().chain(settlement.removed_files()) {
                 pins.is_copied(&file);

@@ -225,6 +225,14 @@ impl Pins {
         Some(seen)
     }
 
+    /// The file of a database is gone, and what lay beside it: a file of the same name is another database.
+    pub(super) fn is_gone(&self, file: &DbFile) {
+        let mut state = self.lock();
+        if state.logs.get(file).is_some_and(|log| log.state == LogState::Left) {
+            state.logs.remove(file);
+        }
+    }
+
     /// Databases beside which a log lies that nobody has opened since.
     pub(super) fn all_left(&self) -> Vec<DbFile> {
         let state = self.lock();

@@ -111,3 +111,27 @@ fn a_turn_does_not_begin_in_a_database_that_was_just_found_gone() {
     assert_eq!(super::basic::value(&data, &journal, 1), more.to_le_bytes());
     assert!(journal.close());
 }
+
+/// An object of which nothing was stored any more gives its file ids again.
+#[test]
+fn a_removed_database_is_another_one_than_that_which_has_its_name_later() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let (store, _) = begun(&data, &journal);
+    // Not closed as it should be, as after an error.
+    drop(store);
+    // So that the next file is another one for sure.
+    std::fs::hard_link(data.file(1).path(), aside(&data)).unwrap();
+    let removed = journal.append(Unit {
+        removed: vec![crate::ids::FileId(1)],
+        ..data.unit()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), data.file(1).object, removed));
+    let mut store = data.store(&journal, 1, false);
+    put(&mut store, b"another");
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(super::basic::value(&data, &journal, 1), b"another");
+    assert!(journal.close());
+}
