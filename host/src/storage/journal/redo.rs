@@ -201,13 +201,13 @@ impl Redo {
         Ok(())
     }
 
-    /// Whether the index that lies there says that the database is somebody's, or cannot be read.
-    fn is_named(&self, file: &DbFile) -> Result<bool, JournalError> {
+    /// Whether the index, when it is as it should be, says that a database is somebody's: what says so in the journal may have been
+    /// lost with a damaged part of it. From an index that cannot be used nothing is concluded.
+    fn may_be_named(file: &DbFile) -> Result<bool, JournalError> {
         match index::read(&index::path(&file.dir, file.object), file.object) {
             Ok(found) => Ok(found.is_some_and(|(loaded, _)| loaded.has_database(file.file))),
             Err(error @ IndexError::Io { .. }) => Err(JournalError::Io(error.to_string())),
-            // Its end may be what a crash has left of a record; this one is settled long before it is not announced any more.
-            Err(IndexError::Damaged { .. } | IndexError::Missing { .. }) => Ok(false),
+            Err(IndexError::Damaged { .. } | IndexError::Missing { .. }) => Ok(true),
         }
     }
 
@@ -291,21 +291,15 @@ impl Redo {
     pub(super) fn finish(mut self) -> Result<Redone, JournalError> {
         self.open.clear();
         for (file, plan) in &self.databases {
-            if self.is_misfit(file) && (plan.removed || plan.announced) {
-                // Nothing of it is taken away.
-                continue;
-            }
-            if plan.announced && self.is_named(file)? {
-                // What says that it is somebody's was lost with a damaged part of the journal.
-                continue;
-            }
             if plan.announced {
-                tracing::info!(file = %file.path().display(), "removed a copy that was never anybody's");
+                // Whether it is somebody's is known when the indexes are as they should be.
+                continue;
             }
-            if plan.removed || plan.announced {
-                self.disk.remove(&file.path())?;
-                self.remove_companions(file)?;
-                die::pass(Point::RedoRemoved);
+            if plan.removed {
+                // Of a misfit nothing is taken away.
+                if !self.is_misfit(file) {
+                    self.remove(file)?;
+                }
                 continue;
             }
             if let Some(pages) = plan.page_count {
@@ -322,8 +316,22 @@ impl Redo {
         let lost = self.databases.values().filter(|plan| plan.lost).count();
         let mut redone = self.indexes()?;
         (redone.databases, redone.lost) = (databases, lost);
+        let announced = self.databases.iter().filter(|(_, plan)| plan.announced);
+        for (file, _) in announced {
+            if !self.is_misfit(file) && !Self::may_be_named(file)? {
+                tracing::info!(file = %file.path().display(), "removed a copy that was never anybody's");
+                self.remove(file)?;
+            }
+        }
         redone.alarms = self.alarms;
         Ok(redone)
+    }
+
+    fn remove(&self, file: &DbFile) -> io::Result<()> {
+        self.disk.remove(&file.path())?;
+        self.remove_companions(file)?;
+        die::pass(Point::RedoRemoved);
+        Ok(())
     }
 
     /// All new files are written before one barrier, and named after it: a name must not outlive what it stands for.

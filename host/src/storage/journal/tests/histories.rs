@@ -331,3 +331,36 @@ fn a_database_that_is_refused_is_not_cloned() {
     assert!(source.copy_committed_to(&data.file(2), "f2").is_err());
     assert!(!data.file(2).path().exists());
 }
+
+#[test]
+fn an_index_of_an_earlier_history_names_no_copy() {
+    let data = Data::new();
+    let (journal, _) = data.open(false).unwrap();
+    let mut store = data.store(&journal, 1, false);
+    begin(&data, &journal, &mut store);
+    store.close().unwrap();
+    drop(store);
+    assert!(journal.close());
+    let index = index::path(&data.file(1).dir, data.file(1).object);
+    let earlier = fs::read(&index).unwrap();
+    // Nothing is stored any more, and file ids begin again.
+    let (journal, _) = data.open(false).unwrap();
+    journal.append(Unit {
+        removed: vec![FileId(1)],
+        tree: TreeUnit::Removed,
+        ..data.unit()
+    });
+    let (file, from) = (FileId(1), FileId(2));
+    let lsn = journal.append(Unit {
+        copying: vec![Announced { file, from }],
+        ..data.unit()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(wait_settled(journal.progress(), data.file(1).object, lsn));
+    let killed = data.killed();
+    fs::write(killed.file(1).path(), b"a part of a copy").unwrap();
+    // As a power failure leaves it: the removal was not durable.
+    fs::write(index::path(&killed.file(1).dir, killed.file(1).object), earlier).unwrap();
+    drop(killed.open(true).unwrap());
+    assert!(!killed.file(1).path().exists());
+}
