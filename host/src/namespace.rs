@@ -16,7 +16,7 @@ use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, ObjectId, ObjectName};
 use crate::isolate::Room;
 use crate::limits::{Limits, SharedLimits};
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 
 /// Half of an id: the base, and the proof that it belongs to the namespace.
 const HALF: usize = 16;
@@ -189,15 +189,7 @@ impl Namespace {
 
     /// What roots of this namespace run.
     pub(crate) fn root_startup(&self) -> Arc<Startup> {
-        Arc::new(Startup {
-            class: self.class,
-            props: Payload::empty(),
-            id: None,
-            limits: StartupLimits::default(),
-            on_failure: FailurePolicy::Isolate,
-            grants: Vec::new(),
-            withheld: Vec::new(),
-        })
+        Arc::new(Startup::of(self.class))
     }
 }
 

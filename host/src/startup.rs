@@ -102,6 +102,19 @@ const ENTRY_BYTES: usize = 192;
 const TEXT_BYTES: usize = 32;
 
 impl Startup {
+    /// A class, and whatever else its parent has.
+    pub(crate) fn of(class: ClassDigest) -> Self {
+        Self {
+            class,
+            props: Payload::empty(),
+            id: None,
+            limits: StartupLimits::default(),
+            on_failure: FailurePolicy::Isolate,
+            grants: Vec::new(),
+            withheld: Vec::new(),
+        }
+    }
+
     /// Bytes of an index record that gives a facet this startup, or some more; its name counts extra.
     pub(crate) fn recorded_bytes(&self) -> usize {
         let id = match &self.id {

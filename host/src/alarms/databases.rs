@@ -41,7 +41,7 @@ pub(crate) fn of_namespace(dir: &Path) -> impl Iterator<Item = io::Result<Found>
             layout::Found::Database(..)
             | layout::Found::Index(_)
             | layout::Found::Lost(_)
-            | layout::Found::Companion(_) => None,
+            | layout::Found::Companion(..) => None,
         },
     })
 }

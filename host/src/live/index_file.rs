@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::ids::{ClassDigest, FacetName, FileId};
     use crate::object::{Delivery, NodeId, TurnChanges};
-    use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+    use crate::startup::Startup;
 
     /// `FACETD_CHURN_CYCLES` makes it more, a million in half a minute.
     const CYCLES: u32 = 20_000;
@@ -202,15 +202,7 @@ mod tests {
     }
 
     fn startup() -> Arc<Startup> {
-        Arc::new(Startup {
-            class: ClassDigest([1; 32]),
-            props: Payload::empty(),
-            id: None,
-            limits: StartupLimits::default(),
-            on_failure: FailurePolicy::Isolate,
-            grants: Vec::new(),
-            withheld: Vec::new(),
-        })
+        Arc::new(Startup::of(ClassDigest([1; 32])))
     }
 
     #[test]

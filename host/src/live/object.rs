@@ -349,15 +349,13 @@ impl Object {
             .collect();
         let removed = changes.removed.clone();
         let lsn = self.host.journal.append(Unit {
-            dir: self.namespace.dir.clone(),
-            object: self.id,
             members: changes.members,
             copying: changes.copying,
             copied: changes.copied,
             removed: changes.removed,
             tree,
             room: changes.room,
-            again: Lsn::ZERO,
+            ..Unit::of(self.namespace.dir.clone(), self.id)
         });
         self.namespace.alarms.committed(self.id, lsn, &alarms, &removed);
         if reads_stale {

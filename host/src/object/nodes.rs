@@ -88,18 +88,10 @@ mod tests {
 
     use super::*;
     use crate::ids::ClassDigest;
-    use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+    use crate::startup::Startup;
 
     fn node(mark: usize) -> Node {
-        let startup = Startup {
-            class: ClassDigest([1; 32]),
-            props: Payload::empty(),
-            id: None,
-            limits: StartupLimits::default(),
-            on_failure: FailurePolicy::Isolate,
-            grants: Vec::new(),
-            withheld: Vec::new(),
-        };
+        let startup = Startup::of(ClassDigest([1; 32]));
         let mut node = Node::new(None, None, Arc::new(startup));
         node.stored_children = mark;
         node

@@ -7,22 +7,14 @@ use std::sync::Arc;
 use crate::error::Outcome;
 use crate::ids::{ClassDigest, FacetName, FileId};
 use crate::object::*;
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::{FailurePolicy, Startup};
 
 fn name(text: &str) -> FacetName {
     FacetName::new(text).expect("the test's own names")
 }
 
 fn startup(class: u8) -> Startup {
-    Startup {
-        class: ClassDigest([class; 32]),
-        props: Payload::empty(),
-        id: None,
-        limits: StartupLimits::default(),
-        on_failure: FailurePolicy::Isolate,
-        grants: Vec::new(),
-        withheld: Vec::new(),
-    }
+    Startup::of(ClassDigest([class; 32]))
 }
 
 /// A tree and one turn of its root.

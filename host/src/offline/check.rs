@@ -141,7 +141,7 @@ impl Namespace {
                     }
                 }
                 // Of a host that runs is none here, and of one that was killed none is ever read.
-                Found::Companion(_) => found.left_over += 1,
+                Found::Companion(..) => found.left_over += 1,
             }
         }
         Ok(found)

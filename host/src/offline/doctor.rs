@@ -12,7 +12,7 @@ use crate::ids::{ClassDigest, FacetName, FileId, ObjectId, ObjectName};
 use crate::index::{self, Entry, Loaded};
 use crate::namespace::object_id;
 use crate::offline::OfflineError;
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 use crate::storage::{Belongs, DbFile, bound_sqlite_memory, check_database, inspect_journal, whose};
 use crate::sys::data_dir::{DataDir, sync_dir};
 use crate::sys::layout::{self, Found};
@@ -437,13 +437,5 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Of a facet whose record is lost. No class has this digest; a `get` of its parent gives it its own again (S4).
 fn unknown_startup() -> Startup {
-    Startup {
-        class: ClassDigest([0; 32]),
-        props: Payload::empty(),
-        id: None,
-        limits: StartupLimits::default(),
-        on_failure: FailurePolicy::Isolate,
-        grants: Vec::new(),
-        withheld: Vec::new(),
-    }
+    Startup::of(ClassDigest([0; 32]))
 }

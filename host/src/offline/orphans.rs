@@ -33,8 +33,8 @@ pub(crate) fn clear(dir: &Path, recovered: &Recovered, was_dirty: bool, disk: &D
             // Nothing reads it there, so nothing is known of it.
             _ if !entry.is_home => {}
             // Of a process that was killed: what counts of it is in the journal.
-            Found::Companion(_) if rules::hold(Rule::StrangeLogIsRemoved, dir) => disk.remove(&entry.path)?,
-            Found::Companion(_) => {}
+            Found::Companion(..) if rules::hold(Rule::StrangeLogIsRemoved, dir) => disk.remove(&entry.path)?,
+            Found::Companion(..) => {}
             Found::Index(object) | Found::Lost(object) => {
                 objects.entry(object).or_default();
             }

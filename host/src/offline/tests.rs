@@ -8,7 +8,7 @@ use crate::host::ObjectRef;
 use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
 use crate::index::{self, TreeChange};
 use crate::namespace::object_id;
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 use crate::storage::{Committed, DbFile, FacetStore, Journal, Lsn, TreeAppend, TreeUnit, Unit};
 
 /// A data directory and what a host does to it.
@@ -85,15 +85,9 @@ impl Data {
         });
         let journal = self.journal.as_ref().unwrap();
         let lsn = journal.append(Unit {
-            dir: self.file(name, 0).dir,
-            object: id(name),
             members,
-            copying: Vec::new(),
-            copied: Vec::new(),
-            removed: Vec::new(),
             tree,
-            room: Vec::new(),
-            again: Lsn::ZERO,
+            ..Unit::of(self.file(name, 0).dir, id(name))
         });
         journal.progress().wait(lsn).unwrap();
         lsn
@@ -166,15 +160,7 @@ fn id(name: &str) -> ObjectId {
 }
 
 fn create(file: u32) -> TreeChange {
-    let startup = Startup {
-        class: ClassDigest([1; 32]),
-        props: Payload::empty(),
-        id: None,
-        limits: StartupLimits::default(),
-        on_failure: FailurePolicy::Isolate,
-        grants: Vec::new(),
-        withheld: Vec::new(),
-    };
+    let startup = Startup::of(ClassDigest([1; 32]));
     TreeChange::Create {
         file: FileId(file),
         parent: FileId::ROOT,
@@ -497,17 +483,7 @@ fn a_salvage_leaves_a_copy_that_is_somebodys() {
         let journal = data.journal.clone().unwrap();
         let mut child = data.store("a", 1, true);
         let dir = data.file("a", 0).dir;
-        let unit = || Unit {
-            dir: dir.clone(),
-            object: id("a"),
-            members: Vec::new(),
-            copying: Vec::new(),
-            copied: Vec::new(),
-            removed: Vec::new(),
-            tree: TreeUnit::Unchanged,
-            room: Vec::new(),
-            again: Lsn::ZERO,
-        };
+        let unit = || Unit::of(dir.clone(), id("a"));
         let (file, from) = (FileId(2), FileId(1));
         let lsn = journal.append(Unit {
             copying: vec![Announced { file, from }],

@@ -12,7 +12,7 @@ use super::error::{StorageCode, StorageError};
 use super::file::{remove_companions, remove_db};
 use super::identity;
 use super::journal::rules::{self, Rule};
-use super::journal::{Committed, Lsn, TreeUnit, Unit};
+use super::journal::{Committed, Lsn, Unit};
 use super::space::Rest;
 use super::statement::has_written;
 use super::store::{FacetStore, Newest};
@@ -29,16 +29,10 @@ const OPTIMIZE: &str = "PRAGMA optimize";
 
 /// The unit of a commit that nothing else is a part of.
 pub(super) fn alone(committed: Committed) -> Unit {
+    let unit = Unit::of(committed.file.dir.clone(), committed.file.object);
     Unit {
-        dir: committed.file.dir.clone(),
-        object: committed.file.object,
         members: vec![committed],
-        copying: Vec::new(),
-        copied: Vec::new(),
-        removed: Vec::new(),
-        tree: TreeUnit::Unchanged,
-        room: Vec::new(),
-        again: Lsn::ZERO,
+        ..unit
     }
 }
 

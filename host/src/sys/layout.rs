@@ -85,13 +85,14 @@ pub(crate) enum Found {
     Lost(ObjectId),
     Database(ObjectId, FileId),
     /// Beside a database, or where one was.
-    Companion(ObjectId),
+    Companion(ObjectId, FileId),
 }
 
 impl Found {
     fn object(self) -> ObjectId {
         match self {
-            Self::Index(object) | Self::Lost(object) | Self::Database(object, _) | Self::Companion(object) => object,
+            Self::Index(object) | Self::Lost(object) => object,
+            Self::Database(object, _) | Self::Companion(object, _) => object,
         }
     }
 }
@@ -161,16 +162,6 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// The database beside which a file lies by its name.
-pub(crate) fn beside(path: &Path) -> Option<(ObjectId, FileId)> {
-    let name = path.file_name()?.to_str()?;
-    let database = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix))?;
-    match parse(database)? {
-        Found::Database(object, file) => Some((object, file)),
-        Found::Index(_) | Found::Lost(_) | Found::Companion(_) => None,
-    }
-}
-
 /// `{object}.facets`, `{object}.sqlite` and `{object}.{file}.sqlite`, and what SQLite leaves beside the latter.
 fn parse(name: &str) -> Option<Found> {
     let temporary = name.rsplit_once(TEMPORARY_SUFFIX);
@@ -178,8 +169,8 @@ fn parse(name: &str) -> Option<Found> {
     let beside = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix));
     if let Some(database) = beside.or(temporary.map(|(database, _)| database)) {
         return match parse(database)? {
-            Found::Database(object, _) => Some(Found::Companion(object)),
-            Found::Index(_) | Found::Lost(_) | Found::Companion(_) => None,
+            Found::Database(object, file) => Some(Found::Companion(object, file)),
+            Found::Index(_) | Found::Lost(_) | Found::Companion(..) => None,
         };
     }
     if let Some(object) = name.strip_suffix(".facets.lost") {
@@ -222,7 +213,7 @@ mod tests {
                     Found::Database(object, FileId::ROOT),
                 ),
                 (database, Found::Database(object, FileId(u32::MAX))),
-                (beside.into(), Found::Companion(object)),
+                (beside.into(), Found::Companion(object, FileId(u32::MAX))),
             ] {
                 std::fs::write(&path, b"12345").unwrap();
                 expected.insert((path, format!("{found:?}")));

@@ -295,16 +295,7 @@ fn a_facet_takes_no_less_than_a_rewrite_thinks() {
         parent: FileId(0),
         // Names of one byte are few.
         name: FacetName::new(char::from_u32(0x21 + file % 0x1000).unwrap().encode_utf8(&mut [0; 4])).unwrap(),
-        startup: Startup {
-            class: ClassDigest([1; 32]),
-            props: Payload::empty(),
-            id: None,
-            limits: StartupLimits::default(),
-            on_failure: FailurePolicy::Isolate,
-            grants: Vec::new(),
-            withheld: Vec::new(),
-        }
-        .into(),
+        startup: Startup::of(ClassDigest([1; 32])).into(),
         has_database: false,
     };
     let (loaded, _) = parse(&file_of(&[(128..1_128).map(least).collect()]), OBJECT).unwrap();

@@ -3,20 +3,12 @@
 use super::*;
 use crate::ids::{ClassDigest, FacetName, FileId};
 use crate::index::{TreeChange, Unshown, encode_header, encode_record, load};
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 
 const OBJECT: ObjectId = ObjectId([9; 32]);
 
 fn create(file: u32) -> TreeChange {
-    let startup = Startup {
-        class: ClassDigest([1; 32]),
-        props: Payload::empty(),
-        id: None,
-        limits: StartupLimits::default(),
-        on_failure: FailurePolicy::Isolate,
-        grants: Vec::new(),
-        withheld: Vec::new(),
-    };
+    let startup = Startup::of(ClassDigest([1; 32]));
     TreeChange::Create {
         file: FileId(file),
         parent: FileId::ROOT,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::keeper::MOVE_AFTER;
 use super::recovery::{self, JournalError};
-use super::unit::{DatabaseChange, TreeUnit};
+use super::unit::DatabaseChange;
 use super::{Committed, Lsn, Pages, Reservation, Unit};
 use crate::ids::ObjectId;
 use crate::index::Head;
@@ -185,19 +185,13 @@ pub(super) fn collect(dir: &Path, file: &DbFile, newest: Lsn) -> Result<Option<(
 /// A unit that repeats some of them.
 pub(super) fn again(file: &DbFile, newest: Lsn, pages: Pages, reservation: Reservation) -> Unit {
     Unit {
-        dir: file.dir.clone(),
-        object: file.object,
         members: vec![Committed {
             file: file.clone(),
             pages,
             alarm: None,
             reservation,
         }],
-        copying: Vec::new(),
-        copied: Vec::new(),
-        removed: Vec::new(),
-        tree: TreeUnit::Unchanged,
-        room: Vec::new(),
         again: newest,
+        ..Unit::of(file.dir.clone(), file.object)
     }
 }

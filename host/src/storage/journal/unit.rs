@@ -191,14 +191,14 @@ impl Settlement {
     /// The index is to say how far the history has come, and nothing else is to be done.
     pub(super) fn of_head(dir: Arc<Path>, object: ObjectId, head: Head) -> Self {
         Self {
+            head,
+            shows: true,
+            repeats: false,
             dir,
             object,
             tree: TreeUnit::Unchanged,
             removed: Vec::new(),
             copied: Vec::new(),
-            head,
-            shows: true,
-            repeats: false,
         }
     }
 
@@ -217,15 +217,10 @@ impl Settlement {
     /// A unit that repeats that one; it is encoded with the head of that one.
     pub(super) fn again(&self, lsn: Lsn) -> Unit {
         Unit {
-            dir: self.dir.clone(),
-            object: self.object,
-            members: Vec::new(),
-            copying: Vec::new(),
-            copied: Vec::new(),
             removed: self.removed.clone(),
             tree: self.tree.clone(),
-            room: Vec::new(),
             again: lsn,
+            ..Unit::of(self.dir.clone(), self.object)
         }
     }
 
@@ -282,6 +277,21 @@ fn short(hash: &blake3::Hash) -> u64 {
 }
 
 impl Unit {
+    /// One that does nothing yet.
+    pub(crate) fn of(dir: Arc<Path>, object: ObjectId) -> Self {
+        Self {
+            dir,
+            object,
+            members: Vec::new(),
+            copying: Vec::new(),
+            copied: Vec::new(),
+            removed: Vec::new(),
+            tree: TreeUnit::Unchanged,
+            room: Vec::new(),
+            again: Lsn::ZERO,
+        }
+    }
+
     /// `before`: how far the object's history had come. `at_ms`: what a clock says.
     pub(super) fn encode(mut self, before: Head, at_ms: u64) -> Encoded {
         if let TreeUnit::Append(append) = &mut self.tree {

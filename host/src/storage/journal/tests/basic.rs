@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::{ClassDigest, FacetName, FileId, ObjectId};
 use crate::index::{self, TreeChange};
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 use crate::storage::file::DbFile;
 use crate::storage::journal::batch::BLOCK_BYTES;
 use crate::storage::journal::disk::{Op, Probe};
@@ -59,17 +59,7 @@ impl Data {
 
     /// A unit that does nothing.
     pub(super) fn unit(&self) -> Unit {
-        Unit {
-            dir: self.file(0).dir,
-            object: OBJECT,
-            members: Vec::new(),
-            copying: Vec::new(),
-            copied: Vec::new(),
-            removed: Vec::new(),
-            tree: TreeUnit::Unchanged,
-            room: Vec::new(),
-            again: Lsn::ZERO,
-        }
+        Unit::of(self.file(0).dir, OBJECT)
     }
 
     /// The journal's files that end so, oldest first.
@@ -98,15 +88,7 @@ impl Data {
 }
 
 pub(super) fn create(file: u32) -> TreeChange {
-    let startup = Startup {
-        class: ClassDigest([1; 32]),
-        props: Payload::empty(),
-        id: None,
-        limits: StartupLimits::default(),
-        on_failure: FailurePolicy::Isolate,
-        grants: Vec::new(),
-        withheld: Vec::new(),
-    };
+    let startup = Startup::of(ClassDigest([1; 32]));
     TreeChange::Create {
         file: FileId(file),
         parent: FileId::ROOT,

@@ -139,15 +139,8 @@ impl Data {
 
     fn delete(&self) -> Unit {
         Unit {
-            dir: self.dir.path().join("t").into(),
-            object: OBJECT,
-            members: Vec::new(),
-            copying: Vec::new(),
-            copied: Vec::new(),
             removed: vec![FileId::ROOT],
-            room: Vec::new(),
-            again: crate::storage::Lsn::ZERO,
-            tree: TreeUnit::Unchanged,
+            ..Unit::of(self.dir.path().join("t").into(), OBJECT)
         }
     }
 

@@ -8,7 +8,7 @@ use super::model::object_id;
 use super::random::Random;
 use crate::ids::{ClassDigest, FacetName, FileId};
 use crate::index::{Head, TreeChange};
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 use crate::storage::file::DbFile;
 use crate::storage::journal::batch::{BLOCK_BYTES, Batch};
 use crate::storage::journal::segment::{self, Header};
@@ -57,15 +57,12 @@ fn copy(file: u32) -> Copied {
 fn unit(members: Vec<Committed>, copied: &[u32], removed: &[u32], tree: TreeUnit) -> Unit {
     let files = |files: &[u32]| files.iter().copied().map(FileId).collect();
     Unit {
-        dir: Path::new("t").into(),
-        object: object_id(5),
         members,
         copying: copied.iter().map(|file| announced(*file)).collect(),
         copied: copied.iter().map(|file| copy(*file)).collect(),
         removed: files(removed),
         tree,
-        room: Vec::new(),
-        again: Lsn::ZERO,
+        ..Unit::of(Path::new("t").into(), object_id(5))
     }
 }
 
@@ -79,15 +76,7 @@ fn units() -> Vec<Unit> {
         file: FileId(1),
         parent: FileId::ROOT,
         name: FacetName::new("Grüße").unwrap(),
-        startup: Arc::new(Startup {
-            class: ClassDigest([1; 32]),
-            props: Payload::empty(),
-            id: None,
-            limits: StartupLimits::default(),
-            on_failure: FailurePolicy::Isolate,
-            grants: Vec::new(),
-            withheld: Vec::new(),
-        }),
+        startup: Arc::new(Startup::of(ClassDigest([1; 32]))),
         has_database: true,
     };
     let noise = Random::new(1).noise(4096);

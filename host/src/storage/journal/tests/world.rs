@@ -10,7 +10,7 @@ use super::power::Power;
 use super::random::Random;
 use crate::ids::{ClassDigest, FacetName, FileId};
 use crate::index::{self, TreeChange};
-use crate::startup::{FailurePolicy, Payload, Startup, StartupLimits};
+use crate::startup::Startup;
 use crate::storage::error::StorageError;
 use crate::storage::journal::rules::{self, Rule};
 use crate::storage::journal::{
@@ -80,15 +80,7 @@ struct Changes {
 }
 
 fn startup(version: u8) -> Startup {
-    Startup {
-        class: ClassDigest([version; 32]),
-        props: Payload::empty(),
-        id: None,
-        limits: StartupLimits::default(),
-        on_failure: FailurePolicy::Isolate,
-        grants: Vec::new(),
-        withheld: Vec::new(),
-    }
+    Startup::of(ClassDigest([version; 32]))
 }
 
 impl Object {
@@ -484,15 +476,12 @@ impl Object {
         removed: Vec<u32>,
     ) -> Lsn {
         self.host.journal.append(Unit {
-            dir: self.host.dir.as_path().into(),
-            object: object_id(self.number),
             members,
             copying,
             copied,
             removed: removed.into_iter().map(FileId).collect(),
             tree,
-            room: Vec::new(),
-            again: Lsn::ZERO,
+            ..Unit::of(self.host.dir.as_path().into(), object_id(self.number))
         })
     }
 
